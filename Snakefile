@@ -1,0 +1,35 @@
+"""Routing among independently trained diffusion experts: the whole study as one graph."""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# An experiment file replaces the default instead of being merged into it.
+if not workflow.overwrite_configfiles:
+
+    configfile: "workflow_config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/embed.smk"
+include: "rules/partition.smk"
+include: "rules/experts.smk"
+include: "rules/router.smk"
+include: "rules/samples.smk"
+include: "rules/extractor.smk"
+include: "rules/features.smk"
+include: "rules/metrics.smk"
+include: "rules/figures.smk"
+include: "rules/audit.smk"
+
+
+localrules:
+    figures,
+    audit,
+
+
+rule figures:
+    default_target: True
+    input:
+        figure_files(),

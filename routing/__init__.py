@@ -1,0 +1,1 @@
+"""Routing among independently trained diffusion experts."""

@@ -1,0 +1,33 @@
+"""The resolved config for the Snakefile, without paying for torch at every parse.
+
+Resolving needs every table of choices, and so torch (about two seconds). Snakemake parses the
+Snakefile once per command and twice per Slurm job, so the answer is remembered under
+`.snakemake/`, by the digest of the raw config and of all code it depends on. A config with an
+error is never remembered.
+"""
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+
+from routing import code
+from routing.store import write_atomically
+
+CACHE = Path(".snakemake") / "routing"
+
+
+def resolved(raw: dict) -> dict:
+    """`routing.spec.resolve(raw)`, remembered. Raises ValueError (one line)."""
+    found = metadata.entry_points()
+    groups = sorted(group for group in found.groups if group.startswith("routing."))
+    added = [f"{g}:{e.name}={e.value}" for g in groups for e in found.select(group=g)]
+    key = json.dumps([raw, code.code_digest("spec"), added], sort_keys=True, default=str)
+    path = CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    from routing import spec
+
+    answer = spec.resolve(raw)
+    write_atomically(path, json.dumps(answer).encode())
+    return answer

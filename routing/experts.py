@@ -1,0 +1,135 @@
+"""Stage experts: one velocity field per cluster, each trained alone.
+
+Flow matching: minimise  E || v_theta(x_t, t) - (eps - x_0) ||^2  over the cluster's training
+images, t ~ U(0, 1), eps ~ N(0, I) (Lipman et al. 2023, arXiv:2210.02747). FLOP-matched as in DDM
+(arXiv:2501.05450): every partition has the same steps, and the batch of the monolith is shared
+equally, so that K experts together see as many images as the monolith. The `exact` kind takes
+the closed-form velocity of a Gaussian world instead of training.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from routing import choices, code, images, models, paths, seeds
+from routing.dit import DiT
+from routing.training import Identity, Schedule, noise_batch, train
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """A DiT trained from random weights; `total_batch` is shared among a partition's experts."""
+
+    steps: int
+    total_batch: int
+    patch_size: int = 2
+    width: int = 64
+    depth: int = 3
+    num_heads: int = 4
+    modulation: Literal["adaln", "adaln_single"] = "adaln_single"
+    learning_rate: float = 1.0e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.0
+    ema: float = 0.999
+    seed: int = 0
+
+    def batch_size(self, num_experts: int) -> int:
+        """The expert's share of the batch; ValueError if it does not divide."""
+        if self.total_batch % num_experts:
+            raise ValueError(
+                f"total_batch: wanted a multiple of {num_experts} (experts of one partition, so "
+                f"that all partitions see equally many images), got {self.total_batch}"
+            )
+        return self.total_batch // num_experts
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The closed-form velocity of the mixture components in the cluster; nothing is trained."""
+
+
+EXPERTS = {"transformer": Transformer, "exact": Exact}
+
+
+def run(job) -> None:
+    """Write `weights` and the `loss` curve of one expert."""
+    kind = choices.build(choices.rows("experts", EXPERTS), job.spec["expert"], "experts")
+    index, assignments = job.table("index"), job.table("assignments")
+    mine = (index["split"] == "train") & (assignments["cluster"] == job.spec["cluster"])
+    notes = job.notes("samples")
+    if isinstance(kind, Exact):
+        labels = index["label"][index["split"] == "train"]
+        arrays = exact_components(notes["world"], labels, index["label"][mine])
+        job.write_arrays("weights", arrays, model={"name": "mixture"})
+        job.write_table("loss", pd.DataFrame({"step": [], "images": [], "loss": []}))
+        return
+    values = images.to_values(job.arrays("samples")["samples"], notes["levels"])[mine.to_numpy()]
+    weights, curve, model = fit(kind, values, job)
+    job.write_arrays("weights", weights, model=model, levels=notes["levels"])
+    job.write_table("loss", curve)
+
+
+def fit(kind: Transformer, values: np.ndarray, job) -> tuple[dict, pd.DataFrame, dict]:
+    """Train one DiT on `values` [images, channels, height, width]."""
+    spec = job.spec
+    root = spec["seed"]
+    identity = (seeds.number(spec["partition"]), spec["cluster"], kind.seed)
+    model = models.architecture(
+        values.shape[1:],
+        patch_size=kind.patch_size,
+        width=kind.width,
+        depth=kind.depth,
+        num_heads=kind.num_heads,
+        modulation=kind.modulation,
+    )
+    torch.manual_seed(seeds.integer(root, "initial_weights", *identity))
+    net = models.new_network(model)
+    schedule = Schedule(
+        steps=kind.steps,
+        batch_size=kind.batch_size(spec["num_experts"]),
+        learning_rate=kind.learning_rate,
+        warmup_steps=kind.warmup_steps,
+        weight_decay=kind.weight_decay,
+        ema=kind.ema,
+    )
+    who = Identity(f"expert {spec['partition']}/{spec['cluster']}", root, identity)
+    data = torch.from_numpy(values)
+
+    def loss(net: DiT, rng: np.random.Generator) -> torch.Tensor:
+        rows, eps, t = noise_batch(data, schedule.batch_size, rng)
+        x0 = data[rows]
+        v = net(paths.noised(x0, eps, t), t)
+        return (v - paths.velocity(x0, eps)).square().mean()
+
+    key = {"spec": spec, "inputs": job.digests(), "code": code.code_digest("experts")}
+    state = job.outputs["weights"].with_suffix(".state")
+    weights, curve = train(net, loss, schedule, who, state, key)
+    return weights, curve, model
+
+
+def exact_components(world: dict | None, labels: pd.Series, mine: pd.Series) -> dict:
+    """Weights, means and standard deviations of the components that this cluster owns.
+
+    Raises ValueError if there is no closed-form world, or if a component's points are spread over
+    several clusters (its velocity would then not be the cluster's).
+    """
+    if world is None:
+        raise ValueError(
+            "experts: 'exact' wants data.source 'mixture', got a source without a closed form; "
+            "train experts instead"
+        )
+    owned = np.unique(mine)
+    for c in owned:
+        if (mine == c).sum() != (labels == c).sum():
+            raise ValueError(
+                f"experts: 'exact' wants every component inside one cluster, got component {c} "
+                f"split; use the partition method 'labels'"
+            )
+    return {
+        "weights": np.asarray(world["weights"], np.float64)[owned],
+        "means": np.asarray(world["means"], np.float64)[owned],
+        "stds": np.asarray(world["stds"], np.float64)[owned],
+    }

@@ -1,0 +1,35 @@
+"""Stage features: samples, or the real images, embedded once per feature space.
+
+A space is a trained extractor or a fitted encoder. Samples are clipped and rounded to the
+storable values first, as real images were. Rows are in the order of the seeds (or the index).
+"""
+
+import numpy as np
+import torch
+
+from routing import encoders, images
+from routing.classifier import Classifier, ClassifierShape, logits_and_features
+
+
+def run(job) -> None:
+    """Write `features` [samples, dim] (and `logits`, where the space has classes)."""
+    shards = [job.arrays("samples", i)["samples"] for i in range(job.count("samples"))]
+    values, levels = np.concatenate(shards), job.notes("samples")["levels"]
+    if not len(values):
+        raise ValueError(f"{job.inputs['samples'][0]}: wanted samples, got none; draw some")
+    if values.dtype.kind == "f":
+        values = images.quantised(values, levels)
+    else:
+        values = images.to_values(values, levels)
+    job.write_arrays("features", embedded(job, values))
+
+
+def embedded(job, values: np.ndarray) -> dict[str, np.ndarray]:
+    """The features that the space named by the job's inputs gives `values`."""
+    if job.count("encoder"):
+        return {"features": encoders.encode(job.arrays("encoder"), values)}
+    model = job.notes("extractor")["model"]
+    shape = ClassifierShape(**{k: v for k, v in model.items() if k != "name"})
+    net = Classifier.from_arrays(shape, job.arrays("extractor"))
+    logits, features = logits_and_features(net, torch.from_numpy(values))
+    return {"features": features.numpy(), "logits": logits.numpy()}

@@ -1,0 +1,186 @@
+"""One run of one stage: named inputs checked, named outputs written together or not at all.
+
+    with Job(stage, inputs, outputs, spec) as job:
+        table = job.table("assignments")
+        job.write_table("loss", frame)
+
+Every input's seal is checked when it is first opened and its sha256 goes into the provenance of
+every output. Outputs appear under their names only when the block ends without an error.
+"""
+
+import hashlib
+import os
+import platform
+import subprocess
+import time
+from functools import cache, cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from routing import code, store
+
+PACKAGES = (
+    "numpy",
+    "torch",
+    "pyarrow",
+    "safetensors",
+    "faiss-cpu",
+    "scikit-learn",
+    "scipy",
+    "matplotlib",
+    "snakemake",
+)
+Inputs = dict[str, list[Path]]
+
+
+class Job:
+    """Inputs, outputs and spec of one run of `stage`; a context manager that commits."""
+
+    def __init__(self, stage: str, inputs: Inputs, outputs: dict[str, Path], spec: dict):
+        """Hold names and paths; nothing is read yet."""
+        self.stage, self.inputs, self.outputs, self.spec = stage, inputs, outputs, spec
+        self.device = "cpu"
+        self.start = time.monotonic()
+        self._staged: dict[Path, Path] = {}
+        self._siblings: dict[str, str] = {}
+        self._checked: dict[Path, store.Checked] = {}
+
+    def __enter__(self) -> "Job":
+        """Start the clock."""
+        return self
+
+    def __exit__(self, kind: type | None, error: object, trace: object) -> None:
+        """Rename what was written into place, or throw it away after an error."""
+        if kind is None:
+            missing = set(self.outputs.values()) - self._staged.keys()
+            assert not missing, f"stage {self.stage} did not write {missing}"
+        for path, temporary in self._staged.items():
+            if kind is None:
+                os.replace(temporary, path)
+            else:
+                temporary.unlink(missing_ok=True)
+
+    def table(self, name: str, index: int = 0) -> pd.DataFrame:
+        """The table of input `name` (its `index`-th file)."""
+        return store.read_table(self._open(name, index))
+
+    def arrays(self, name: str, index: int = 0) -> dict[str, np.ndarray]:
+        """The arrays of input `name` (its `index`-th file)."""
+        return store.read_arrays(self._open(name, index))
+
+    def notes(self, name: str, index: int = 0) -> dict[str, Any]:
+        """The provenance of input `name`, with what its stage noted for its readers."""
+        return store.read_provenance(self._open(name, index))
+
+    def count(self, name: str) -> int:
+        """How many files input `name` has."""
+        return len(self.inputs.get(name, []))
+
+    def digests(self) -> dict[str, list[str]]:
+        """sha256 of every input, by name."""
+        return {n: [self._check(p).sha256 for p in paths] for n, paths in self.inputs.items()}
+
+    def write_table(self, name: str, frame: pd.DataFrame, **notes: Any) -> None:
+        """Stage output `name` as Parquet; `notes` become part of its provenance."""
+        self._stage(self.outputs[name], store.sealed(store.table_bytes(frame, self._note(notes))))
+
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray], **notes: Any) -> None:
+        """Stage output `name` as safetensors; `notes` become part of its provenance."""
+        self._stage(
+            self.outputs[name], store.sealed(store.arrays_bytes(arrays, self._note(notes)))
+        )
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Stage a picture or text; its sha256 goes into the tables written after it."""
+        path = self.outputs[name]
+        self._stage(path, data)
+        self._siblings[path.name] = hashlib.sha256(data).hexdigest()
+
+    def _stage(self, path: Path, data: bytes) -> None:
+        self._staged[path] = store.stage_file(path, data)
+
+    def _open(self, name: str, index: int) -> Path:
+        path = self.inputs[name][index]
+        self._check(path)
+        return path
+
+    def _check(self, path: Path) -> store.Checked:
+        if path not in self._checked:
+            if not path.is_file():
+                raise ValueError(f"input {path} is missing; run the stage that makes it first")
+            found = store.check(path)
+            if found.problem:
+                raise store.damaged(path, found.problem)
+            _refuse_other_code(path)
+            self._checked[path] = found
+        return self._checked[path]
+
+    def _note(self, notes: dict[str, Any]) -> dict[str, Any]:
+        return (
+            self._origin
+            | {"seconds": round(time.monotonic() - self.start, 3), "device": self.device}
+            | ({"siblings": dict(self._siblings)} if self._siblings else {})
+            | notes
+        )
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        inputs = {
+            name: [{"path": p.as_posix(), "sha256": self._check(p).sha256} for p in paths]
+            for name, paths in self.inputs.items()
+        }
+        above = [store.read_provenance(p) for paths in self.inputs.values() for p in paths]
+        return {
+            "stage": self.stage,
+            "spec": self.spec,
+            "inputs": inputs,
+            "code": code.closure(self.stage),
+            "licence": sorted({text for note in above for text in note.get("licence", [])}),
+            "visibility": max((n.get("visibility", "public") for n in above), default="public"),
+            **_machine(),
+        }
+
+
+@cache
+def _refuse_other_code(path: Path) -> None:
+    note = store.read_provenance(path)
+    differ = code.differences(note["code"], code.closure(note["stage"]))
+    if differ:
+        raise ValueError(
+            f"input {path} was made by other code ({', '.join(differ)} differ); remake it: "
+            f"snakemake --forcerun {note['stage']}"
+        )
+
+
+@cache
+def _machine() -> dict[str, Any]:
+    return {
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "clean": _git("status", "--porcelain") == "",
+        "versions": {"python": platform.python_version()} | _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in PACKAGES if _installed(name)}
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _git(*words: str) -> str | None:
+    root = code.PACKAGE.parent
+    try:
+        done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

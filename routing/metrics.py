@@ -1,0 +1,255 @@
+"""Stage metrics: every arm against the training images, with intervals, in one long table.
+
+`metrics.parquet` has a row per arm and metric (run, arm, metric, value, lo, hi, num_samples);
+`differences.parquet` the same metrics minus those of the reference arm, paired by seed. The
+held-out real images are one more "arm", `heldout`: what a perfect generator of that many images
+would score. Intervals are delete-one-block jackknife intervals over blocks of seeds
+(`routing.intervals`); they hold for this sample size and these trained networks.
+
+To add a metric, write a frozen dataclass with `replicates(View) -> {name: [replicates]}` and give
+it a row in METRICS. A name carries what changes the value: the feature space at least.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from routing import choices, seeds
+from routing.energy import EnergyReference, energy_distance
+from routing.frechet import FrechetReference, frechet_distance
+from routing.intervals import jackknife_interval, jackknife_weights, paired_difference, seed_blocks
+from routing.kernel import KernelReference, kernel_distance
+from routing.neighbours import NeighbourReference, neighbour_metrics
+from routing.progress import track
+from routing.shares import kl_divergence, shares, total_variation
+
+COLUMNS = ["run", "arm", "metric", "value", "lo", "hi", "num_samples"]
+
+
+@dataclass(frozen=True)
+class Real:
+    """The training images in every space, and the shares of their classes and clusters."""
+
+    space: str
+    features: Tensor  # [images, dim]
+    labels: Tensor  # [images] class index
+    class_names: list[str]
+    clusters: Tensor  # [images]
+    centroids: Tensor  # [clusters, dim of the partition's space]
+
+
+@dataclass(frozen=True)
+class View:
+    """One arm: its features and what they are compared with."""
+
+    real: Real
+    features: Tensor  # [samples, dim]
+    classes: Tensor | None  # [samples] class index said by the extractor
+    clusters: Tensor  # [samples] nearest centroid
+    weights: Tensor  # [replicates, samples]
+
+
+@dataclass(frozen=True)
+class Frechet:
+    """Frechet distance to the training features; `fd_<space>`, lower is better."""
+
+    def replicates(self, view: View) -> dict[str, Tensor]:
+        """One value per replicate."""
+        reference = fitted(FrechetReference, view.real)
+        name = f"fd_{view.real.space}"
+        return {name: frechet_distance(view.features, reference, view.weights)}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Kernel distance (unbiased, cubic kernel); `kd_<space>`, lower is better."""
+
+    def replicates(self, view: View) -> dict[str, Tensor]:
+        """One value per replicate."""
+        reference = fitted(KernelReference, view.real)
+        name = f"kd_{view.real.space}"
+        return {name: kernel_distance(view.features, reference, view.weights)}
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Precision and recall (k = 3), density and coverage (k = 5); higher is better."""
+
+    k_precision: int = 3
+    k_density: int = 5
+
+    def replicates(self, view: View) -> dict[str, Tensor]:
+        """Four metrics, named with the feature space."""
+        reference = fitted(NeighbourReference, view.real, self.k_precision, self.k_density)
+        found = neighbour_metrics(view.features, reference, view.weights)
+        return {f"{name}_{view.real.space}": values for name, values in found.items()}
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy distance to the training features; `energy_<space>`, lower is better."""
+
+    def replicates(self, view: View) -> dict[str, Tensor]:
+        """One value per replicate."""
+        reference = fitted(EnergyReference, view.real)
+        name = f"energy_{view.real.space}"
+        return {name: energy_distance(view.features, reference, view.weights)}
+
+
+@dataclass(frozen=True)
+class ClassShares:
+    """Shares of the classes the extractor sees; total variation and KL from the data's shares."""
+
+    def replicates(self, view: View) -> dict[str, Tensor]:
+        """`class_share_<label>` for every label, `class_tv`, `class_kl` (nats)."""
+        if view.classes is None:
+            raise ValueError(
+                "metrics: 'class_shares' wants an extractor with classes, got one without; "
+                "take a classifier or leave the metric out"
+            )
+        names = view.real.class_names
+        return _compared("class", names, view.classes, view.real.labels, view.weights)
+
+
+@dataclass(frozen=True)
+class ClusterShares:
+    """Shares of the clusters by nearest centroid; total variation and KL from the data's."""
+
+    def replicates(self, view: View) -> dict[str, Tensor]:
+        """`cluster_share_<k>` for every cluster, `cluster_tv`, `cluster_kl` (nats)."""
+        names = [str(k) for k in range(len(view.real.centroids))]
+        return _compared("cluster", names, view.clusters, view.real.clusters, view.weights)
+
+
+METRICS = {
+    "frechet": Frechet,
+    "kernel": Kernel,
+    "neighbours": Neighbours,
+    "energy": Energy,
+    "class_shares": ClassShares,
+    "cluster_shares": ClusterShares,
+}
+
+
+def run(job) -> None:
+    """Write `metrics` and `differences`."""
+    spec = job.spec
+    table = choices.rows("metrics", METRICS)
+    metrics = [choices.build(table, m, "metrics.list") for m in spec["list"]]
+    sets = Sets(job)
+    found = {}
+    for name in track(sets.arms, "metrics", len(sets.arms)):
+        view = sets.view(name)
+        values: dict[str, Tensor] = {}
+        for metric in metrics:
+            values |= metric.replicates(view)
+        found[name] = (values, len(view.features))
+    job.write_table("metrics", long_table(spec["run"], found))
+    job.write_table("differences", differences(spec["run"], found, spec["reference_arm"]))
+
+
+def long_table(run: str, found: dict[str, tuple[dict[str, Tensor], int]]) -> pd.DataFrame:
+    """A row per arm and metric."""
+    rows = []
+    for arm, (values, num) in found.items():
+        for metric, replicates in values.items():
+            rows.append([run, arm, metric, *jackknife_interval(replicates), num])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def differences(
+    run: str, found: dict[str, tuple[dict[str, Tensor], int]], reference: str
+) -> pd.DataFrame:
+    """Each arm minus the reference arm, paired by seed; arms of other seeds are left out."""
+    base, num = found[reference]
+    rows = []
+    for arm, (values, _) in found.items():
+        if arm in (reference, HELDOUT):
+            continue
+        for metric, replicates in values.items():
+            rows.append(
+                [run, arm, reference, metric, *paired_difference(replicates, base[metric]), num]
+            )
+    return pd.DataFrame(rows, columns=[*COLUMNS[:2], "reference", *COLUMNS[2:]])
+
+
+HELDOUT = "heldout"
+
+
+class Sets:
+    """The arms' features and the real ones, read as they are asked for."""
+
+    def __init__(self, job):
+        """Read what all arms share."""
+        self.job, self.names = job, job.spec["arms"]
+        self.index = job.table("index")
+        self.train = (self.index["split"] == "train").to_numpy()
+        self.class_names, self.labels = np.unique(self.index["label"], return_inverse=True)
+        self.arms = [HELDOUT, *self.names]
+
+    @cached_property
+    def real(self) -> Real:
+        """The train split."""
+        return Real(
+            space=self.job.spec["extractor"],
+            features=torch.from_numpy(self.job.arrays("real")["features"][self.train]).double(),
+            labels=torch.from_numpy(self.labels[self.train]),
+            class_names=[str(n) for n in self.class_names],
+            clusters=torch.from_numpy(
+                self.job.table("assignments")["cluster"].to_numpy()[self.train]
+            ),
+            centroids=torch.from_numpy(self.job.arrays("centroids")["centroids"]).double(),
+        )
+
+    def view(self, arm: str) -> View:
+        """The arm's features; the held-out split if it is the arm."""
+        if arm == HELDOUT:
+            chosen, kept = ("real", 0), self._heldout
+            place = self.job.arrays("real_place")["features"][kept]
+        else:
+            number = self.names.index(arm)
+            chosen, kept = ("features", number), slice(None)
+            place = self.job.arrays("place", number)["features"]
+        arrays = self.job.arrays(*chosen)
+        features = torch.from_numpy(arrays["features"][kept]).double()
+        logits = arrays.get("logits")
+        classes = None if logits is None else torch.from_numpy(logits[kept]).argmax(1)
+        distance = torch.cdist(torch.from_numpy(place).double(), self.real.centroids)
+        weights = jackknife_weights(self._blocks(len(features), arm))
+        return View(self.real, features, classes, distance.argmin(1), weights)
+
+    @cached_property
+    def _heldout(self) -> np.ndarray:
+        """The held-out rows in random order: a source may be sorted, blocks must be alike."""
+        rng = seeds.stream(self.job.spec["seed"], "evaluation", 1)
+        return rng.permutation(np.flatnonzero(~self.train))
+
+    def _blocks(self, num: int, arm: str) -> Tensor:
+        wanted = self.job.spec["num_blocks"]
+        if arm != HELDOUT:
+            return seed_blocks(num, wanted)
+        return seed_blocks(num, next(b for b in range(wanted, num + 1) if num % b == 0))
+
+
+_FITTED: dict[tuple, object] = {}
+
+
+def fitted(kind: type, real: Real, *options: object) -> object:
+    """`kind.fit` of the real features, computed once for all arms."""
+    key = (kind, id(real.features), *options)
+    if key not in _FITTED:
+        _FITTED[key] = kind.fit(real.features, *options)
+    return _FITTED[key]
+
+
+def _compared(
+    kind: str, names: list[str], labels: Tensor, real: Tensor, weights: Tensor
+) -> dict[str, Tensor]:
+    p = shares(labels, len(names), weights)
+    q = shares(real, len(names), torch.ones(1, len(real)))[0]
+    found = {f"{kind}_share_{name}": p[:, c] for c, name in enumerate(names)}
+    return found | {f"{kind}_tv": total_variation(p, q), f"{kind}_kl": kl_divergence(p, q)}

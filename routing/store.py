@@ -1,0 +1,171 @@
+"""Artifacts: Parquet tables and safetensors, atomic, sealed, each with its provenance inside.
+
+A file carries two things in its own metadata (Parquet key-value pairs, the safetensors header):
+
+- `provenance`: JSON with stage, spec, the sha256 of every input, the digest of every source file
+  the stage could see, git commit, package versions, device, seconds, licence, and `content`, a
+  digest of the data alone (equal for equal data, whenever and wherever it was made);
+- `seal`: the sha256 of the whole file with the seal's own 64 digits blanked, so that a file that
+  was cut short or altered by one bit is known from the file alone.
+
+Files are written beside their place and renamed when complete: no half files, ever. Pictures and
+text tables have no room for this; the Parquet behind each holds their sha256 (`siblings`).
+"""
+
+import hashlib
+import json
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+MARK = b"routing-seal:"
+BLANK = b"0" * 64
+CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What reading a whole file once tells: its sha256 and whether its seal holds."""
+
+    sha256: str
+    problem: str | None
+
+
+def table_bytes(frame: pd.DataFrame, provenance: dict) -> bytes:
+    """`frame` as a Parquet file with provenance and an open seal."""
+    table = pa.Table.from_pandas(frame, preserve_index=False).combine_chunks()
+    note = json.dumps(provenance | {"content": table_digest(frame)}, sort_keys=True)
+    metadata = (table.schema.metadata or {}) | {b"provenance": note, b"seal": MARK + BLANK}
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def arrays_bytes(arrays: dict[str, np.ndarray], provenance: dict) -> bytes:
+    """`arrays` as a safetensors file with provenance and an open seal."""
+    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    note = json.dumps(provenance | {"content": arrays_digest(arrays)}, sort_keys=True)
+    return save_safetensors(arrays, {"provenance": note, "seal": (MARK + BLANK).decode()})
+
+
+def sealed(data: bytes) -> bytes:
+    """`data` with its open seal closed."""
+    at = data.rfind(MARK + BLANK)
+    assert at >= 0, "an artifact is written with an open seal"
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return data[: at + len(MARK)] + digest + data[at + len(MARK) + len(BLANK) :]
+
+
+def check(path: Path) -> Checked:
+    """Read `path` once: sha256, and what is wrong with its seal (None: nothing)."""
+    if path.stat().st_size == 0:
+        return Checked(hashlib.sha256().hexdigest(), "the file is empty")
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = data.rfind(MARK) if path.suffix == ".parquet" else data.find(MARK)
+        whole, blanked = hashlib.sha256(), hashlib.sha256()
+        first = at + len(MARK)
+        for start in range(0, len(data), CHUNK):
+            piece = bytearray(data[start : start + CHUNK])
+            whole.update(piece)
+            for i in range(max(first, start), min(first + 64, start + len(piece))):
+                piece[i - start] = ord("0")
+            blanked.update(piece)
+        recorded = data[first : first + 64].decode("ascii", "replace") if at >= 0 else None
+    if recorded is None:
+        problem = "it has no seal: it was cut short, or not made by this workflow"
+    elif recorded != blanked.hexdigest():
+        problem = (
+            f"sealed as {recorded[:12]}, found {blanked.hexdigest()[:12]}: cut short or altered"
+        )
+    else:
+        problem = None
+    return Checked(whole.hexdigest(), problem)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The table in `path`; a damaged file is a ValueError of one line."""
+    try:
+        return pq.read_table(path, partitioning=None).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, str(error)) from None
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in `path`; a damaged file is a ValueError of one line."""
+    try:
+        return load_safetensors(path.read_bytes())
+    except (SafetensorError, ValueError) as error:
+        raise damaged(path, str(error)) from None
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The provenance in the metadata of `path` (no data is read)."""
+    try:
+        if path.suffix == ".parquet":
+            note = (pq.read_schema(path).metadata or {})[b"provenance"]
+        else:
+            with open(path, "rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                note = json.loads(file.read(size))["__metadata__"]["provenance"]
+        return json.loads(note)
+    except (pa.ArrowException, OSError, KeyError, ValueError, MemoryError, OverflowError):
+        raise damaged(path, "it has no readable provenance") from None
+
+
+def damaged(path: Path, detail: str) -> ValueError:
+    """The one line about an artifact that cannot be trusted."""
+    detail = " ".join(detail.split())
+    return ValueError(
+        f"artifact {path} is damaged ({detail[:160]}); delete it and run the same command again: "
+        f"it will be remade"
+    )
+
+
+def table_digest(frame: pd.DataFrame) -> str:
+    """sha256 over the columns' names, types and values."""
+    table = pa.Table.from_pandas(frame, preserve_index=False).combine_chunks()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
+        writer.write_table(table.replace_schema_metadata(None))
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def arrays_digest(arrays: dict[str, np.ndarray]) -> str:
+    """sha256 over the arrays' names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {a.dtype.str} {a.shape}\n".encode())
+        digest.update(a.tobytes())
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put `data` at `path` whole or not at all; on any error the old file stands."""
+    temporary = stage_file(path, data)
+    os.replace(temporary, path)
+
+
+def stage_file(path: Path, data: bytes) -> Path:
+    """Write `data` beside `path`, flushed to disk; returns the temporary's path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary

@@ -1,0 +1,26 @@
+"""One velocity field per cluster, each trained alone."""
+
+
+rule experts:
+    input:
+        samples=f"{R}/data/samples-00000.safetensors",
+        index=f"{R}/data/index.parquet",
+        assignments=f"{R}/partition/{{partition}}/assignments.parquet",
+    output:
+        weights=f"{R}/experts/{{partition}}/{{cluster}}/weights.safetensors",
+        loss=f"{R}/experts/{{partition}}/{{cluster}}/loss.parquet",
+    log:
+        f"{R}/logs/experts/{{partition}}-{{cluster}}.log",
+    priority: 10
+    conda:
+        "../envs/routing.yaml"
+    threads: 1
+    params:
+        spec=expert_spec,
+        code=code("experts"),
+    message:
+        "experts: train expert {wildcards.cluster} of partition {wildcards.partition}"
+    shell:
+        "python -m routing experts --in samples={input.samples} --in index={input.index}"
+        " --in assignments={input.assignments} --out weights={output.weights}"
+        " --out loss={output.loss} --spec {params.spec:q} --log {log}"

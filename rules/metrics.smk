@@ -1,0 +1,31 @@
+"""Every arm against the real images, with intervals, in one table."""
+
+
+rule metrics:
+    input:
+        index=f"{R}/data/index.parquet",
+        real=f"{R}/features/{SPACE}/data.safetensors",
+        real_place=f"{R}/features/{PLACE}/data.safetensors",
+        features=[f"{R}/features/{SPACE}/{arm}.safetensors" for arm in SPEC["arms"]],
+        place=[f"{R}/features/{PLACE}/{arm}.safetensors" for arm in SPEC["arms"]],
+        assignments=f"{SHARES}/assignments.parquet",
+        centroids=f"{SHARES}/centroids.safetensors",
+    output:
+        metrics=f"{R}/metrics/metrics.parquet",
+        differences=f"{R}/metrics/differences.parquet",
+    log:
+        f"{R}/logs/metrics.log",
+    conda:
+        "../envs/routing.yaml"
+    threads: 1
+    params:
+        spec=part(arms=list(SPEC["arms"]), **SPEC["metrics"]),
+        code=code("metrics"),
+    message:
+        "metrics: all arms against the real images"
+    shell:
+        "python -m routing metrics --in index={input.index} --in real={input.real}"
+        " --in real_place={input.real_place} --in features={input.features}"
+        " --in place={input.place} --in assignments={input.assignments}"
+        " --in centroids={input.centroids} --out metrics={output.metrics}"
+        " --out differences={output.differences} --spec {params.spec:q} --log {log}"
