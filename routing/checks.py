@@ -1,0 +1,71 @@
+"""What every set metric checks before it counts: features, and the weights of its replicates.
+
+A set metric compares `samples` x with a reference and answers for many re-weightings of the
+samples at once: row r of `weights` says how often each sample counts in replicate r (all ones:
+the set as it is; zeros and ones: some left out, as in a jackknife; counts: a bootstrap).
+What passes these checks is float64. A new metric calls them first and nothing else.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def reference_features(
+    reference: Float[Tensor, "reference dim"], at_least: int
+) -> Float[Tensor, "reference dim"]:
+    """The reference in float64; ValueError if it is not finite or has too few rows."""
+    return _features("reference", reference, at_least)
+
+
+def weighted_samples(
+    samples: Float[Tensor, "samples dim"],
+    weights: Float[Tensor, "replicates samples"],
+    dim: int,
+    at_least: int,
+) -> tuple[Float[Tensor, "samples dim"], Float[Tensor, "replicates samples"]]:
+    """Samples and weights in float64, every replicate with `at_least` samples left in.
+
+    Raises ValueError on features that are not finite or not `dim` wide, and as sample_counts.
+    """
+    if samples.shape[1] != dim:
+        raise ValueError(
+            f"samples: wanted {dim} features as the reference has, got {samples.shape[1]}; "
+            "take both from one extractor"
+        )
+    x = _features("samples", samples, at_least)
+    return x, sample_counts(weights, at_least)
+
+
+def sample_counts(
+    weights: Float[Tensor, "replicates samples"], at_least: int
+) -> Float[Tensor, "replicates samples"]:
+    """Weights in float64: whole numbers >= 0, `at_least` of them positive in every row."""
+    w = weights.double()
+    whole = (w >= 0) & (w == w.round()) & w.isfinite()
+    if not whole.all():
+        raise ValueError(
+            f"weights: wanted whole numbers >= 0, got {w[~whole][0].item():g}; "
+            "a weight says how often a sample counts"
+        )
+    fewest = int((w > 0).sum(dim=1).min())
+    if fewest < at_least:
+        raise ValueError(
+            f"weights: wanted at least {at_least} samples in every replicate, got {fewest}; "
+            "give more samples or leave fewer out"
+        )
+    return w
+
+
+def _features(name: str, x: Tensor, at_least: int) -> Tensor:
+    if len(x) < at_least:
+        raise ValueError(
+            f"{name}: wanted at least {at_least} rows, got {len(x)}; give more samples"
+        )
+    bad = int((~torch.isfinite(x)).any(dim=1).sum())
+    if bad:
+        raise ValueError(
+            f"{name}: wanted finite features, got nan or inf in {bad} of {len(x)} rows; "
+            "find out what made them, do not drop them"
+        )
+    return x.double()

@@ -1,0 +1,112 @@
+import pytest
+import torch
+from scipy import linalg
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+from routing.frechet import FrechetReference, frechet_distance
+
+
+def normal(rng, *shape):
+    return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+
+def with_moments(mean, root, num_samples, rng):
+    """Samples whose sample mean is `mean` and unbiased covariance root @ root.T, exactly."""
+    z = normal(rng, num_samples, len(mean))
+    q = torch.linalg.qr(z - z.mean(dim=0)).Q * (num_samples - 1) ** 0.5
+    return q @ root.T + mean
+
+
+def distance(x, y):
+    return frechet_distance(x, FrechetReference.fit(y), torch.ones(1, len(x))).item()
+
+
+def sqrtm_distance(x, y):
+    s, s_ref = x.T.cov(), y.T.cov()
+    root = torch.as_tensor(linalg.sqrtm((s @ s_ref).numpy())).real
+    shift = (x.mean(dim=0) - y.mean(dim=0)).square().sum()
+    return (shift + s.trace() + s_ref.trace() - 2 * root.trace()).item()
+
+
+@pytest.mark.parametrize("num_samples", [50, 400])
+def test_diagonal_gaussians_have_a_closed_form(num_samples, rng):
+    m1, m2, s1, s2 = (normal(rng, 6) for _ in range(4))
+    s1, s2 = s1.abs(), s2.abs()
+    x = with_moments(m1, s1.diag(), num_samples, rng)
+    y = with_moments(m2, s2.diag(), 70, rng)
+    expected = ((m1 - m2) ** 2 + (s1 - s2) ** 2).sum().item()
+    assert distance(x, y) == pytest.approx(expected, rel=1e-10)
+    ref = FrechetReference.from_moments(m2, (s2**2).diag())
+    weights = torch.ones(1, num_samples)
+    assert frechet_distance(x, ref, weights).item() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("num_samples", [20, 300])
+def test_covariances_that_do_not_commute_agree_with_torch_fidelity(num_samples, rng):
+    x = normal(rng, num_samples, 12) @ normal(rng, 12, 12) + 1
+    y = normal(rng, 200, 12) @ normal(rng, 12, 12)
+    stats = [fid_features_to_statistics(s) for s in (x, y)]
+    expected = fid_statistics_to_metric(*stats, False)["frechet_inception_distance"]
+    assert distance(x, y) == pytest.approx(expected, rel=1e-8)
+    assert sqrtm_distance(x, y) == pytest.approx(expected, rel=1e-8)
+    assert distance(y, x) == pytest.approx(expected, rel=1e-8)  # symmetric
+
+
+def test_a_mean_shift_costs_its_square_and_a_set_is_at_no_distance_from_itself(rng):
+    x = normal(rng, 100, 8)
+    shift = normal(rng, 8)
+    assert distance(x, x) == pytest.approx(0, abs=1e-8)
+    assert distance(x + shift, x) == pytest.approx(shift.square().sum().item(), rel=1e-10)
+
+
+def test_rotations_and_translations_change_nothing_and_a_scale_enters_squared(rng):
+    x, y = normal(rng, 60, 5) * 2 + 1, normal(rng, 80, 5)
+    q = torch.linalg.qr(normal(rng, 5, 5)).Q
+    assert distance(x @ q, y @ q) == pytest.approx(distance(x, y), rel=1e-10)
+    assert distance(x + 1e6, y + 1e6) == pytest.approx(distance(x, y), rel=1e-8)
+    assert distance(3 * x, 3 * y) == pytest.approx(9 * distance(x, y), rel=1e-10)
+
+
+def test_singular_covariances_have_a_closed_form(rng):
+    """Sets on different axes of the space: what they share is one axis of four."""
+    s1 = torch.tensor([3.0, 2, 0, 0], dtype=torch.float64)
+    s2 = torch.tensor([0.0, 5, 4, 0], dtype=torch.float64)
+    flat = lambda s, n: with_moments(torch.zeros(4).double(), s.diag(), n, rng)  # noqa: E731
+    x, y = flat(s1, 30), flat(s2, 40)
+    expected = ((s1 - s2) ** 2).sum().item()
+    assert distance(x, y) == pytest.approx(expected, abs=1e-6)
+    collapsed = torch.ones(50, 4).double()
+    assert distance(collapsed, y) == pytest.approx(4 + (s2**2).sum().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("num_samples", "num_reference"), [(7, 40), (40, 7), (7, 9), (9, 7)])
+def test_fewer_points_than_dimensions(num_samples, num_reference, rng):
+    x, y = normal(rng, num_samples, 20) + 0.5, normal(rng, num_reference, 20)
+    a = (x - x.mean(dim=0)) / (num_samples - 1) ** 0.5
+    b = (y - y.mean(dim=0)) / (num_reference - 1) ** 0.5
+    root = torch.linalg.matrix_norm(a @ b.T, "nuc")
+    shift = (x.mean(dim=0) - y.mean(dim=0)).square().sum()
+    expected = shift + a.square().sum() + b.square().sum() - 2 * root
+    assert distance(x, y) == pytest.approx(expected.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("num_samples", [12, 200])
+def test_a_count_is_a_repetition(num_samples, rng):
+    x, y = normal(rng, num_samples, 15) + 0.5, normal(rng, 100, 15)
+    w = torch.randint(0, 4, (3, num_samples), generator=rng).double()
+    replicates = frechet_distance(x, FrechetReference.fit(y), w)
+    expected = [distance(x.repeat_interleave(row.long(), dim=0), y) for row in w]
+    assert replicates.tolist() == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_right_way_round(rng):
+    y = normal(rng, 300, 4)
+    near, far = normal(rng, 300, 4), normal(rng, 300, 4)
+    shifts = [distance(near + s, y) for s in (0, 0.5, 1, 2)]
+    assert shifts == sorted(shifts) and shifts[1] > 5 * shifts[0]
+    assert distance(0.1 * far, y) > 1  # collapse
+
+
+def test_what_is_no_covariance_is_refused():
+    with pytest.raises(ValueError, match="wanted eigenvalues >= 0, got -1"):
+        FrechetReference.from_moments(torch.zeros(2), torch.tensor([[1.0, 2], [2, 1]]))

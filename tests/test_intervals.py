@@ -1,0 +1,141 @@
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from routing.energy import EnergyReference, energy_distance
+from routing.frechet import FrechetReference, frechet_distance
+from routing.intervals import jackknife_interval, jackknife_weights, paired_difference, seed_blocks
+from routing.kernel import KernelReference, kernel_distance
+
+
+def normal(rng, *shape):
+    return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+
+def mean_replicates(x, w):
+    return w @ x / w.sum(dim=1)
+
+
+def test_blocks_are_consecutive_and_equal():
+    assert seed_blocks(6, 3).tolist() == [0, 0, 1, 1, 2, 2]
+    assert seed_blocks(3, 3).tolist() == [0, 1, 2]
+
+
+def test_weights_leave_out_one_block_each():
+    assert jackknife_weights(torch.tensor([0, 0, 1, 1])).tolist() == [
+        [1, 1, 1, 1],
+        [0, 0, 1, 1],
+        [1, 1, 0, 0],
+    ]
+    w = jackknife_weights(seed_blocks(60, 12))
+    assert w.dtype == torch.float64 and w.shape == (13, 60)
+    assert torch.equal(w[1:].sum(dim=0), torch.full((60,), 11.0).double())
+
+
+def test_the_jackknife_of_a_mean_is_the_t_interval_of_block_means(rng):
+    x = normal(rng, 40)
+    blocks = x.reshape(8, 5).mean(dim=1).numpy()
+    ours = jackknife_interval(mean_replicates(x, jackknife_weights(seed_blocks(40, 8))), 0.9)
+    lo, hi = stats.t.interval(0.9, 7, loc=blocks.mean(), scale=stats.sem(blocks))
+    assert ours == pytest.approx((x.mean().item(), lo, hi), rel=1e-12)
+
+
+def test_the_interval_is_around_the_value_and_not_around_the_mean_of_the_replicates():
+    """By hand: the left-out values 1, 2, 3 have spread 2 around their own mean."""
+    half = stats.t.ppf(0.975, 2) * math.sqrt(2 / 3 * 2)
+    ours = jackknife_interval(torch.tensor([10.0, 1, 2, 3]))
+    assert ours == pytest.approx((10, 10 - half, 10 + half))
+    a, b = torch.tensor([12.0, 3, 6, 1]), torch.tensor([2.0, 2, 4, -2])
+    assert paired_difference(a, b, 0.5) == jackknife_interval(torch.tensor([10.0, 1, 2, 3]), 0.5)
+
+
+def test_the_interval_of_a_mean_covers_as_it_says(rng):
+    w = jackknife_weights(seed_blocks(40, 10))
+    hits = 0
+    for _ in range(1000):
+        x = torch.empty(40, dtype=torch.float64).exponential_(generator=rng)
+        _, lo, hi = jackknife_interval(mean_replicates(x, w))
+        hits += lo <= 1 <= hi
+    assert 0.91 <= hits / 1000 <= 0.97
+
+
+DISTANCES = {
+    "frechet": (FrechetReference, frechet_distance),
+    "kernel": (KernelReference, kernel_distance),
+    "energy": (EnergyReference, energy_distance),
+}
+every_distance = pytest.mark.parametrize("metric", DISTANCES.values(), ids=DISTANCES.keys())
+
+
+def standard_error(replicates):
+    value, lo, hi = jackknife_interval(replicates)
+    return (hi - lo) / 2 / stats.t.ppf(0.975, len(replicates) - 2).item()
+
+
+def simulated(metric, shift, rng, draws=120, n=200, num_blocks=20):
+    """True standard deviation over independent draws, and the jackknife's root mean square."""
+    fit, distance = metric[0].fit, metric[1]
+    reference, w = fit(normal(rng, 500, 3)), jackknife_weights(seed_blocks(n, num_blocks))
+    replicates = [distance(normal(rng, n, 3) + shift, reference, w) for _ in range(draws)]
+    truth = torch.stack([r[0] for r in replicates]).std().item()
+    return truth, math.sqrt(sum(standard_error(r) ** 2 for r in replicates) / draws)
+
+
+@every_distance
+def test_the_standard_error_is_the_spread_over_new_seeds(metric, rng):
+    truth, se = simulated(metric, 0.7, rng)
+    assert se == pytest.approx(truth, rel=0.3)
+
+
+@every_distance
+def test_near_zero_the_standard_error_is_on_the_safe_side_by_no_more_than_stated(metric, rng):
+    truth, se = simulated(metric, 0.0, rng)
+    assert 0.9 * truth < se < 1.2 * math.sqrt(2) * truth
+
+
+@every_distance
+def test_common_seeds_make_the_interval_of_a_difference_narrow(metric, rng):
+    reference = metric[0].fit(normal(rng, 500, 3))
+    w = jackknife_weights(seed_blocks(400, 20))
+    x, other_seeds = normal(rng, 400, 3) + 0.5, normal(rng, 400, 3) + 0.5
+    arm = lambda x: metric[1](x, reference, w)  # noqa: E731
+    value, lo, hi = paired_difference(arm(x + 0.05), arm(x))
+    assert value == (arm(x + 0.05) - arm(x))[0].item()
+    unpaired = paired_difference(arm(other_seeds + 0.05), arm(x))
+    assert 3 * (hi - lo) < unpaired.hi - unpaired.lo
+    assert lo > 0  # the small harm is seen
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "num_blocks", "remedy"),
+    [(100, 12, "take 10 or 20$"), (10, 3, "take 2 or 5$"), (7, 3, "take 7$"), (12, 5, "4 or 6$")],
+)
+def test_blocks_that_do_not_fit_are_told_which_do(num_samples, num_blocks, remedy):
+    with pytest.raises(ValueError, match=f"wanted a divisor of {num_samples}.*{remedy}"):
+        seed_blocks(num_samples, num_blocks)
+
+
+@pytest.mark.parametrize("num_blocks", [-2, 0, 1, 11])
+def test_too_few_or_too_many_blocks_are_refused(num_blocks):
+    with pytest.raises(ValueError, match=rf"wanted 2\.\.10 \(samples\), got {num_blocks}"):
+        seed_blocks(10, num_blocks)
+
+
+@pytest.mark.parametrize("blocks", [[0, 0, 1], [0, 0], [0, 2], [1, 1]])
+def test_unequal_blocks_are_refused(blocks):
+    with pytest.raises(ValueError, match="wanted at least 2 of equal size"):
+        jackknife_weights(torch.tensor(blocks))
+
+
+def test_what_has_no_interval_is_refused():
+    with pytest.raises(ValueError, match="wanted a value and at least 2 blocks, got 2"):
+        jackknife_interval(torch.ones(2))
+    with pytest.raises(ValueError, match="wanted finite numbers, got inf"):
+        jackknife_interval(torch.tensor([1.0, 2.0, math.inf]))
+    with pytest.raises(ValueError, match="wanted as many for both arms, got 4 and 1"):
+        paired_difference(torch.ones(4), torch.ones(1))
+    for level in (0.0, 1.0, 95.0):
+        with pytest.raises(ValueError, match="level: wanted a probability"):
+            jackknife_interval(torch.ones(3), level)
