@@ -61,18 +61,23 @@ class MixtureSource:
     num_points: int = 4000
 
     def __post_init__(self) -> None:
-        """Refuse lists of different lengths."""
+        """Refuse lists of different lengths and components that are none."""
         if not len(self.weights) == len(self.means) == len(self.stds):
             raise ValueError(
                 f"mixture wants as many weights as means and stds, got {len(self.weights)}, "
                 f"{len(self.means)} and {len(self.stds)}; give one of each per component"
+            )
+        if not (self.weights and min(self.weights) > 0 and min(self.stds) > 0):
+            raise ValueError(
+                f"mixture wants components with weights and stds > 0, got weights "
+                f"{list(self.weights)} and stds {list(self.stds)}; leave empty components out"
             )
 
     def load(self, root: int) -> Samples:
         """Draw the points from the stream `world`."""
         shares = np.asarray(self.weights) / sum(self.weights) * self.num_points
         counts = np.floor(shares).astype(int)
-        counts[np.argsort(counts - shares)[: self.num_points - counts.sum()]] += 1
+        counts[np.argsort(counts - shares, kind="stable")[: self.num_points - counts.sum()]] += 1
         labels = np.repeat(np.arange(len(counts)), counts)
         noise = seeds.stream(root, "world").standard_normal((self.num_points, 2))
         points = np.asarray(self.means)[labels] + np.asarray(self.stds)[labels, None] * noise

@@ -105,7 +105,7 @@ def fit(kind: Transformer, values: np.ndarray, job) -> tuple[dict, pd.DataFrame,
         return (v - paths.velocity(x0, eps)).square().mean()
 
     key = {"spec": spec, "inputs": job.digests(), "code": code.code_digest("experts")}
-    state = job.outputs["weights"].with_suffix(".state")
+    state = job.unfinished("weights")
     weights, curve = train(net, loss, schedule, who, state, key)
     return weights, curve, model
 

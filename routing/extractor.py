@@ -41,8 +41,13 @@ def run(job) -> None:
     kind = choices.build(choices.rows("extractors", EXTRACTORS), spec["extractor"], where)
     index, notes = job.table("index"), job.notes("samples")
     values = torch.from_numpy(images.to_values(job.arrays("samples")["samples"], notes["levels"]))
+    if values.ndim != 4 or values.shape[2] != values.shape[3]:
+        raise ValueError(
+            f"{where}: a classifier wants square images [channels, size, size], got samples of "
+            f"shape {list(values.shape[1:])}; compare in an encoder's space instead"
+        )
     names, labels = np.unique(index["label"], return_inverse=True)
-    is_train = (index["split"] == "train").to_numpy()
+    is_train = torch.tensor((index["split"] == "train").to_numpy())
     shape = ClassifierShape(values.shape[1], values.shape[2], kind.width, kind.dim, len(names))
     target = torch.from_numpy(labels)
     weights, curve = fit(kind, shape, values[is_train], target[is_train], job)
@@ -70,7 +75,7 @@ def fit(
     schedule = Schedule(kind.steps, kind.batch_size, kind.learning_rate, weight_decay=0.01)
     who = Identity(f"extractor {job.spec['extractor_name']}", job.spec["seed"], identity)
     key = {"spec": job.spec, "inputs": job.digests(), "code": code.code_digest("extractor")}
-    state = job.outputs["weights"].with_suffix(".state")
+    state = job.unfinished("weights")
     return train(Classifier(shape), loss, schedule, who, state, key)
 
 

@@ -18,6 +18,11 @@ def run(job) -> None:
     if not len(values):
         raise ValueError(f"{job.inputs['samples'][0]}: wanted samples, got none; draw some")
     if values.dtype.kind == "f":
+        if bad := int((~np.isfinite(values.reshape(len(values), -1))).any(1).sum()):
+            raise ValueError(
+                f"{job.inputs['samples'][0]}: wanted finite samples, got nan or inf in {bad} of "
+                f"{len(values)}; look at the arm that drew them"
+            )
         values = images.quantised(values, levels)
     else:
         values = images.to_values(values, levels)

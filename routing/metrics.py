@@ -10,7 +10,7 @@ To add a metric, write a frozen dataclass with `replicates(View) -> {name: [repl
 it a row in METRICS. A name carries what changes the value: the feature space at least.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -38,8 +38,16 @@ class Real:
     features: Tensor  # [images, dim]
     labels: Tensor  # [images] class index
     class_names: list[str]
-    clusters: Tensor  # [images]
+    clusters: Tensor  # [images] nearest centroid
     centroids: Tensor  # [clusters, dim of the partition's space]
+    references: dict = field(default_factory=dict)
+
+    def fitted(self, kind: type, *options: object) -> object:
+        """`kind.fit` of the features, computed once for all arms."""
+        key = (kind, *options)
+        if key not in self.references:
+            self.references[key] = kind.fit(self.features, *options)
+        return self.references[key]
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Frechet:
 
     def replicates(self, view: View) -> dict[str, Tensor]:
         """One value per replicate."""
-        reference = fitted(FrechetReference, view.real)
+        reference = view.real.fitted(FrechetReference)
         name = f"fd_{view.real.space}"
         return {name: frechet_distance(view.features, reference, view.weights)}
 
@@ -70,7 +78,7 @@ class Kernel:
 
     def replicates(self, view: View) -> dict[str, Tensor]:
         """One value per replicate."""
-        reference = fitted(KernelReference, view.real)
+        reference = view.real.fitted(KernelReference)
         name = f"kd_{view.real.space}"
         return {name: kernel_distance(view.features, reference, view.weights)}
 
@@ -84,7 +92,7 @@ class Neighbours:
 
     def replicates(self, view: View) -> dict[str, Tensor]:
         """Four metrics, named with the feature space."""
-        reference = fitted(NeighbourReference, view.real, self.k_precision, self.k_density)
+        reference = view.real.fitted(NeighbourReference, self.k_precision, self.k_density)
         found = neighbour_metrics(view.features, reference, view.weights)
         return {f"{name}_{view.real.space}": values for name, values in found.items()}
 
@@ -95,7 +103,7 @@ class Energy:
 
     def replicates(self, view: View) -> dict[str, Tensor]:
         """One value per replicate."""
-        reference = fitted(EnergyReference, view.real)
+        reference = view.real.fitted(EnergyReference)
         name = f"energy_{view.real.space}"
         return {name: energy_distance(view.features, reference, view.weights)}
 
@@ -146,7 +154,10 @@ def run(job) -> None:
         view = sets.view(name)
         values: dict[str, Tensor] = {}
         for metric in metrics:
-            values |= metric.replicates(view)
+            measured = metric.replicates(view)
+            if twice := sorted(values.keys() & measured.keys()):
+                raise ValueError(f"metrics.list: {twice[0]} is measured twice; leave one out")
+            values |= measured
         found[name] = (values, len(view.features))
     job.write_table("metrics", long_table(spec["run"], found))
     job.write_table("differences", differences(spec["run"], found, spec["reference_arm"]))
@@ -164,7 +175,7 @@ def long_table(run: str, found: dict[str, tuple[dict[str, Tensor], int]]) -> pd.
 def differences(
     run: str, found: dict[str, tuple[dict[str, Tensor], int]], reference: str
 ) -> pd.DataFrame:
-    """Each arm minus the reference arm, paired by seed; arms of other seeds are left out."""
+    """Each arm minus the reference arm, paired by seed; `heldout` has no seeds, so no row."""
     base, num = found[reference]
     rows = []
     for arm, (values, _) in found.items():
@@ -194,56 +205,53 @@ class Sets:
     @cached_property
     def real(self) -> Real:
         """The train split."""
+        # By nearest centroid as the samples, not by assignment: a partition may divide otherwise.
+        distances = self.job.table("assignments").filter(like="distance_")
         return Real(
             space=self.job.spec["extractor"],
-            features=torch.from_numpy(self.job.arrays("real")["features"][self.train]).double(),
+            features=self._read("real", 0, self.train)["features"].double(),
             labels=torch.from_numpy(self.labels[self.train]),
             class_names=[str(n) for n in self.class_names],
-            clusters=torch.from_numpy(
-                self.job.table("assignments")["cluster"].to_numpy()[self.train]
-            ),
+            clusters=torch.from_numpy(distances.to_numpy()[self.train].argmin(1)),
             centroids=torch.from_numpy(self.job.arrays("centroids")["centroids"]).double(),
         )
 
     def view(self, arm: str) -> View:
         """The arm's features; the held-out split if it is the arm."""
         if arm == HELDOUT:
-            chosen, kept = ("real", 0), self._heldout
-            place = self.job.arrays("real_place")["features"][kept]
+            arrays = self._read("real", 0, self._heldout)
+            place = self._read("real_place", 0, self._heldout)["features"]
         else:
             number = self.names.index(arm)
-            chosen, kept = ("features", number), slice(None)
-            place = self.job.arrays("place", number)["features"]
-        arrays = self.job.arrays(*chosen)
-        features = torch.from_numpy(arrays["features"][kept]).double()
-        logits = arrays.get("logits")
-        classes = None if logits is None else torch.from_numpy(logits[kept]).argmax(1)
-        distance = torch.cdist(torch.from_numpy(place).double(), self.real.centroids)
-        weights = jackknife_weights(self._blocks(len(features), arm))
-        return View(self.real, features, classes, distance.argmin(1), weights)
+            arrays = self._read("features", number, slice(None))
+            place = self._read("place", number, slice(None))["features"]
+        features = arrays["features"].double()
+        classes = arrays["logits"].argmax(1) if "logits" in arrays else None
+        clusters = torch.cdist(place.double(), self.real.centroids).argmin(1)
+        wanted = self.job.spec["num_blocks"]
+        num_blocks = min(wanted, len(features)) if arm == HELDOUT else wanted
+        weights = jackknife_weights(seed_blocks(len(features), num_blocks))
+        return View(self.real, features, classes, clusters, weights)
+
+    def _read(self, name: str, number: int, kept: np.ndarray | slice) -> dict[str, Tensor]:
+        arrays = {key: a[kept] for key, a in self.job.arrays(name, number).items()}
+        for key, a in arrays.items():
+            if bad := int((~np.isfinite(a)).any(1).sum()):
+                raise ValueError(
+                    f"{self.job.inputs[name][number]}: wanted finite {key}, got nan or inf in "
+                    f"{bad} of {len(a)} rows; find out what made them"
+                )
+        return {key: torch.from_numpy(a) for key, a in arrays.items()}
 
     @cached_property
     def _heldout(self) -> np.ndarray:
-        """The held-out rows in random order: a source may be sorted, blocks must be alike."""
+        """The held-out rows, as many as fill whole blocks.
+
+        In random order: a source may be sorted, and blocks must be alike.
+        """
         rng = seeds.stream(self.job.spec["seed"], "evaluation", 1)
-        return rng.permutation(np.flatnonzero(~self.train))
-
-    def _blocks(self, num: int, arm: str) -> Tensor:
-        wanted = self.job.spec["num_blocks"]
-        if arm != HELDOUT:
-            return seed_blocks(num, wanted)
-        return seed_blocks(num, next(b for b in range(wanted, num + 1) if num % b == 0))
-
-
-_FITTED: dict[tuple, object] = {}
-
-
-def fitted(kind: type, real: Real, *options: object) -> object:
-    """`kind.fit` of the real features, computed once for all arms."""
-    key = (kind, id(real.features), *options)
-    if key not in _FITTED:
-        _FITTED[key] = kind.fit(real.features, *options)
-    return _FITTED[key]
+        rows = rng.permutation(np.flatnonzero(~self.train))
+        return rows[: len(rows) - len(rows) % min(self.job.spec["num_blocks"], len(rows))]
 
 
 def _compared(

@@ -107,7 +107,7 @@ def fit(
 
     who = Identity(f"router {spec['partition']}/{spec['router_name']}", spec["seed"], identity)
     key = {"spec": spec, "inputs": job.digests(), "code": code.code_digest("router")}
-    state = job.outputs["weights"].with_suffix(".state")
+    state = job.unfinished("weights")
     return train(models.new_network(model), loss, schedule, who, state, key)
 
 

@@ -119,10 +119,10 @@ def sample_shape(expert: DiT | Mixture) -> tuple[int, ...]:
 @torch.no_grad()
 def draw(arm: Arm, batch: np.ndarray, spec: dict) -> dict:
     """Samples and traces of the seeds in `batch`."""
-    root = spec["seed"]
-    noise = torch.from_numpy(seeds.normals(root, "noise", batch, arm.shape)).to(arm.dtype)
-    uniforms = seeds.uniforms(root, "routing", batch, arm.sampler.num_steps)
-    label = seeds.uniforms(root, "oracle_label", batch, 1)[:, 0]
+    root, numbers = spec["seed"], batch.tolist()
+    noise = torch.from_numpy(seeds.normals(root, "noise", numbers, arm.shape)).to(arm.dtype)
+    uniforms = seeds.uniforms(root, "routing", numbers, arm.sampler.num_steps)
+    label = seeds.uniforms(root, "oracle_label", numbers, 1)[:, 0]
     cluster = np.searchsorted(np.cumsum(arm.prior)[:-1], label, side="right")
     field = RoutedField(
         arm.experts,
@@ -134,6 +134,7 @@ def draw(arm: Arm, batch: np.ndarray, spec: dict) -> dict:
         keep_states=bool((batch < spec["num_trajectories"]).any()),
     )
     x = arm.sampler(field, noise)
+    refuse_broken(x, batch)
     kept = torch.from_numpy(batch < spec["num_trajectories"])
     states = [s[kept] for s in field.states] + [x[kept]]
     if not field.states:
@@ -147,6 +148,16 @@ def draw(arm: Arm, batch: np.ndarray, spec: dict) -> dict:
         "experts": field.expert_evaluations.numpy(),
         "router": int(field.router_evaluations),
     }
+
+
+def refuse_broken(x: torch.Tensor, batch: np.ndarray) -> None:
+    """Raise ValueError naming the seeds whose finished samples are NaN or Inf."""
+    broken = batch[~x.isfinite().flatten(1).all(1).numpy()]
+    if len(broken):
+        raise ValueError(
+            f"wanted finite samples, got nan or inf after the last step in {len(broken)} samples "
+            f"(seeds {', '.join(map(str, broken[:5]))}); take smaller steps or look at the experts"
+        )
 
 
 def bill(arm: Arm, parts: list[dict], num: int, seconds: float) -> pd.DataFrame:

@@ -2,15 +2,15 @@
 
 AdamW with a linear warm-up and a cosine decay to zero, an exponential moving average of the
 weights, and a curve of the loss. Step n draws its batch, times and noise from the stream
-(root, batches, *identity, n) alone, and the state is saved as the run goes: kill it at any
-moment, run the same command again, and the weights equal those of an unbroken run bit for bit.
+(root, batches, *identity, n) alone, and the state is saved as the run goes and at its end: kill
+it at any moment, run the same command again, and the weights equal those of an unbroken run bit
+for bit. Whoever stores the weights removes the state afterwards.
 """
 
 import hashlib
 import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing import seeds
+from routing import seeds, store
 from routing.progress import Progress
 
 SAVE_EVERY_S = 20.0
@@ -43,6 +43,10 @@ class Schedule:
             raise ValueError(
                 f"training wants steps and batch_size >= 1, got {self.steps} and "
                 f"{self.batch_size}; raise them"
+            )
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(
+                f"training wants learning_rate > 0, got {self.learning_rate}; raise it"
             )
         if not 0 <= self.ema < 1:
             raise ValueError(f"training wants ema in [0, 1), got {self.ema}; change it")
@@ -81,7 +85,7 @@ def train(
 
     `loss(net, rng)` draws one batch from `rng` and returns its mean loss. `key` is everything
     that determines the result: a state saved under another key is not resumed. Raises ValueError
-    naming `who` and the step when the loss is not finite.
+    naming `who` and the step when the loss is not finite, and on a damaged state.
     """
     optimiser = torch.optim.AdamW(
         net.parameters(), weight_decay=schedule.weight_decay, betas=(0.9, 0.99)
@@ -100,11 +104,11 @@ def train(
         if time.monotonic() - saved > SAVE_EVERY_S:
             state.save(run)
             saved = time.monotonic()
-    state.path.unlink(missing_ok=True)
+    state.save(run)
     steps = np.arange(1, schedule.steps + 1)
     images = steps * schedule.batch_size
     curve = pd.DataFrame({"step": steps, "images": images, "loss": run.losses})
-    return {name: p.numpy() for name, p in average.items()}, curve
+    return {name: p.numpy() for name, p in run.average.items()}, curve
 
 
 def noise_batch(
@@ -148,7 +152,7 @@ def _step(run: _Run, loss: Loss, schedule: Schedule, who: Identity) -> float:
 
 
 class _State:
-    """The unfinished run on disk: weights, moments, average and losses; removed at the end."""
+    """The run on disk: weights, moments, average and losses behind the sha256 of them all."""
 
     def __init__(self, path: Path, key: dict):
         self.path = path
@@ -166,15 +170,17 @@ class _State:
             },
             buffer,
         )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(self.path.name + f".{os.getpid()}.tmp")
-        temporary.write_bytes(buffer.getvalue())
-        os.replace(temporary, self.path)
+        data = buffer.getvalue()
+        store.write_atomically(self.path, hashlib.sha256(data).digest() + data)
 
     def load(self, run: _Run) -> None:
         if not self.path.is_file():
             return
-        state = torch.load(self.path, weights_only=True)
+        content = self.path.read_bytes()
+        digest, data = content[:32], content[32:]
+        if hashlib.sha256(data).digest() != digest:
+            raise store.damaged(self.path, "its sha256 is not the one it begins with")
+        state = torch.load(io.BytesIO(data), weights_only=True)
         if state["key"] != self.key:
             return
         run.net.load_state_dict(state["net"])

@@ -1,0 +1,89 @@
+"""The features stage: what a reader of the stored images would see, in the order of the seeds."""
+
+import numpy as np
+import pytest
+import torch
+from stages import make, refused, run
+
+from routing import store
+from routing.classifier import Classifier, ClassifierShape
+
+PLANE = {"mean": np.arange(4.0), "projection": np.eye(4)[:, :3] * 2}
+SHAPE = ClassifierShape(channels=1, size=2, width=3, dim=4, num_classes=5)
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return make("embed", tmp_path / "encoder.safetensors", PLANE)
+
+
+def shard(folder, values, name="s", levels=16):
+    path = folder / f"{name}.safetensors"
+    return make("samples", path, {"samples": values}, levels=levels)
+
+
+def features(folder, samples, **maker):
+    files = run("features", folder, {"set": "arm"}, samples=samples, **maker)
+    return store.read_arrays(files["features"])
+
+
+def test_samples_are_rounded_to_storable_values(encoder, tmp_path):
+    values = np.array([[-3.0, -0.99, 0.06, 0.07], [0.93, 0.95, 1.2, 0.0]], np.float32)
+    found = features(tmp_path, shard(tmp_path, values.reshape(2, 1, 2, 2)), encoder=encoder)
+    seen = np.array([[-1, -1, 0, 0.125], [0.875, 1, 1, 0]])
+    expected = (seen - PLANE["mean"]) @ PLANE["projection"]
+    np.testing.assert_allclose(found["features"], expected, rtol=1e-6)
+    assert found.keys() == {"features"} and found["features"].dtype == np.float32
+
+
+def test_real_images_and_their_values_have_the_same_features(encoder, tmp_path):
+    stored = np.random.default_rng(0).integers(17, size=(9, 1, 2, 2)).astype(np.uint8)
+    real = features(tmp_path, shard(tmp_path, stored, "r"), encoder=encoder)
+    values = stored.astype(np.float32) / 8 - 1
+    drawn = features(tmp_path, shard(tmp_path, values, "d"), encoder=encoder)
+    assert np.array_equal(real["features"], drawn["features"])
+
+
+def test_points_are_left_as_they_are(encoder, tmp_path):
+    points = np.random.default_rng(0).normal(scale=5, size=(6, 4))
+    found = features(tmp_path, shard(tmp_path, points, levels=None), encoder=encoder)
+    expected = (points - PLANE["mean"]) @ PLANE["projection"]
+    np.testing.assert_allclose(found["features"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_shards_are_joined_in_their_order(encoder, tmp_path):
+    points = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    whole = features(tmp_path, shard(tmp_path, points, "w", None), encoder=encoder)
+    parts = [shard(tmp_path, points[i : i + 4], f"p{i}", None) for i in (0, 4, 8)]
+    assert np.array_equal(
+        features(tmp_path, parts, encoder=encoder)["features"], whole["features"]
+    )
+
+
+def test_an_extractor_gives_features_and_logits(tmp_path):
+    torch.manual_seed(0)
+    net = Classifier(SHAPE).eval()
+    arrays = {name: p.detach().numpy() for name, p in net.named_parameters()}
+    path = make("extractor", tmp_path / "x.safetensors", arrays, model=SHAPE.note())
+    values = np.random.default_rng(0).normal(size=(7, 1, 2, 2)).astype(np.float32)
+    found = features(tmp_path, shard(tmp_path, values), extractor=path)
+    seen = np.rint((np.clip(values, -1, 1) + 1) * 8) / 8 - 1
+    logits, units = net(torch.from_numpy(seen.astype(np.float32)))
+    np.testing.assert_allclose(found["features"], units.detach(), atol=1e-6)
+    np.testing.assert_allclose(found["logits"], logits.detach(), atol=1e-6)
+    again = features(tmp_path, shard(tmp_path, values), extractor=path)
+    assert np.array_equal(again["features"], found["features"])
+
+
+def test_no_samples_are_refused(encoder, tmp_path):
+    empty = shard(tmp_path, np.zeros((0, 1, 2, 2), np.float32))
+    with refused("wanted samples, got none; draw some"):
+        features(tmp_path, empty, encoder=encoder)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_samples_that_are_not_finite_are_refused(bad, encoder, tmp_path):
+    values = np.zeros((5, 1, 2, 2), np.float32)
+    values[2, 0, 1, 1] = values[4] = bad
+    with refused("s.safetensors: wanted finite samples, got nan or inf in 2 of 5"):
+        features(tmp_path, shard(tmp_path, values), encoder=encoder)

@@ -1,0 +1,310 @@
+"""The metrics stage: the mathematics, applied to the right rows, in one table."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from stages import content, make, refused, run
+
+from routing import store
+from routing.energy import EnergyReference, energy_distance
+from routing.frechet import FrechetReference, frechet_distance
+from routing.intervals import jackknife_interval, jackknife_weights, seed_blocks
+from routing.kernel import KernelReference, kernel_distance
+from routing.metrics import COLUMNS, METRICS, Real
+from routing.neighbours import NeighbourReference, neighbour_metrics
+
+NUM, NUM_REAL, NUM_HELDOUT = 40, 90, 26
+LIST = [{"name": name} for name in METRICS]
+MODES = np.array([[0.0, 0], [6, 0], [0, 6]])  # one cluster each
+CENTROIDS = MODES.astype(np.float32)
+
+
+class World:
+    """Made-up features: three modes; the class of a sample is said by its logits."""
+
+    def __init__(self, folder, arms, seed=0):
+        self.folder, self.arms, rng = folder, arms, np.random.default_rng(seed)
+        self.is_train = np.arange(NUM_REAL) % 7 < 5  # 26 held out
+        self.is_train[np.flatnonzero(~self.is_train)[NUM_HELDOUT:]] = True
+        self.labels = np.repeat([4, 5, 9], [45, 27, 18])
+        modes = np.searchsorted([4, 5, 9], self.labels)
+        self.place = (MODES[modes] + rng.normal(size=(NUM_REAL, 2))).astype(np.float32)
+        self.real = self.featured(self.place, modes, rng)
+        self.drawn, self.places = {}, {}
+        for name, (shares, scale, shift) in arms.items():
+            modes = rng.permutation(np.repeat(range(3), (NUM * np.array(shares)).astype(int)))
+            place = MODES[modes] + scale * rng.normal(size=(NUM, 2)) + shift
+            self.places[name] = place.astype(np.float32)
+            self.drawn[name] = self.featured(self.places[name], modes, rng)
+
+    @staticmethod
+    def featured(place, modes, rng):
+        logits = np.eye(3)[modes] + 0.1 * rng.normal(size=(len(modes), 3))
+        third = 0.3 * place.sum(1, keepdims=True) + 0.5 * rng.normal(size=(len(place), 1))
+        features = np.concatenate([place, third], 1)
+        return {k: v.astype(np.float32) for k, v in (("features", features), ("logits", logits))}
+
+    def inputs(self):
+        split = np.where(self.is_train, "train", "heldout").astype(object)
+        index = pd.DataFrame({"split": split, "label": self.labels})
+        distance = np.linalg.norm(self.place[:, None] - CENTROIDS, axis=-1)
+        divided = pd.DataFrame({"cluster": np.arange(NUM_REAL) % 3})  # not by the nearest
+        for k in range(3):
+            divided[f"distance_{k}"] = distance[:, k]
+        here = self.folder
+        return {
+            "index": make("data", here / "i.parquet", index),
+            "real": make("features", here / "r.safetensors", self.real),
+            "real_place": make("features", here / "rp.safetensors", {"features": self.place}),
+            "features": [
+                make("features", here / f"f-{a}.safetensors", self.drawn[a]) for a in self.arms
+            ],
+            "place": [
+                make("features", here / f"p-{a}.safetensors", {"features": self.places[a]})
+                for a in self.arms
+            ],
+            "assignments": make("partition", here / "a.parquet", divided),
+            "centroids": make("partition", here / "c.safetensors", {"centroids": CENTROIDS}),
+        }
+
+    def run(self, **more):
+        arms = {"arms": list(self.arms), "reference_arm": next(iter(self.arms))}
+        parts = {"run": "test", "seed": 7, "extractor": "toy", "num_blocks": 8, "list": LIST}
+        files = run("metrics", self.folder, parts | arms | more, **self.inputs())
+        return files, *(store.read_table(files[n]) for n in ("metrics", "differences"))
+
+
+ARMS = {
+    "good": ([0.5, 0.3, 0.2], 1.0, 0.0),
+    "shifted": ([0.5, 0.3, 0.2], 1.0, 1.5),
+    "collapsed": ([0.6, 0.4, 0.0], 0.1, 0.0),
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return World(tmp_path_factory.mktemp("world"), ARMS)
+
+
+@pytest.fixture(scope="module")
+def tables(world):
+    return world.run()
+
+
+def tensor(array):
+    return torch.from_numpy(array).double()
+
+
+def direct(features, reference, weights):
+    """The values of all distances and neighbour metrics, by name, without the stage."""
+    y = reference
+    found = {
+        "fd_toy": frechet_distance(features, FrechetReference.fit(y), weights),
+        "kd_toy": kernel_distance(features, KernelReference.fit(y), weights),
+        "energy_toy": energy_distance(features, EnergyReference.fit(y), weights),
+    }
+    near = neighbour_metrics(features, NeighbourReference.fit(y, 3, 5), weights)
+    return found | {f"{name}_toy": values for name, values in near.items()}
+
+
+def shares_by_hand(world, arm, kind):
+    """Shares, total variation and divergence of one arm, with numpy."""
+
+    def nearest(x):
+        return np.linalg.norm(x[:, None] - CENTROIDS, axis=-1).argmin(1)
+
+    if kind == "class":
+        names = ["4", "5", "9"]
+        said = world.drawn[arm]["logits"].argmax(1)
+        real = np.searchsorted([4, 5, 9], world.labels[world.is_train])
+    else:
+        names = ["0", "1", "2"]
+        said, real = nearest(world.places[arm]), nearest(world.place[world.is_train])
+    p, q = (np.bincount(x, minlength=3) / len(x) for x in (said, real))
+    kl = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a)
+    found = {f"{kind}_share_{name}": share for name, share in zip(names, p, strict=True)}
+    return found | {f"{kind}_tv": abs(p - q).sum() / 2, f"{kind}_kl": kl}
+
+
+def values(table, arm):
+    return table[table["arm"] == arm].set_index("metric")
+
+
+def test_the_columns_are_the_promised_ones(tables):
+    _, metrics, differences = tables
+    assert list(metrics) == ["run", "arm", "metric", "value", "lo", "hi", "num_samples"]
+    assert COLUMNS == list(metrics)
+    assert list(differences) == [*COLUMNS[:2], "reference", *COLUMNS[2:]]
+    assert metrics["arm"].unique().tolist() == ["heldout", *ARMS]
+    assert differences["arm"].unique().tolist() == ["shifted", "collapsed"]
+    assert (metrics["run"] == "test").all() and (differences["reference"] == "good").all()
+    assert (values(metrics, "good")["num_samples"] == NUM).all()
+    assert (differences["num_samples"] == NUM).all()
+    assert not metrics.duplicated(["arm", "metric"]).any()
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_distances_are_those_of_the_mathematics(arm, world, tables):
+    table = values(tables[1], arm)
+    weights = jackknife_weights(seed_blocks(NUM, 8))
+    y = tensor(world.real["features"][world.is_train])
+    for name, replicates in direct(tensor(world.drawn[arm]["features"]), y, weights).items():
+        found = table.loc[name, ["value", "lo", "hi"]].tolist()
+        assert found == pytest.approx(list(jackknife_interval(replicates)), rel=1e-12, abs=1e-12)
+        assert found[1] <= found[0] <= found[2]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("kind", ["class", "cluster"])
+def test_shares_are_those_of_numpy(arm, kind, world, tables):
+    table = values(tables[1], arm)
+    for name, value in shares_by_hand(world, arm, kind).items():
+        assert table["value"][name] == pytest.approx(value, abs=1e-12)
+
+
+def test_every_metric_and_no_other_is_in_the_table(world, tables):
+    one = jackknife_weights(seed_blocks(NUM, 8))
+    x = tensor(world.drawn["good"]["features"])
+    names = {*direct(x, x, one)}
+    names |= {*shares_by_hand(world, "good", "class"), *shares_by_hand(world, "good", "cluster")}
+    for arm in ("heldout", *ARMS):
+        assert set(values(tables[1], arm).index) == names
+
+
+def test_differences_are_the_paired_jackknife_by_hand(world, tables):
+    y = FrechetReference.fit(tensor(world.real["features"][world.is_train]))
+
+    def distance(arm, kept):
+        x = tensor(world.drawn[arm]["features"])[kept]
+        return frechet_distance(x, y, torch.ones(1, len(x)))[0].item()
+
+    def difference(kept):
+        return distance("shifted", kept) - distance("good", kept)
+
+    blocks = np.arange(NUM) // 5
+    left = np.array([difference(blocks != b) for b in range(8)])
+    se = math.sqrt(7 / 8 * ((left - left.mean()) ** 2).sum())
+    half, value = stats.t.ppf(0.975, 7) * se, difference(blocks >= 0)
+    row = values(tables[2], "shifted").loc["fd_toy"]
+    assert row[["value", "lo", "hi"]].tolist() == pytest.approx(
+        [value, value - half, value + half], rel=1e-8
+    )
+    for arm in ("shifted", "collapsed"):
+        ours, base = values(tables[1], arm)["value"], values(tables[1], "good")["value"]
+        expected = (ours - base).loc[values(tables[2], arm).index]
+        np.testing.assert_allclose(values(tables[2], arm)["value"], expected, atol=1e-12)
+
+
+def test_held_out_images_are_an_arm_of_their_own(world, tables):
+    # 26 images in 8 blocks: 24 of them count, in random order, so that blocks are alike.
+    table = values(tables[1], "heldout")
+    assert (table["num_samples"] == 24).all()
+    rows = np.random.default_rng(np.random.SeedSequence([7, 9, 1])).permutation(
+        np.flatnonzero(~world.is_train)
+    )[:24]
+    y = tensor(world.real["features"][world.is_train])
+    x, weights = tensor(world.real["features"][rows]), jackknife_weights(seed_blocks(24, 8))
+    for name, replicates in direct(x, y, weights).items():
+        assert table.loc[name, ["value", "lo", "hi"]].tolist() == pytest.approx(
+            list(jackknife_interval(replicates)), rel=1e-9, abs=1e-12
+        )
+    said = world.real["logits"][rows].argmax(1)
+    assert table["value"]["class_share_5"] == pytest.approx((said == 1).mean())
+    nearest = np.linalg.norm(world.place[rows][:, None] - CENTROIDS, axis=-1).argmin(1)
+    assert table["value"]["cluster_share_2"] == pytest.approx((nearest == 2).mean())
+
+
+def test_few_held_out_images_are_blocks_of_one(tmp_path):
+    world = World(tmp_path, {"good": ARMS["good"]})
+    world.is_train[:] = True
+    world.is_train[[3, 30, 45, 60, 75, 89]] = False
+    _, table, _ = world.run(num_blocks=20)
+    assert (values(table, "heldout")["num_samples"] == 6).all()
+    assert (values(table, "good")["num_samples"] == NUM).all()
+
+
+def test_an_arm_must_fill_its_blocks(tmp_path):
+    with refused(r"num_blocks: wanted a divisor of 40 \(samples\), got 7"):
+        World(tmp_path, {"good": ARMS["good"]}).run(num_blocks=7)
+
+
+def test_metrics_are_the_right_way_round(tables):
+    good, shifted, collapsed = (values(tables[1], arm)["value"] for arm in ARMS)
+    for name in ("fd_toy", "kd_toy", "energy_toy"):
+        assert good[name] < shifted[name] and good[name] < collapsed[name]
+    assert collapsed["precision_toy"] > 0.95 and collapsed["recall_toy"] < 0.2
+    assert good["recall_toy"] > 0.6 > shifted["recall_toy"] or good["recall_toy"] > 0.8
+    assert shifted["precision_toy"] < good["precision_toy"]
+    assert collapsed["coverage_toy"] < 0.7 * good["coverage_toy"]
+    assert collapsed["class_tv"] > 0.15 > good["class_tv"]
+    fd = tables[2].query("metric == 'fd_toy'").set_index("arm")
+    assert (fd["lo"] > 0).all()  # both are worse than the reference, beyond doubt
+
+
+def test_a_class_that_is_missing_has_share_zero(tables):
+    row = values(tables[1], "collapsed").loc["class_share_9"]
+    assert row[["value", "lo", "hi"]].tolist() == [0, 0, 0]
+    kl = values(tables[1], "collapsed").loc["class_kl"]
+    assert 0.1 < kl["value"] < 1 and kl["lo"] < kl["value"] < kl["hi"]
+
+
+def test_twice_the_same_whatever_was_measured_between(world, tables, tmp_path):
+    other = World(tmp_path / "other", {"good": ARMS["good"]}, seed=1)
+    _, between, _ = other.run()
+    again, *_ = World(tmp_path / "again", ARMS).run()
+    for name, path in again.items():
+        assert content(path) == content(tables[0][name])
+    weights = jackknife_weights(seed_blocks(NUM, 8))
+    y = tensor(other.real["features"][other.is_train])
+    truth = direct(tensor(other.drawn["good"]["features"]), y, weights)["fd_toy"][0]
+    assert values(between, "good")["value"]["fd_toy"] == pytest.approx(truth.item(), rel=1e-12)
+
+
+def test_options_of_a_metric_count(tmp_path):
+    world = World(tmp_path, {"good": ARMS["good"]})
+    kinds = [{"name": "neighbours", "k_precision": k, "k_density": 2} for k in (1, 6)]
+    _, few, _ = world.run(list=kinds[:1])
+    _, many, _ = world.run(list=kinds[1:])
+    few, many = values(few, "good")["value"], values(many, "good")["value"]
+    assert few["recall_toy"] < many["recall_toy"] and few["density_toy"] == many["density_toy"]
+    with refused("metrics.list: coverage_toy is measured twice; leave one out"):
+        world.run(list=kinds)
+
+
+def test_a_reference_is_fitted_once_for_its_options(rng):
+    features, none = torch.randn(20, 3, generator=rng), torch.zeros(20, dtype=torch.long)
+    real = Real("toy", features, none, ["a"], none, torch.zeros(1, 3))
+    one, two = (real.fitted(NeighbourReference, k, 5) for k in (1, 3))
+    assert (one.precision_radius < two.precision_radius).all()
+    assert real.fitted(NeighbourReference, 1, 5) is one
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "message"),
+    [
+        ("drawn", "features", "f-shifted.safetensors: wanted finite features, .* in 1 of 40"),
+        ("drawn", "logits", "f-shifted.safetensors: wanted finite logits"),
+        ("places", None, "p-shifted.safetensors: wanted finite features"),
+        ("real", "features", "r.safetensors: wanted finite features"),
+    ],
+)
+def test_what_is_not_finite_is_refused(where, key, message, tmp_path):
+    world = World(tmp_path, ARMS)
+    found = getattr(world, where)
+    array = found["shifted"] if where != "real" else found
+    (array if key is None else array[key])[0, 1] = np.nan
+    with refused(message):
+        world.run()
+    assert not list(tmp_path.glob("metrics*"))
+
+
+def test_class_shares_want_classes(tmp_path):
+    world = World(tmp_path, {"good": ARMS["good"]})
+    for arrays in (world.real, world.drawn["good"]):
+        del arrays["logits"]
+    with refused("metrics: 'class_shares' wants an extractor with classes, got one without"):
+        world.run()
