@@ -24,6 +24,10 @@ include: "rules/figures.smk"
 include: "rules/audit.smk"
 
 
+onstart:
+    hold_folder()
+
+
 localrules:
     figures,
     audit,

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from routing.code import STAGES
@@ -22,13 +23,18 @@ from routing.code import STAGES
 def main(argv: list[str] | None = None) -> int:
     """Run one stage; returns the exit status."""
     args = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with _log(args.log):
-            return _run(args)
-    except KeyboardInterrupt:
-        print(f"{args.stage}: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_log(args.log))
+            _run(args)
+        except KeyboardInterrupt:
+            return _said(args, "interrupted; the same command goes on from here", 130)
+        except ValueError as error:
+            return _said(args, str(error), 1)
+        except OSError as error:
+            what = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            return _said(args, f"{what}; nothing was lost, mend it and rerun", 1)
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,30 +49,45 @@ def parser() -> argparse.ArgumentParser:
     return door
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
+    inputs, outputs = _files("--in", args.inputs), _files("--out", args.outputs)
+    for name, paths in outputs.items():
+        if len(paths) != 1:
+            raise ValueError(f"--out {name}: wanted one path, got {len(paths)}; correct it")
+    places = {name: paths[0] for name, paths in outputs.items()}
+    spec = _spec(args.spec)
     from routing.job import Job
 
+    module = importlib.import_module(f"routing.{args.stage}")
+    with Job(args.stage, inputs, places, spec) as job:
+        module.run(job)
+
+
+def _files(option: str, words: list[list[str]]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for first, *others in words:
+        name, equals, path = first.partition("=")
+        if not (name and equals):
+            raise ValueError(f"{option}: wanted NAME=PATH, got {first!r}; give every file a name")
+        if name in found:
+            raise ValueError(f"{option} {name}: given twice; list the files after one {name}=")
+        found[name] = [Path(word) for word in [path, *others] if word]
+    return found
+
+
+def _spec(text: str) -> dict:
     try:
-        inputs = dict(map(_named, args.inputs))
-        outputs = {name: paths[0] for name, paths in map(_named, args.outputs)}
-        module = importlib.import_module(f"routing.{args.stage}")
-        with Job(args.stage, inputs, outputs, json.loads(args.spec)) as job:
-            module.run(job)
-    except ValueError as error:
-        print(f"{args.stage}: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        what = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-        print(f"{args.stage}: {what}; nothing was lost, mend it and rerun", file=sys.stderr)
-        return 1
-    return 0
+        spec = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--spec: wanted JSON, got {text[:60]!r} ({error}); quote it") from None
+    if not isinstance(spec, dict):
+        raise ValueError(f"--spec: wanted keys with values, got {text[:60]!r}; correct it")
+    return spec
 
 
-def _named(words: list[str]) -> tuple[str, list[Path]]:
-    name, equals, first = words[0].partition("=")
-    if not (name and equals):
-        raise ValueError(f"wanted NAME=PATH, got {words[0]!r}; give every file a name")
-    return name, [Path(word) for word in [first, *words[1:]] if word]
+def _said(args: argparse.Namespace, text: str, status: int) -> int:
+    print(f"{args.stage}: {' '.join(text.split())}", file=sys.stderr)
+    return status
 
 
 @contextlib.contextmanager
@@ -76,7 +97,11 @@ def _log(path: Path | None):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file, contextlib.redirect_stderr(_Both(file, sys.stderr)):
-        yield
+        try:
+            yield
+        except Exception:
+            traceback.print_exc(file=file)  # a mistake of ours; the screen hears of it at the end
+            raise
 
 
 class _Both:
@@ -95,10 +120,16 @@ class _Both:
 
 
 def _interrupt(number, frame):
+    for known in SIGNALS:  # once is enough: what follows is cleaning up
+        signal.signal(known, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 if __name__ == "__main__":
+    for known in SIGNALS:
+        signal.signal(known, _interrupt)
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -112,9 +112,10 @@ def strangers(root: Path) -> str | None:
     if not stages:
         return None
     ordered = [stage for stage in code.STAGES if stage in stages]
+    rules = " ".join(rule for stage in ordered for rule in code.rules(stage))
     return (
         f"{root} was made by other code, e.g. {stages[ordered[0]]} differs; remake what differs "
-        f"with `snakemake figures --forcerun {' '.join(ordered)}`, or give this run another name"
+        f"with `snakemake figures --forcerun {rules}`, or give this run another name"
     )
 
 

@@ -2,9 +2,9 @@
 
 A table maps names to frozen dataclasses; the fields are the options. `build` makes the object,
 `resolve` the dictionary with every default written out, `schema` the JSON schema. An option
-whose type is itself a row's protocol (a policy inside a policy) nests: such a field is annotated
-with a class that the table's rows are listed under in `NESTED`. All errors are one line and
-name the key, what was wanted, what was got and the nearest valid name.
+annotated with the protocol of its table's rows (a policy inside a policy) is a choice from the
+same table. All errors are one line and name the key, what was wanted, what was got and the
+nearest valid name.
 
 Third parties add rows from their own package through an entry point in the group
 `routing.<table>`, e.g. `[project.entry-points."routing.policies"]  mine = "package:Mine"`.
@@ -16,9 +16,17 @@ import typing
 from importlib import metadata
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 Table = dict[str, type]
+FINITE = ConfigDict(allow_inf_nan=False)
+WANTED = {
+    "string_pattern_mismatch": "a name of small letters, digits and _ that begins with a letter",
+    "model_type": "keys with values",
+    "dict_type": "keys with values",
+    "missing": "one item more",
+    "too_short": "one item at least",
+}
 
 
 def rows(group: str, own: Table) -> Table:
@@ -40,12 +48,13 @@ def build(table: Table, value: Any, where: str) -> Any:
     Raises ValueError (one line, beginning with the key `where`) on an unknown name or option, a
     wrong type, a missing option, or a value that the row itself refuses.
     """
-    kind, options = _split(table, value, where)
+    name, options = _split(table, value, where)
+    kind = table[name]
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in options:
         if key not in fields:
             raise ValueError(
-                f"{where}: unknown option {key!r} of {value['name']!r}"
+                f"{where}: unknown option {key!r} of {name!r}"
                 + nearest(key, list(fields), "it has no options")
             )
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -54,7 +63,7 @@ def build(table: Table, value: Any, where: str) -> Any:
         if key in options:
             built[key] = _leaf(hints[key], options[key], f"{where}.{key}", table)
         elif field.default is field.default_factory is dataclasses.MISSING:
-            raise ValueError(f"{where}: {value['name']!r} needs the option {key!r}; add it")
+            raise ValueError(f"{where}: {name!r} needs the option {key!r}; add it")
     try:
         return kind(**built)
     except ValueError as error:
@@ -73,21 +82,18 @@ def describe(table: Table, choice: Any) -> dict:
     for field in dataclasses.fields(choice):
         value = getattr(choice, field.name)
         nested = type(value) in table.values()
-        if nested:
-            options[field.name] = describe(table, value)
-        elif dataclasses.is_dataclass(value):
-            options[field.name] = dataclasses.asdict(value)
-        else:
-            options[field.name] = list(value) if isinstance(value, tuple) else value
+        options[field.name] = describe(table, value) if nested else _lists(value)
     return {"name": name} | options
 
 
 def schema(table: Table, reference: str) -> dict:
     """JSON schema of a choice from `table`; nested choices point to `reference`."""
-    return {"oneOf": [_row_schema(n, kind, reference) for n, kind in table.items()]}
+    made = {name: _row_schema(name, kind, reference) for name, kind in table.items()}
+    bare = [name for name, row in made.items() if row["required"] == ["name"]]
+    return {"oneOf": [*made.values(), *([{"enum": bare}] if bare else [])]}
 
 
-def nearest(word: str, valid: list[str], none: str = "none is defined") -> str:
+def nearest(word: Any, valid: list[str], none: str = "none is defined") -> str:
     """`; did you mean 'x'? ...`: the end of an error line about an unknown name."""
     if not valid:
         return f"; {none}"
@@ -99,34 +105,42 @@ def nearest(word: str, valid: list[str], none: str = "none is defined") -> str:
 def typed(kind: Any, value: Any, where: str) -> Any:
     """`value` if it is of type `kind` (strictly: no text for numbers), else one line."""
     try:
-        return TypeAdapter(kind).validate_python(value, strict=not _lenient(kind))
+        return TypeAdapter(kind, config=FINITE).validate_python(_tuples(value), strict=True)
     except ValidationError as error:
         detail = error.errors()[0]
         path = ".".join([where, *[str(part) for part in detail["loc"]]])
-        hint = ""
-        if isinstance(detail["input"], str) and "e" in detail["input"].lower():
-            hint = " (YAML reads 1e-3 as text; write 1.0e-3)"
-        raise ValueError(
-            f"{path}: {_lower(detail['msg'])}, got {detail['input']!r}{hint}"
-        ) from None
+        raise ValueError(f"{path}: {complaint(detail)}") from None
 
 
-def _split(table: Table, value: Any, where: str) -> tuple[type, dict]:
+def complaint(detail: Any) -> str:
+    """`wanted ..., got ...`: one of pydantic's findings as the middle of an error line."""
+    value = detail["input"]
+    said = WANTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
+    return f"wanted {said[:1].lower()}{said[1:]}, got {short(_lists(value))}{_remedy(detail)}"
+
+
+def short(value: Any) -> str:
+    """The value as it was written, cut to 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _split(table: Table, value: Any, where: str) -> tuple[str, dict]:
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, dict) or "name" not in value:
-        raise ValueError(f"{where}: wanted {{name: ..., options}}, got {value!r}; give it a name")
+        raise ValueError(
+            f"{where}: wanted {{name: ..., options}}, got {short(value)}; give it a name"
+        )
     name = value["name"]
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise ValueError(f"{where}: unknown name {name!r}" + nearest(name, list(table)))
-    return table[name], {key: v for key, v in value.items() if key != "name"}
+    return name, {key: v for key, v in value.items() if key != "name"}
 
 
 def _leaf(hint: Any, value: Any, where: str, table: Table) -> Any:
     if _is_protocol(hint):
         return build(table, value, where)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return build({hint.__name__: hint}, {"name": hint.__name__} | value, where)
     return typed(hint, value, where)
 
 
@@ -134,12 +148,26 @@ def _is_protocol(hint: Any) -> bool:
     return getattr(hint, "_is_protocol", False)
 
 
-def _lenient(kind: Any) -> bool:
-    return typing.get_origin(kind) is tuple  # YAML has lists only
+def _tuples(value: Any) -> Any:
+    """YAML has lists where options have tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _lists(value: Any) -> Any:
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _remedy(detail: Any) -> str:
+    value = detail["input"]
+    if detail["type"] not in ("int_type", "float_type") or not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    if "e" in value.lower():
+        return " (YAML reads 1e-3 as text; write 1.0e-3)"
+    return " (text; take the quotes away)"
 
 
 def _row_schema(name: str, kind: type, reference: str) -> dict:

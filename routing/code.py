@@ -26,6 +26,7 @@ STAGES = (  # in the order of the data flow
     "figures",
     "audit",
 )
+RULES = {"features": ("features", "real_features"), "figures": ("figure", "table")}
 PACKAGE = Path(__file__).parent
 REQUIREMENTS = PACKAGE.parent / "envs" / "requirements.txt"
 
@@ -53,6 +54,11 @@ def code_digest(stage: str) -> str:
     """One digest (16 hex digits) of `closure(stage)`."""
     lines = "\n".join(f"{name} {digest}" for name, digest in closure(stage).items())
     return _sha(lines.encode())
+
+
+def rules(stage: str) -> tuple[str, ...]:
+    """The names of the rules that run `stage`: its own, but for those in RULES."""
+    return RULES.get(stage, (stage,))
 
 
 def differences(recorded: dict[str, str], here: dict[str, str]) -> list[str]:

@@ -22,12 +22,12 @@ def resolved(raw: dict) -> dict:
     found = metadata.entry_points()
     groups = sorted(group for group in found.groups if group.startswith("routing."))
     added = [f"{g}:{e.name}={e.value}" for g in groups for e in found.select(group=g)]
-    key = json.dumps([raw, code.code_digest("spec"), added], sort_keys=True, default=str)
+    key = repr([raw, code.code_digest("spec"), added])  # as written: the order of arms counts
     path = CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     if path.is_file():
         return json.loads(path.read_text())
     from routing import spec
 
-    answer = spec.resolve(raw)
-    write_atomically(path, json.dumps(answer).encode())
-    return answer
+    answer = json.dumps(spec.resolve(raw))
+    write_atomically(path, answer.encode())
+    return json.loads(answer)

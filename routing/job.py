@@ -37,15 +37,24 @@ PACKAGES = (
 Inputs = dict[str, list[Path]]
 
 
+class Spec(dict):
+    """The part of the config that a job may see; a missing key is an error of one line."""
+
+    def __missing__(self, key: str) -> Any:
+        """Refuse."""
+        raise ValueError(f"--spec: this job wants the key {key!r}; add it")
+
+
 class Job:
     """Inputs, outputs and spec of one run of `stage`; a context manager that commits."""
 
     def __init__(self, stage: str, inputs: Inputs, outputs: dict[str, Path], spec: dict):
         """Hold names and paths; nothing is read yet."""
-        self.stage, self.inputs, self.outputs, self.spec = stage, inputs, outputs, spec
+        self.stage, self.inputs, self.outputs, self.spec = stage, inputs, outputs, Spec(spec)
         self.device = "cpu"
         self.start = time.monotonic()
         self._staged: dict[Path, Path] = {}
+        self._unfinished: list[Path] = []
         self._siblings: dict[str, str] = {}
         self._checked: dict[Path, store.Checked] = {}
 
@@ -55,13 +64,11 @@ class Job:
 
     def __exit__(self, kind: type | None, error: object, trace: object) -> None:
         """Rename what was written into place, or throw it away after an error."""
-        if kind is None:
-            missing = set(self.outputs.values()) - self._staged.keys()
-            assert not missing, f"stage {self.stage} did not write {missing}"
-        for path, temporary in self._staged.items():
+        try:
             if kind is None:
-                os.replace(temporary, path)
-            else:
+                self._commit()
+        finally:
+            for temporary in self._staged.values():
                 temporary.unlink(missing_ok=True)
 
     def table(self, name: str, index: int = 0) -> pd.DataFrame:
@@ -84,26 +91,59 @@ class Job:
         """sha256 of every input, by name."""
         return {n: [self._check(p).sha256 for p in paths] for n, paths in self.inputs.items()}
 
+    def unfinished(self, name: str) -> Path:
+        """Where to keep the work on output `name` that goes on after an interruption.
+
+        It is removed once all outputs are in place, and not before.
+        """
+        path = self._output(name).with_suffix(".state")
+        self._unfinished.append(path)
+        return path
+
     def write_table(self, name: str, frame: pd.DataFrame, **notes: Any) -> None:
         """Stage output `name` as Parquet; `notes` become part of its provenance."""
-        self._stage(self.outputs[name], store.sealed(store.table_bytes(frame, self._note(notes))))
+        data = store.table_bytes(frame, self._note(notes))
+        self._stage(self._output(name), store.sealed(data))
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray], **notes: Any) -> None:
         """Stage output `name` as safetensors; `notes` become part of its provenance."""
-        self._stage(
-            self.outputs[name], store.sealed(store.arrays_bytes(arrays, self._note(notes)))
-        )
+        data = store.arrays_bytes(arrays, self._note(notes))
+        self._stage(self._output(name), store.sealed(data))
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Stage a picture or text; its sha256 goes into the tables written after it."""
-        path = self.outputs[name]
+        path = self._output(name)
         self._stage(path, data)
         self._siblings[path.name] = hashlib.sha256(data).hexdigest()
+
+    def _commit(self) -> None:
+        missing = set(self.outputs.values()) - self._staged.keys()
+        assert not missing, f"stage {self.stage} did not write {missing}"
+        try:
+            for path, temporary in self._staged.items():
+                os.replace(temporary, path)
+        except BaseException:
+            for path, temporary in self._staged.items():
+                if not temporary.exists():  # in place, but half a result is none
+                    path.unlink()
+            raise
+        for path in self._unfinished:
+            path.unlink(missing_ok=True)
 
     def _stage(self, path: Path, data: bytes) -> None:
         self._staged[path] = store.stage_file(path, data)
 
+    def _output(self, name: str) -> Path:
+        if name not in self.outputs:
+            raise ValueError(f"output {name!r} has no file; add --out {name}=PATH")
+        return self.outputs[name]
+
     def _open(self, name: str, index: int) -> Path:
+        if index >= self.count(name):
+            raise ValueError(
+                f"input {name!r}: wanted file number {index + 1}, got {self.count(name)}; add it "
+                f"to --in {name}=PATH"
+            )
         path = self.inputs[name][index]
         self._check(path)
         return path
@@ -140,19 +180,22 @@ class Job:
             "inputs": inputs,
             "code": code.closure(self.stage),
             "licence": sorted({text for note in above for text in note.get("licence", [])}),
-            "visibility": max((n.get("visibility", "public") for n in above), default="public"),
+            "visibility": "public" if all(map(_is_public, above)) else "private",
             **_machine(),
         }
 
 
-@cache
+def _is_public(note: dict[str, Any]) -> bool:
+    return note.get("visibility", "public") == "public"
+
+
 def _refuse_other_code(path: Path) -> None:
     note = store.read_provenance(path)
     differ = code.differences(note["code"], code.closure(note["stage"]))
     if differ:
         raise ValueError(
-            f"input {path} was made by other code ({', '.join(differ)} differ); remake it: "
-            f"snakemake --forcerun {note['stage']}"
+            f"input {path} was made by other code ({', '.join(differ)} differ); delete it and run "
+            f"the same command again: it will be remade"
         )
 
 

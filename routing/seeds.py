@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+Index = int | np.integer
 STREAMS = {
     "split": 1,
     "world": 2,
@@ -24,12 +25,15 @@ STREAMS = {
 }
 
 
-def stream(root: int, name: str, *index: int) -> np.random.Generator:
-    """The generator of purpose `name` at `index` (sample, expert, step ...)."""
+def stream(root: int, name: str, *index: Index) -> np.random.Generator:
+    """The generator of purpose `name` at `index` (sample, expert, step ...).
+
+    Give all streams of one purpose indices of one length: zeros at the end may be as good as none.
+    """
     return np.random.default_rng(np.random.SeedSequence([root, STREAMS[name], *index]))
 
 
-def integer(root: int, name: str, *index: int) -> int:
+def integer(root: int, name: str, *index: Index) -> int:
     """A 31-bit seed for libraries that take nothing better."""
     sequence = np.random.SeedSequence([root, STREAMS[name], *index])
     return int(sequence.generate_state(1)[0] >> 1)
@@ -40,11 +44,11 @@ def number(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
 
 
-def normals(root: int, name: str, seeds: Iterable[int], shape: tuple[int, ...]) -> np.ndarray:
+def normals(root: int, name: str, seeds: Iterable[Index], shape: tuple[int, ...]) -> np.ndarray:
     """Standard normal float32 [seeds, *shape]; row i depends on (root, name, seeds[i]) alone."""
     return np.stack([stream(root, name, i).standard_normal(shape, np.float32) for i in seeds])
 
 
-def uniforms(root: int, name: str, seeds: Iterable[int], num: int) -> np.ndarray:
+def uniforms(root: int, name: str, seeds: Iterable[Index], num: int) -> np.ndarray:
     """Uniform float32 in [0, 1) [seeds, num]; row i depends on (root, name, seeds[i]) alone."""
     return np.stack([stream(root, name, i).random(num, np.float32) for i in seeds])

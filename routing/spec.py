@@ -1,26 +1,29 @@
 """The config, typed: one experiment file becomes a resolved plan, or one clear line.
 
-The models below say what every key means; the JSON schema (`schema.json`) is generated from
-them, a test holds it in step. `resolve` fills in every default, checks what no single key can
-show (an arm that names a missing partition, k > K, blocks that do not divide), and adds `plan`:
-the jobs' facts that the rules need (K of every partition, which routers are trained).
+The models below say what every key means. `resolve` fills in every default, checks what no
+single key can show (`routing.consistency`) and adds `plan`: the jobs' facts that the rules need
+(K of every partition, which routers are trained). The JSON schema is generated from the models
+and the tables of choices; a test holds it in step, and this renews it:
+
+    python -m routing.spec > workflow_config.schema.json
+
 This file sees all tables of choices; stages never import it, they get their part as JSON.
 """
 
 import json
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.functional_validators import PlainValidator
 from pydantic.json_schema import WithJsonSchema
 
-from routing import choices
+from routing import choices, consistency
 from routing.data import SOURCES
 from routing.embed import ENCODERS
-from routing.experts import EXPERTS, Transformer
+from routing.experts import EXPERTS
 from routing.extractor import EXTRACTORS
 from routing.figures import FIGURES
-from routing.intervals import seed_blocks
 from routing.metrics import METRICS
 from routing.partition import METHODS
 from routing.policies import POLICIES
@@ -44,11 +47,10 @@ TABLES = {
 def choice(group: str) -> Any:
     """The type of a key that holds a choice from the table `group`."""
     table = choices.rows(group, TABLES[group])
-    reference = f"#/$defs/{group}"
     return Annotated[
         dict,
         PlainValidator(lambda value: choices.resolve(table, value, "@")),
-        WithJsonSchema({"$ref": reference}),
+        WithJsonSchema({"table": group}),  # `schema` points it to the table's definition
     ]
 
 
@@ -62,7 +64,9 @@ FigureChoice = choice("figures")
 class Model(BaseModel):
     """A closed part of the config: unknown keys and loose types are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Data(Model):
@@ -120,7 +124,7 @@ class Metrics(Model):
     """The partition whose clusters the cluster shares count."""
     num_blocks: int = Field(ge=2)
     """Blocks of seeds of the jackknife intervals; must divide num_samples."""
-    list: list[Metric]
+    list: Annotated[list[Metric], Field(min_length=1)]
     """The metrics, rows of the table in routing/metrics.py."""
 
 
@@ -157,120 +161,62 @@ class Config(Model):
     """Figures and tables by file name."""
 
 
-def resolve(raw: dict) -> dict:
+def resolve(raw: Any) -> dict:
     """The config with all defaults and its `plan`. Raises ValueError: one line, key first."""
     try:
-        config = Config.model_validate(raw)
+        spec = Config.model_validate(raw).model_dump()
     except ValidationError as error:
-        raise ValueError(_line(error)) from None
-    plain = config.model_dump()
-    _check_references(config)
-    plan = _plan(config)
-    _check_numbers(config, plan)
-    return plain | {"plan": plan}
+        raise ValueError(" ".join(_line(error).split())) from None
+    consistency.check(spec)
+    return spec | {"plan": plan(spec)}
+
+
+def plan(spec: dict) -> dict:
+    """What the rules must know about the choices, so that they need not import them."""
+    routers = choices.rows("routers", ROUTERS)
+    drawn = choices.rows("figures", FIGURES)
+    figures = {name: drawn[figure["name"]] for name, figure in spec["figures"].items()}
+    return {
+        "num_experts": consistency.num_experts(spec["partitions"]),
+        "learned": sorted(n for n, r in spec["routers"].items() if routers[r["name"]].learned),
+        "needs": {name: list(figure.needs) for name, figure in figures.items()},
+        "formats": {name: list(figure.formats) for name, figure in figures.items()},
+    }
 
 
 def schema() -> dict:
     """The JSON schema of a config, with a definition per table of choices."""
-    made = Config.model_json_schema()
+    text = json.dumps(Config.model_json_schema())
+    made = json.loads(re.sub(r'"table": "(\w+)"', r'"$ref": "#/$defs/\1"', text))
     for group, own in TABLES.items():
         made["$defs"][group] = choices.schema(own, f"#/$defs/{group}")
-    made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return json.loads(json.dumps(made))
+    for key in made["properties"].values():
+        if "patternProperties" in key:
+            key["additionalProperties"] = False
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made
 
 
 def _line(error: ValidationError) -> str:
-    detail = error.errors()[0]
-    where = ".".join(str(part) for part in detail["loc"] if part != "[key]")
+    # A misspelt key is unknown and its right spelling missing: the first says more.
+    detail = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    where = ".".join(str(part) for part in detail["loc"] if part != "[key]") or "the config"
     if detail["type"] == "value_error":
         return str(detail["ctx"]["error"]).replace("@", where, 1)
     if detail["type"] == "extra_forbidden":
-        model: Any = Config
-        for part in detail["loc"][:-1]:
-            inner = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-            model = _model_of(inner.annotation) if inner else model
-        return f"{where}: unknown key" + choices.nearest(detail["loc"][-1], [*model.model_fields])
-    hint = ""
-    if isinstance(detail["input"], str) and "number" in detail["msg"]:
-        hint = " (YAML reads 1e-3 as text; write 1.0e-3)"
-    wanted = detail["msg"][:1].lower() + detail["msg"][1:]
+        return f"{where}: unknown key" + choices.nearest(detail["loc"][-1], _keys(detail["loc"]))
     if detail["type"] == "missing":
         return f"{where}: this key is missing; add it"
-    return f"{where}: {wanted}, got {detail['input']!r}{hint}"
+    return f"{where}: {choices.complaint(detail)}"
 
 
-def _model_of(annotation: Any) -> Any:
-    arguments = getattr(annotation, "__args__", ())
-    return arguments[-1] if arguments else annotation
+def _keys(loc: tuple) -> list[str]:
+    """The valid keys beside the one at `loc`."""
+    kind: Any = Config
+    for part in loc[:-1]:
+        fields = getattr(kind, "model_fields", None)
+        kind = fields[part].annotation if fields else kind.__args__[-1]
+    return [*kind.model_fields]
 
 
-def _check_references(config: Config) -> None:
-    spaces = [*config.extractors, *config.encoders]
-    if shared := sorted(set(config.extractors) & set(config.encoders)):
-        raise ValueError(f"extractors.{shared[0]}: an encoder has this name too; rename one")
-    for name, partition in config.partitions.items():
-        _named(f"partitions.{name}.encoder", partition.encoder, config.encoders)
-        if "like" in partition.method:
-            where = f"partitions.{name}.method.like"
-            _named(where, partition.method["like"], config.partitions)
-            if "like" in config.partitions[partition.method["like"]].method:
-                raise ValueError(f"{where}: wanted a partition that is not itself random")
-    for name, arm in config.arms.items():
-        if name in ("heldout", "data"):
-            raise ValueError(f"arms.{name}: this name stands for real images; rename the arm")
-        for key in ("partition", "router", "policy", "sampler"):
-            table = getattr(config, {"policy": "policies"}.get(key, f"{key}s"))
-            _named(f"arms.{name}.{key}", getattr(arm, key), table)
-    metrics = config.metrics
-    _named("metrics.extractor", metrics.extractor, spaces)
-    _named("metrics.reference_arm", metrics.reference_arm, config.arms)
-    _named("metrics.shares_partition", metrics.shares_partition, config.partitions)
-
-
-def _named(where: str, name: str, valid: Any) -> None:
-    if name not in valid:
-        raise ValueError(f"{where}: nothing is named {name!r}" + choices.nearest(name, [*valid]))
-
-
-def _check_numbers(config: Config, plan: dict) -> None:
-    samples = config.samples
-    if samples.num_samples % samples.shard_size:
-        raise ValueError(
-            f"samples.shard_size: wanted a divisor of {samples.num_samples} (num_samples), got "
-            f"{samples.shard_size}; change one of them"
-        )
-    try:
-        seed_blocks(samples.num_samples, config.metrics.num_blocks)
-    except ValueError as error:
-        raise ValueError(f"metrics.{error}") from None
-    experts = choices.build(choices.rows("experts", EXPERTS), config.experts, "experts")
-    for name, arm in config.arms.items():
-        num = plan["num_experts"][arm.partition]
-        table = choices.rows("policies", POLICIES)
-        policy = choices.build(table, config.policies[arm.policy], f"policies.{arm.policy}")
-        if policy.least_experts > num:
-            raise ValueError(
-                f"arms.{name}: policy {arm.policy!r} wants at least {policy.least_experts} "
-                f"experts (k), partition {arm.partition!r} has {num}; lower k or take another "
-                f"partition"
-            )
-        if isinstance(experts, Transformer):
-            try:
-                experts.batch_size(num)
-            except ValueError as error:
-                raise ValueError(f"experts.{error}") from None
-
-
-def _plan(config: Config) -> dict:
-    methods = {name: p.method for name, p in config.partitions.items()}
-    routers = choices.rows("routers", ROUTERS)
-    drawn = choices.rows("figures", FIGURES)
-    return {
-        "num_experts": {
-            name: methods[method.get("like", name)]["num_clusters"]
-            for name, method in methods.items()
-        },
-        "learned": sorted(n for n, r in config.routers.items() if routers[r["name"]].learned),
-        "needs": {n: list(drawn[f["name"]].needs) for n, f in config.figures.items()},
-        "formats": {n: list(drawn[f["name"]].formats) for n, f in config.figures.items()},
-    }
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

@@ -53,17 +53,17 @@ def table_bytes(frame: pd.DataFrame, provenance: dict) -> bytes:
 
 def arrays_bytes(arrays: dict[str, np.ndarray], provenance: dict) -> bytes:
     """`arrays` as a safetensors file with provenance and an open seal."""
-    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     note = json.dumps(provenance | {"content": arrays_digest(arrays)}, sort_keys=True)
     return save_safetensors(arrays, {"provenance": note, "seal": (MARK + BLANK).decode()})
 
 
 def sealed(data: bytes) -> bytes:
     """`data` with its open seal closed."""
-    at = data.rfind(MARK + BLANK)
-    assert at >= 0, "an artifact is written with an open seal"
+    first = _seal(data)
+    assert data[first : first + 64] == BLANK, "an artifact is written with an open seal"
     digest = hashlib.sha256(data).hexdigest().encode()
-    return data[: at + len(MARK)] + digest + data[at + len(MARK) + len(BLANK) :]
+    return data[:first] + digest + data[first + 64 :]
 
 
 def check(path: Path) -> Checked:
@@ -71,16 +71,15 @@ def check(path: Path) -> Checked:
     if path.stat().st_size == 0:
         return Checked(hashlib.sha256().hexdigest(), "the file is empty")
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = data.rfind(MARK) if path.suffix == ".parquet" else data.find(MARK)
+        first = _seal(data)
         whole, blanked = hashlib.sha256(), hashlib.sha256()
-        first = at + len(MARK)
         for start in range(0, len(data), CHUNK):
             piece = bytearray(data[start : start + CHUNK])
             whole.update(piece)
             for i in range(max(first, start), min(first + 64, start + len(piece))):
                 piece[i - start] = ord("0")
             blanked.update(piece)
-        recorded = data[first : first + 64].decode("ascii", "replace") if at >= 0 else None
+        recorded = data[first : first + 64].decode("ascii", "replace") if first >= 0 else None
     if recorded is None:
         problem = "it has no seal: it was cut short, or not made by this workflow"
     elif recorded != blanked.hexdigest():
@@ -92,11 +91,21 @@ def check(path: Path) -> Checked:
     return Checked(whole.hexdigest(), problem)
 
 
+def _seal(data: bytes | mmap.mmap) -> int:
+    """Where the 64 digits of the seal begin; -1 if there is none."""
+    # Data may hold the mark too: in Parquet it comes before the seal, in safetensors behind it,
+    # and text in front of it has its quotes escaped.
+    is_parquet = data[:4] == b"PAR1"
+    mark = MARK if is_parquet else b'"seal":"' + MARK
+    at = data.rfind(mark) if is_parquet else data.find(mark)
+    return at + len(mark) if at >= 0 else -1
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """The table in `path`; a damaged file is a ValueError of one line."""
     try:
         return pq.read_table(path, partitioning=None).to_pandas()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise damaged(path, str(error)) from None
 
 
@@ -118,7 +127,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
                 size = int.from_bytes(file.read(8), "little")
                 note = json.loads(file.read(size))["__metadata__"]["provenance"]
         return json.loads(note)
-    except (pa.ArrowException, OSError, KeyError, ValueError, MemoryError, OverflowError):
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, MemoryError):
         raise damaged(path, "it has no readable provenance") from None
 
 
@@ -144,7 +153,7 @@ def arrays_digest(arrays: dict[str, np.ndarray]) -> str:
     """sha256 over the arrays' names, types, shapes and values."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        a = np.ascontiguousarray(arrays[name])
+        a = np.asarray(arrays[name], order="C")
         digest.update(f"{name} {a.dtype.str} {a.shape}\n".encode())
         digest.update(a.tobytes())
     return digest.hexdigest()
@@ -153,7 +162,10 @@ def arrays_digest(arrays: dict[str, np.ndarray]) -> str:
 def write_atomically(path: Path, data: bytes) -> None:
     """Put `data` at `path` whole or not at all; on any error the old file stands."""
     temporary = stage_file(path, data)
-    os.replace(temporary, path)
+    try:
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def stage_file(path: Path, data: bytes) -> Path:
@@ -165,7 +177,9 @@ def stage_file(path: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk does not say which file
         raise
     return temporary

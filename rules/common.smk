@@ -1,5 +1,6 @@
 """Names, checks and the parts of the config that jobs may see; no rules."""
 
+import fcntl
 import json
 import sys
 from pathlib import Path
@@ -9,14 +10,18 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 from routing import audit as _audit
 from routing import code as _code
 from routing import config as _config
-from snakemake.exceptions import WorkflowError
+
+
+def refuse(line):
+    """End with this one line; an exception would bring the lines of this file with it."""
+    sys.exit(" ".join(str(line).split()))
 
 
 def _resolved(raw):
     try:
         return _config.resolved(raw)
     except ValueError as error:
-        raise WorkflowError(f"config: {error}") from None
+        refuse(f"config: {error}")
 
 
 SPEC = _resolved(config)
@@ -26,9 +31,27 @@ R = f"results/{RUN}"
 NUM_SHARDS = SPEC["samples"]["num_samples"] // SPEC["samples"]["shard_size"]
 
 
+def _strangers():
+    try:
+        return _audit.strangers(Path(R))
+    except ValueError as error:
+        return error
+
+
 FORCED = {"--forceall", "-F", "--forcerun", "-R", "--touch", "-t", "audit"}
-if not FORCED & set(sys.argv) and (stranger := _audit.strangers(Path(R))):
-    raise WorkflowError(stranger)
+if workflow.is_main_process and not FORCED & set(sys.argv) and (line := _strangers()):
+    refuse(line)
+
+
+def hold_folder():
+    """Refuse a second run in this folder. Snakemake's own lock outlives a killed process; this
+    one goes with it, so that the same command goes on."""
+    global HOLD
+    HOLD = open(".snakemake/routing.lock", "w")
+    try:
+        fcntl.flock(HOLD, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        refuse(f"another snakemake is at work in {Path.cwd()}; wait for it or end it")
 
 
 def one_of(names):

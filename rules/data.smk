@@ -7,6 +7,7 @@ rule data:
         index=f"{R}/data/index.parquet",
     log:
         f"{R}/logs/data.log",
+    priority: 20
     conda:
         "../envs/routing.yaml"
     threads: 1

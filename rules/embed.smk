@@ -10,6 +10,7 @@ rule embed:
         features=f"{R}/embed/{{encoder}}/features.safetensors",
     log:
         f"{R}/logs/embed/{{encoder}}.log",
+    priority: 20
     conda:
         "../envs/routing.yaml"
     threads: 1

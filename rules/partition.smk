@@ -11,6 +11,7 @@ rule partition:
         centroids=f"{R}/partition/{{partition}}/centroids.safetensors",
     log:
         f"{R}/logs/partition/{{partition}}.log",
+    priority: 20
     conda:
         "../envs/routing.yaml"
     threads: 1

@@ -1,0 +1,154 @@
+"""What no single key of a config can show: references, counts and combinations.
+
+`check` takes a config whose keys are all in order (names known, types right, defaults written
+out) and raises ValueError on the first thing that could not run: one line, key first, with what
+was wanted, what was got and the remedy. Nothing is read: what only the data can tell (an empty
+cluster, an image that patches do not divide) is left to the stage that sees them.
+"""
+
+from routing import choices
+from routing.data import SOURCES, MixtureSource
+from routing.experts import EXPERTS, Exact, Transformer
+from routing.extractor import EXTRACTORS, TrainedClassifier
+from routing.intervals import seed_blocks
+from routing.metrics import METRICS, ClassShares
+from routing.policies import POLICIES
+from routing.router import TABLE as ROUTERS
+from routing.router import Learned
+from routing.routers import ExactOptions
+
+RESERVED = ("data", "heldout")  # the names of the real images among the arms
+PARTS = {  # of an arm, and where they are named
+    "partition": "partitions",
+    "router": "routers",
+    "policy": "policies",
+    "sampler": "samplers",
+}
+
+
+def check(spec: dict) -> None:
+    """Raise ValueError (one line, key first) if the config `spec` cannot run."""
+    _partitions(spec)
+    _arms(spec)
+    _metrics(spec)
+    _counts(spec)
+    _worlds(spec)
+
+
+def num_experts(partitions: dict[str, dict]) -> dict[str, int]:
+    """K by partition; a random partition has that of the one it is like."""
+    methods = {name: partition["method"] for name, partition in partitions.items()}
+    return {n: methods[m.get("like", n)]["num_clusters"] for n, m in methods.items()}
+
+
+def _partitions(spec: dict) -> None:
+    partitions = spec["partitions"]
+    for name, partition in partitions.items():
+        _named(f"partitions.{name}.encoder", partition["encoder"], spec["encoders"])
+        like = partition["method"].get("like")
+        if like is None:
+            continue
+        where = f"partitions.{name}.method.like"
+        _named(where, like, partitions)
+        if "like" in partitions[like]["method"]:
+            raise ValueError(
+                f"{where}: wanted a partition with clusters of its own, got {like!r}, which is "
+                f"like another; name that one"
+            )
+
+
+def _arms(spec: dict) -> None:
+    for name, arm in spec["arms"].items():
+        if name in RESERVED:
+            raise ValueError(f"arms.{name}: this name stands for real images; rename the arm")
+        for part, table in PARTS.items():
+            _named(f"arms.{name}.{part}", arm[part], spec[table])
+
+
+def _metrics(spec: dict) -> None:
+    metrics = spec["metrics"]
+    if shared := sorted(spec["extractors"].keys() & spec["encoders"].keys()):
+        raise ValueError(f"extractors.{shared[0]}: an encoder has this name too; rename one")
+    spaces = [*spec["extractors"], *spec["encoders"]]
+    _named("metrics.extractor", metrics["extractor"], spaces)
+    _named("metrics.reference_arm", metrics["reference_arm"], spec["arms"])
+    _named("metrics.shares_partition", metrics["shares_partition"], spec["partitions"])
+    table = choices.rows("metrics", METRICS)
+    names = [metric["name"] for metric in metrics["list"]]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ValueError(
+                f"metrics.list.{i}: {name!r} is in the list twice and both would write the same "
+                f"rows; take one out"
+            )
+        if table[name] is ClassShares and metrics["extractor"] in spec["encoders"]:
+            raise ValueError(
+                f"metrics.list.{i}: {name!r} wants an extractor that tells classes, got the "
+                f"encoder {metrics['extractor']!r} (metrics.extractor); name one of extractors "
+                f"or take {name!r} out"
+            )
+
+
+def _counts(spec: dict) -> None:
+    samples = spec["samples"]
+    if samples["num_samples"] % samples["shard_size"]:
+        raise ValueError(
+            f"samples.shard_size: wanted a divisor of {samples['num_samples']} (num_samples), "
+            f"got {samples['shard_size']}; change one of them"
+        )
+    try:
+        seed_blocks(samples["num_samples"], spec["metrics"]["num_blocks"])
+    except ValueError as error:
+        raise ValueError(f"metrics.{error}") from None
+    nums = num_experts(spec["partitions"])
+    experts = choices.build(choices.rows("experts", EXPERTS), spec["experts"], "experts")
+    for name, arm in spec["arms"].items():
+        num, where = nums[arm["partition"]], f"policies.{arm['policy']}"
+        options = spec["policies"][arm["policy"]]
+        policy = choices.build(choices.rows("policies", POLICIES), options, where)
+        if policy.least_experts > num:
+            raise ValueError(
+                f"arms.{name}.policy: {arm['policy']!r} wants at least {policy.least_experts} "
+                f"experts (k), partition {arm['partition']!r} has {num}; lower k or take "
+                f"another partition"
+            )
+        if isinstance(experts, Transformer):
+            try:
+                experts.batch_size(num)
+            except ValueError as error:
+                raise ValueError(f"experts.{error}") from None
+
+
+def _worlds(spec: dict) -> None:
+    """Networks want images, closed forms a mixture."""
+    source, experts = spec["data"]["source"]["name"], spec["experts"]["name"]
+    is_mixture = choices.rows("sources", SOURCES)[source] is MixtureSource
+    is_exact = choices.rows("experts", EXPERTS)[experts] is Exact
+    images = f"wants images, got points (data.source {source!r})"
+    if is_exact and not is_mixture:
+        raise ValueError(
+            f"experts: {experts!r} wants data.source 'mixture', got {source!r}, which has no "
+            f"closed form; take 'transformer'"
+        )
+    if is_mixture and choices.rows("experts", EXPERTS)[experts] is Transformer:
+        raise ValueError(f"experts: {experts!r} {images}; take 'exact'")
+    routers = choices.rows("routers", ROUTERS)
+    for name, arm in spec["arms"].items():
+        kind = spec["routers"][arm["router"]]["name"]
+        where = f"arms.{name}.router: {arm['router']!r} ({kind})"
+        if is_mixture and routers[kind] is Learned:
+            raise ValueError(f"{where} {images}; take a router that is not trained")
+        if not is_exact and routers[kind] is ExactOptions:
+            raise ValueError(
+                f"{where} wants experts 'exact', got {experts!r}; take another router"
+            )
+    space = spec["metrics"]["extractor"]
+    kind = spec["extractors"].get(space, {}).get("name")
+    table = choices.rows("extractors", EXTRACTORS)
+    if is_mixture and kind and table[kind] is TrainedClassifier:
+        raise ValueError(f"metrics.extractor: {space!r} ({kind}) {images}; name an encoder")
+
+
+def _named(where: str, name: str, valid: object) -> None:
+    if name not in valid:
+        raise ValueError(f"{where}: nothing is named {name!r}" + choices.nearest(name, [*valid]))

@@ -1,0 +1,46 @@
+"""Stage figures: one figure or table per job, with the Parquet behind it.
+
+A figure is a frozen dataclass with `needs` (what it reads), `formats`, and
+`draw(Inputs) -> Drawing`; to add one, write it in the file of its notion and give it a row in
+FIGURES. The config names the file and the options.
+"""
+
+from routing import choices
+from routing.figures.clusters import Clusters
+from routing.figures.curves import Calibration, Losses
+from routing.figures.dynamics import Routing
+from routing.figures.frontier import Frontier
+from routing.figures.grids import Grids
+from routing.figures.inputs import Inputs
+from routing.figures.plane import Densities, Trajectories
+from routing.figures.quality import Differences, Quality
+from routing.figures.results import Results
+from routing.figures.shares import Shares
+
+FIGURES = {
+    "grids": Grids,
+    "quality": Quality,
+    "differences": Differences,
+    "frontier": Frontier,
+    "routing": Routing,
+    "clusters": Clusters,
+    "losses": Losses,
+    "calibration": Calibration,
+    "shares": Shares,
+    "results": Results,
+    "densities": Densities,
+    "trajectories": Trajectories,
+}
+
+
+def run(job) -> None:
+    """Write the figure in its formats, and `table`, the numbers behind it."""
+    where = f"figures.{job.spec['figure_name']}"
+    figure = choices.build(choices.rows("figures", FIGURES), job.spec["figure"], where)
+    try:
+        drawing = figure.draw(Inputs(job))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    for kind in figure.formats:
+        job.write_bytes(kind, drawing.rendered(kind))
+    job.write_table("table", drawing.table)

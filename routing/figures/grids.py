@@ -1,0 +1,74 @@
+"""The same seeds under every arm, side by side, with real images of the training split first."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from routing.figures import arms, pictures, style
+from routing.figures.inputs import Inputs
+from routing.figures.style import Drawing
+
+REAL = "data"
+LARGEST = 4096  # values per image up to which the table holds the pixels too
+
+
+@dataclass(frozen=True)
+class Grids:
+    """A square grid of the first seeds for each arm; one position is one seed in all of them."""
+
+    num_images: int = 64
+    columns: int = 6
+    arms: tuple[str, ...] = ()
+
+    needs: ClassVar[tuple[str, ...]] = ("samples", "data")
+    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+
+    def __post_init__(self):
+        """Refuse empty grids."""
+        if min(self.num_images, self.columns) < 1:
+            raise ValueError(
+                f"grids: wanted num_images and columns >= 1, got {self.num_images} and "
+                f"{self.columns}; raise them"
+            )
+
+    @style.styled
+    def draw(self, inputs: Inputs) -> Drawing:
+        """Panels in reading order: the data, then the arms in the order of the config."""
+        grids = self._grids(inputs)
+        side = math.isqrt(self.num_images - 1) + 1
+        columns = style.balanced(len(grids), self.columns)
+        size = style.PAGE / max(columns, 3)
+        shape = next(iter(grids.values()))[1].shape[2:]
+        height = size * shape[0] / shape[1] * math.ceil(self.num_images / side) / side
+        figure, axes = style.panels(len(grids), columns, size * columns, height + 0.14)
+        parts = []
+        for ax, (name, (numbers, tiles)) in zip(axes, grids.items(), strict=True):
+            pictures.show(ax, pictures.sheet(tiles, side, inputs.levels))
+            ax.set_title("real images" if name == REAL else arms.label(name))
+            parts.append(_rows(name, numbers, tiles, side))
+        return Drawing(pd.concat(parts, ignore_index=True), figure)
+
+    def _grids(self, inputs: Inputs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Numbers (seeds; for real images rows of the index) and stored images by name."""
+        train = np.flatnonzero((inputs.index["split"] == "train").to_numpy())
+        chosen = pictures.evenly(self.num_images, train)
+        levels = inputs.levels
+        found = {REAL: (chosen, pictures.stored(inputs.real[chosen], levels, "grids"))}
+        for arm in inputs.chosen(self.arms):
+            values = inputs.samples(arm)[: self.num_images]
+            found[arm] = (np.arange(len(values)), pictures.stored(values, levels, "grids"))
+        return found
+
+
+def _rows(name: str, numbers: np.ndarray, tiles: np.ndarray, side: int) -> pd.DataFrame:
+    """Where each image is, and its stored values in the order channel, row, column if few."""
+    place = np.arange(len(tiles))
+    table = pd.DataFrame(
+        {"arm": name, "number": numbers, "row": place // side, "column": place % side}
+    )
+    if tiles[0].size <= LARGEST:
+        table["pixels"] = list(tiles.reshape(len(tiles), -1))
+    return table

@@ -1,0 +1,149 @@
+"""What a figure may read, by the words of the pipeline instead of file numbers.
+
+`needs` of a figure names any of: metrics, differences, bills, traces, samples, trajectories,
+losses, router_losses, router_reports, extractor_reports, data, partitions. The rule hands over
+just these files, in the order of the names in the spec.
+"""
+
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from routing import choices
+
+
+class Inputs:
+    """The inputs of one figure. Arms, partitions and so on keep the order of the config."""
+
+    def __init__(self, job):
+        """Wrap a job; files are read when asked for."""
+        self.job, self.spec = job, job.spec
+
+    @property
+    def arms(self) -> dict[str, dict]:
+        """{arm: {partition, router, policy, sampler}}."""
+        return self.spec["arms"]
+
+    @property
+    def partitions(self) -> dict[str, dict]:
+        """{partition: {encoder, method}} of the config."""
+        return self.spec["partitions"]
+
+    @property
+    def policies(self) -> dict[str, dict]:
+        """{policy: {name, options}} of the config."""
+        return self.spec["policies"]
+
+    @property
+    def samplers(self) -> dict[str, dict]:
+        """{sampler: {name, options}} of the config."""
+        return self.spec["samplers"]
+
+    def chosen(self, arms: tuple[str, ...]) -> list[str]:
+        """`arms` as they are given, all if none is; ValueError on a name that no arm has."""
+        for arm in arms:
+            known(arm, list(self.arms), "arms")
+        return list(arms or self.arms)
+
+    @property
+    def num_experts(self) -> dict[str, int]:
+        """K by partition."""
+        return self.spec["num_experts"]
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """run, arm, metric, value, lo, hi, num_samples."""
+        return self.job.table("metrics")
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """run, arm, reference, metric, value, lo, hi, num_samples."""
+        return self.job.table("differences")
+
+    def rows_of(self, metric: str, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of `metric` in `table`, by arm; ValueError where it was not measured."""
+        known(metric, list(dict.fromkeys(table["metric"])), "metric")
+        return table[table["metric"] == metric].set_index("arm", drop=False)
+
+    def bill(self, arm: str) -> pd.DataFrame:
+        """part (expert, router, total), number, evaluations and flop per sample, seconds."""
+        parts = [self.job.table("bills", i) for i in self._shards(arm)]
+        mean = pd.concat(parts).groupby(["part", "number"], as_index=False, sort=False)
+        return mean.agg({"evaluations": "mean", "flop": "mean", "seconds": "sum"})
+
+    def trace(self, arm: str) -> dict[str, np.ndarray]:
+        """times [calls], weights and posteriors [samples, calls, experts], seeds [samples]."""
+        return self._joined("traces", arm, shared=("times",))
+
+    def samples(self, arm: str) -> np.ndarray:
+        """Generated values [samples, ...], not clipped, in the order of the seeds."""
+        return self._joined("samples", arm)["samples"]
+
+    def trajectories(self, arm: str) -> np.ndarray:
+        """States [seeds, calls + 1, ...] of the first seeds: before every call, and the end."""
+        return self._joined("trajectories", arm)["states"]
+
+    def loss(self, partition: str, cluster: int) -> pd.DataFrame:
+        """step, images, loss of one expert."""
+        return self.job.table("losses", self.spec["experts"].index([partition, cluster]))
+
+    def router_loss(self, partition: str, router: str) -> pd.DataFrame:
+        """step, images, loss of one learned router."""
+        return self.job.table("router_losses", self.spec["routers"].index([partition, router]))
+
+    def router_report(self, partition: str, router: str) -> pd.DataFrame:
+        """t_low, t_high, accuracy, nll (nats), ece, num_states on the held-out split."""
+        return self.job.table("router_reports", self.spec["routers"].index([partition, router]))
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """sample_id, split, label, ... of the real samples (needs `data`)."""
+        return self.job.table("index")
+
+    @cached_property
+    def real(self) -> np.ndarray:
+        """Real values [samples, ...] in the order of the index (needs `data`)."""
+        from routing import images
+
+        return images.to_values(self.job.arrays("data")["samples"], self.levels)
+
+    @cached_property
+    def levels(self) -> int | None:
+        """Largest stored value of the images; None for points (needs `data`)."""
+        return self.job.notes("data")["levels"]
+
+    @cached_property
+    def world(self) -> dict | None:
+        """weights, means, stds of a closed-form world, else None (needs `data`)."""
+        return self.job.notes("data")["world"]
+
+    def clusters(self, partition: str) -> np.ndarray:
+        """Cluster of every real sample (needs `partitions`)."""
+        return self.job.table("partitions", self._partition(partition))["cluster"].to_numpy()
+
+    def sizes(self, partition: str) -> np.ndarray:
+        """Training images per cluster (needs `partitions`)."""
+        return self.job.arrays("centroids", self._partition(partition))["sizes"]
+
+    def _partition(self, name: str) -> int:
+        return list(self.num_experts).index(name)
+
+    def _shards(self, arm: str) -> range:
+        num, first = self.spec["num_shards"], list(self.arms).index(arm)
+        return range(first * num, (first + 1) * num)
+
+    def _joined(self, name: str, arm: str, shared: tuple = ()) -> dict[str, np.ndarray]:
+        parts = [self.job.arrays(name, i) for i in self._shards(arm)]
+        first = parts[0]
+        return {
+            key: first[key] if key in shared else np.concatenate([p[key] for p in parts])
+            for key in first
+        }
+
+
+def known(name: str, valid: list[str], where: str) -> str:
+    """`name` if it is among `valid`; else ValueError with the nearest of them."""
+    if name not in valid:
+        raise ValueError(f"{where}: nothing is named {name!r}" + choices.nearest(name, valid))
+    return name

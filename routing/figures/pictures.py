@@ -1,0 +1,48 @@
+"""Images on paper: stored integers, contact sheets, and how sheets are shown."""
+
+import numpy as np
+
+from routing import images
+
+GAP = 1  # white pixels between tiles
+
+
+def stored(values: np.ndarray, levels: int | None, figure: str) -> np.ndarray:
+    """Integers [samples, channels, height, width] of `values`, clipped as images are when stored.
+
+    Raises ValueError for `figure` if these are no images: points, or neither grey nor colour.
+    """
+    if levels is None:
+        raise ValueError(f"{figure} wants images, got points; draw densities instead")
+    if values.shape[1] not in (1, 3):
+        raise ValueError(
+            f"{figure} wants images of 1 or 3 channels, got {values.shape[1]}; decode them first"
+        )
+    return images.to_stored(values, levels)
+
+
+def sheet(tiles: np.ndarray, columns: int, levels: int) -> np.ndarray:
+    """`tiles` [images, channels, height, width] in rows of `columns`; white between and after.
+
+    Returns [height, width, 3] in [0, 1].
+    """
+    num, channels, height, width = tiles.shape
+    rows = -(-num // columns)
+    paper = np.ones((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3))
+    for i, tile in enumerate(tiles):
+        y, x = (i // columns) * (height + GAP), (i % columns) * (width + GAP)
+        shown = np.moveaxis(tile, 0, -1) / levels
+        paper[y : y + height, x : x + width] = shown if channels == 3 else shown.repeat(3, -1)
+    return paper
+
+
+def show(axes, paper: np.ndarray) -> None:
+    """Put a sheet into axes of its own; every pixel is a square."""
+    axes.imshow(paper, interpolation="none")
+    axes.set_axis_off()
+
+
+def evenly(num_wanted: int, rows: np.ndarray) -> np.ndarray:
+    """`num_wanted` of `rows` (all, if there are fewer), evenly spaced from the first one."""
+    num = min(num_wanted, len(rows))
+    return rows[np.arange(num) * len(rows) // max(1, num)]

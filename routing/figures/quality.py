@@ -1,0 +1,121 @@
+"""Quality by arm, and its difference from the reference arm: dot plots with 95 % intervals.
+
+Arms stand in groups that differ in router and policy alone; across each group runs the monolith
+under the group's own sampler, the comparison that is fair.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from routing.figures import arms, style, words
+from routing.figures.inputs import Inputs
+from routing.figures.rows import Rows, rows
+from routing.figures.style import Drawing
+
+HELDOUT = "heldout"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Value of one metric for every arm, against the monolith and held-out data."""
+
+    metric: str
+    arms: tuple[str, ...] = ()
+
+    needs: ClassVar[tuple[str, ...]] = ("metrics",)
+    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+
+    @style.styled
+    def draw(self, inputs: Inputs) -> Drawing:
+        """A row per arm, the best of each group on top."""
+        found = inputs.rows_of(self.metric, inputs.metrics)
+        names = inputs.chosen(self.arms)
+        layout = rows(inputs, names, found["value"].to_dict(), words.direction(self.metric))
+        shown = [*layout.of_arm, *([HELDOUT] if HELDOUT in found.index else [])]
+        table = found.loc[shown].reset_index(drop=True)
+        figure = style.canvas(style.COLUMN, layout.height + 0.62)
+        axes = figure.subplots()
+        _dots(axes, inputs, layout, table)
+        handles = _monoliths(axes, inputs, layout, found, names) + _floor(axes, found)
+        layout.frame(axes)
+        figure.supxlabel(words.axis_label(self.metric), x=0.5)
+        if handles:
+            style.legend(figure, handles, 1)
+        return Drawing(table, figure)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """One metric of every arm minus that of the reference arm, paired by seed."""
+
+    metric: str
+    arms: tuple[str, ...] = ()
+
+    needs: ClassVar[tuple[str, ...]] = ("differences",)
+    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+
+    @style.styled
+    def draw(self, inputs: Inputs) -> Drawing:
+        """A row per arm, the best of each group on top; zero is the reference arm."""
+        names = [a for a in inputs.chosen(self.arms) if a in set(inputs.differences["arm"])]
+        if not names:
+            raise ValueError(
+                "differences: wanted arms beside the reference, got none; name others"
+            )
+        found = inputs.rows_of(self.metric, inputs.differences)
+        layout = rows(inputs, names, found["value"].to_dict(), words.direction(self.metric))
+        table = found.loc[list(layout.of_arm)].reset_index(drop=True)
+        figure = style.canvas(style.COLUMN, layout.height + 0.42)
+        axes = figure.subplots()
+        axes.axvline(0, color="black", linewidth=0.8, zorder=1)
+        _dots(axes, inputs, layout, table)
+        layout.frame(axes)
+        reference = arms.label(table["reference"].iloc[0])
+        figure.supxlabel(words.axis_label(self.metric, f", minus {reference}"), x=0.5)
+        return Drawing(table, figure)
+
+
+def _dots(axes: Any, inputs: Inputs, layout: Rows, table: pd.DataFrame) -> None:
+    shown = table[table["arm"].isin(list(layout.of_arm))]
+    half = (shown["hi"] - shown["lo"]) / 2
+    style.fit_scale(axes, "x", shown["value"].to_numpy(), half.to_numpy())
+    for row in shown.itertuples():
+        error = [[row.value - row.lo], [row.hi - row.value]]
+        look = arms.look(inputs, row.arm).points()
+        axes.errorbar(row.value, layout.of_arm[row.arm], xerr=error, elinewidth=1, **look)
+    axes.grid(axis="x", zorder=0)
+
+
+def _monoliths(
+    axes: Any, inputs: Inputs, layout: Rows, found: pd.DataFrame, names: list[str]
+) -> list:
+    """Line and band of the monolith across every group of its sampler; the legend's handles."""
+    drawn: list = []
+    for span in layout.spans.values():
+        group = [a for a, y in layout.of_arm.items() if span[0] < y < span[1]]
+        monolith = arms.peer(inputs, group[0], names)
+        if monolith is None or monolith in group:
+            continue
+        row = found.loc[monolith]
+        band = axes.fill_betweenx(span, row["lo"], row["hi"], color=style.BAND, linewidth=0)
+        (line,) = axes.plot([row["value"]] * 2, span, color="black", linewidth=0.8, zorder=1.5)
+        drawn = [(band, line)]
+    return [_named(drawn[0], "monolith with the same sampler (95 % interval)")] if drawn else []
+
+
+def _floor(axes: Any, found: pd.DataFrame) -> list:
+    """A dashed line at the held-out data; the legend's handle."""
+    if HELDOUT not in found.index:
+        return []
+    row = found.loc[HELDOUT]
+    line = axes.axvline(row["value"], color=style.GREY, linewidth=0.8, dashes=(3, 2), zorder=1)
+    line.set_label(f"held-out data (n = {row['num_samples']:,})")
+    return [line]
+
+
+def _named(handles: tuple, text: str) -> Any:
+    band, line = handles
+    line.set_label(text)
+    return line

@@ -1,0 +1,57 @@
+"""Arms in rows: the frame of every dot plot, with a heading for each group of arms."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from routing.figures import arms
+from routing.figures.inputs import Inputs
+from routing.figures.style import ROW
+
+HEADING = 1.15  # rows taken by a heading, with the space above it
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Arms from top to bottom: y of each arm, of each heading, and the span of each group."""
+
+    of_arm: dict[str, float]
+    headings: dict[str, float]
+    spans: dict[str, tuple[float, float]]
+
+    @property
+    def height(self) -> float:
+        """Height on paper, in."""
+        return ROW * (max(self.of_arm.values()) + 1.2)
+
+    def frame(self, axes: Any, labelled: bool = True) -> None:
+        """Lines to follow by eye and the names of arms and groups (in italics) on the left."""
+        places = [*self.headings.values(), *self.of_arm.values()]
+        names = [*self.headings, *map(arms.label, self.of_arm)]
+        axes.set_yticks(places, names)
+        for text in axes.get_yticklabels()[: len(self.headings)]:
+            text.set_fontstyle("italic")
+        axes.tick_params(axis="y", length=0, labelleft=labelled)
+        axes.hlines(
+            list(self.of_arm.values()), 0, 1, transform=axes.get_yaxis_transform(),
+            color="#EBEBEB", linewidth=0.5, zorder=0,
+        )  # fmt: skip
+        axes.spines["left"].set_visible(False)
+        axes.set_ylim(max(places) + 0.7, min(places) - 0.6)
+
+
+def rows(inputs: Inputs, names: list[str], values: dict[str, float], sign: int) -> Rows:
+    """Rows of the arms `names` in their groups; in each the best is on top, by `sign`.
+
+    sign 1: the highest of `values` first, -1: the lowest, 0: in the order of the config.
+    """
+    y, of_arm, headings, spans = 0.0, {}, {}, {}
+    for title, members in arms.groups(inputs, names).items():
+        if headings:
+            y += HEADING - 1
+        headings[title], first = y, y
+        for arm in sorted(members, key=lambda arm: -sign * values[arm]):
+            y += 1
+            of_arm[arm] = y
+        spans[title] = (first + 0.5, y + 0.5)
+        y += 1
+    return Rows(of_arm, headings, spans)

@@ -1,0 +1,149 @@
+"""One look for all figures: sizes, type, scales, and what a finished drawing is.
+
+Sizes are inches on paper: a column (3.3) or a page (6.9) wide, type of 7 points, so that nothing
+is scaled when printed. Fonts come with matplotlib and are embedded; there are no dates, so that
+equal figures are equal files. Only object figures, no pyplot: nothing global is changed.
+"""
+
+import functools
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+COLUMN, PAGE = 3.3, 6.9  # widths, in
+ROW = 0.135  # height of a row of text, in
+GREY, BAND = "#595959", "#E4E4E4"
+DOTTED = {"color": GREY, "linewidth": 0.8, "dashes": (1, 1.5)}
+TIME = "time $t$, from noise (1) to data (0)"
+
+PICTURES = ("pdf", "png")
+TEXTS = ("md", "tex")
+
+RC = {
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "font.size": 7.5,
+    "axes.labelsize": 7.5,
+    "axes.titlesize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "figure.labelsize": 7.5,
+    "axes.titlepad": 3,
+    "axes.labelpad": 2,
+    "axes.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.minor.width": 0.35,
+    "ytick.minor.width": 0.35,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+    "lines.linewidth": 1,
+    "lines.markersize": 4,
+    "grid.linewidth": 0.4,
+    "grid.color": "#E0E0E0",
+    "hatch.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
+    "figure.constrained_layout.h_pad": 0.02,
+    "figure.constrained_layout.w_pad": 0.02,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A matplotlib figure (or texts by format) and the numbers behind it."""
+
+    table: pd.DataFrame
+    figure: Any = None
+    texts: dict[str, str] | None = None
+
+    def rendered(self, kind: str) -> bytes:
+        """The file of format `kind`."""
+        if self.texts is not None:
+            return self.texts[kind].encode()
+        buffer = io.BytesIO()
+        metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]
+        with _look():
+            self.figure.savefig(buffer, format=kind, metadata=metadata)
+        return buffer.getvalue()
+
+
+def styled(draw: Callable) -> Callable:
+    """`draw` under this look and no other, whatever the user's own matplotlib settings are."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Any) -> Drawing:
+        with _look():
+            return draw(*args)
+
+    return drawn
+
+
+def canvas(width: float, height: float) -> Any:
+    """An empty figure of this size (in) that makes room for its labels itself."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def balanced(num: int, most: int) -> int:
+    """The fewest columns, at most `most`, that need no more rows than `most` columns do."""
+    return -(-num // -(-num // most))
+
+
+def panels(num: int, columns: int, width: float, height: float, **options: Any) -> tuple:
+    """A figure with `num` axes in reading order, each row `height` in high."""
+    rows = -(-num // columns)
+    figure = canvas(width, height * rows)
+    axes = figure.subplots(rows, columns, squeeze=False, **options).ravel()
+    for empty in axes[num:]:
+        empty.remove()
+    return figure, axes[:num]
+
+
+def legend(figure: Any, handles: list, columns: int) -> None:
+    """A legend above the axes, outside of them."""
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(columns, len(handles)))
+
+
+def fit_scale(axes: Any, which: str, values: np.ndarray, half_widths: np.ndarray) -> None:
+    """Give the axis `which` (x, y) the scale that shows all `values`, linear where that does.
+
+    Logarithmic where all intervals are positive and span a factor of 30; where some reach zero,
+    linear within the power of ten above the median half-width and logarithmic outside.
+    """
+    low, high = (values - half_widths).min(), np.abs(values).max()
+    set_scale = getattr(axes, f"set_{which}scale")
+    if low > 0 and high / values.min() > 30:
+        set_scale("log")
+    elif low <= 0 and (half := np.median(half_widths)) > 0:
+        linear = 10.0 ** np.ceil(np.log10(half))
+        if high > 30 * linear and np.median(np.abs(values)) < 3 * linear:
+            set_scale("symlog", linthresh=linear, linscale=0.6)
+
+
+def time_axis(axes: Any) -> None:
+    """x runs as the sampler does, from t = 1 (noise) to t = 0 (data)."""
+    axes.set_xlim(1, 0)
+    axes.set_xticks([1, 0.5, 0], ["1", "0.5", "0"])
+
+
+def _look() -> Any:
+    from matplotlib import style
+
+    return style.context(RC, after_reset=True)

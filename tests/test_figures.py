@@ -1,0 +1,810 @@
+"""Figures: the numbers drawn are those given, nothing is cut off, equal inputs equal files."""
+
+import functools
+import itertools
+import re
+import subprocess
+import sys
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from routing import choices, store
+from routing.figures import (
+    FIGURES,
+    arms,
+    dynamics,
+    frontier,
+    labels,
+    pictures,
+    plane,
+    style,
+    words,
+)
+from routing.figures import run as run_stage
+from routing.figures.clusters import label_counts
+from routing.figures.curves import NUM_POINTS, smoothed
+from routing.figures.inputs import Inputs
+from routing.figures.results import _tex
+
+FULL, TOP1 = {"name": "full"}, {"name": "top_k", "k": 1}
+POLICIES = {
+    "full": FULL,
+    "top1": TOP1,
+    "top2": {"name": "top_k", "k": 2},
+    "top3": {"name": "top_k", "k": 3},
+    "nucleus": {"name": "nucleus", "mass": 0.9},
+    "each_step": {"name": "sample"},
+    "sticky": {"name": "sticky", "t_star": 1.0, "before": FULL},
+    "full_then_top1": {"name": "switch", "early": FULL, "late": TOP1, "t_switch": 0.5},
+    "top1_then_full": {"name": "switch", "early": TOP1, "late": FULL, "t_switch": 0.5},
+    "of_others": {"name": "mine_alone"},
+}
+SAMPLERS = {
+    "euler": {"name": "euler", "num_steps": 8},
+    "heun": {"name": "heun", "num_steps": 4},
+    "dpmpp": {"name": "dpmpp_2m", "num_steps": 8},
+}
+PARTITIONS = {
+    "monolith": {"encoder": "pca", "method": {"name": "kmeans", "num_clusters": 1}},
+    "semantic": {"encoder": "pca", "method": {"name": "kmeans", "num_clusters": 5}},
+    "random": {"encoder": "pca", "method": {"name": "random", "like": "semantic"}},
+}
+ARMS = {
+    "monolith": "monolith prior full euler",
+    "top1": "semantic learned top1 euler",
+    "top2": "semantic learned top2 euler",
+    "full": "semantic learned full euler",
+    "uniform_full": "semantic uniform full euler",
+    "sticky": "semantic prior sticky euler",
+    "random_top1": "random learned top1 euler",
+    "random_full": "random learned full euler",
+    "monolith_heun": "monolith prior full heun",
+    "monolith_dpmpp": "monolith prior full dpmpp",
+    "top1_heun": "semantic learned top1 heun",
+}
+KEYS = ("partition", "router", "policy", "sampler")
+WORLD = {
+    "weights": [0.1, 0.2, 0.3, 0.2, 0.2],
+    "means": [[-3, 2], [2.5, 2.5], [-2, -2.5], [3, -1.5], [0, 0]],
+    "stds": [0.5, 0.7, 0.6, 0.8, 0.5],
+}
+CASES = {
+    "grids": {},
+    "quality": {"metric": "fd_digits"},
+    "differences": {"metric": "fd_digits"},
+    "frontier": {"metric": "fd_digits"},
+    "routing": {"arms": ["top1", "full", "sticky", "top1_heun", "random_full", "monolith"]},
+    "clusters": {"partition": "semantic"},
+    "losses": {},
+    "calibration": {},
+    "shares": {"partition": "semantic", "of": "cluster"},
+    "results": {},
+    "densities": {},
+    "trajectories": {},
+}
+IN_PLANE = {"densities", "trajectories"}
+
+
+class FakeJob:
+    """What Inputs asks of a job, from memory."""
+
+    def __init__(self, spec, files):
+        self.spec, self.files = spec, files
+
+    def table(self, name, index=0):
+        return self.files[name][index]
+
+    arrays = table
+
+    def notes(self, name, index=0):
+        return self.files[f"{name} notes"][index]
+
+
+@functools.cache
+def make_job(kind="digits", names=tuple(ARMS), partitions=tuple(PARTITIONS), num_shards=2):
+    rng = np.random.default_rng(7)
+    chosen = {n: dict(zip(KEYS, ARMS[n].split(), strict=True)) for n in names}
+    num_experts = {p: 1 if p == "monolith" else 5 for p in partitions}
+    spec = {
+        "arms": chosen,
+        "num_experts": num_experts,
+        "partitions": {p: PARTITIONS[p] for p in partitions},
+        "policies": POLICIES,
+        "samplers": SAMPLERS,
+        "experts": [[p, k] for p in partitions for k in range(num_experts[p])],
+        "routers": [[p, "learned"] for p in partitions if p != "monolith"],
+        "num_shards": num_shards,
+    }
+    files = real_files(kind, rng, num_experts) | training_files(spec, rng)
+    for name in ("bills", "traces", "samples", "trajectories"):
+        files[name] = []
+    for of in chosen.values():
+        for shard in range(num_shards):
+            parts = arm_files(rng, kind, of, num_experts[of["partition"]], shard, files)
+            for name, part in parts.items():
+                files[name].append(part)
+    files["metrics"] = [metric_table(names, rng)]
+    differences = metric_table(names, rng).query("arm not in ('heldout', @names[0])")
+    differences.insert(2, "reference", names[0])
+    files["differences"] = [differences]
+    return FakeJob(spec, files)
+
+
+def real_files(kind, rng, num_experts):
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    num = 900
+    labels, stored = digits.target[:num], digits.images[:num, None].astype(np.uint8)
+    levels, world = 16, None
+    if kind == "plane":
+        labels, levels, world = np.sort(rng.choice(5, num, p=WORLD["weights"])), None, WORLD
+        means, stds = np.array(WORLD["means"])[labels], np.array(WORLD["stds"])[labels]
+        stored = (means + stds[:, None] * rng.standard_normal((num, 2))).astype(np.float32)
+    if kind == "colour":
+        stored, levels = rng.integers(0, 256, (num, 3, 6, 5)).astype(np.uint8), 255
+    split = np.where(np.arange(num) % 5 == 0, "heldout", "train")
+    clusters = {p: (labels * 7 + rng.integers(0, 2, num)) % k for p, k in num_experts.items()}
+    sizes = [np.bincount(c[split == "train"], minlength=3) for c in clusters.values()]
+    return {
+        "data": [{"samples": stored}],
+        "data notes": [{"levels": levels, "world": world}],
+        "index": [pd.DataFrame({"sample_id": range(num), "split": split, "label": labels})],
+        "partitions": [pd.DataFrame({"cluster": c}) for c in clusters.values()],
+        "centroids": [{"sizes": s[:k]} for s, k in zip(sizes, num_experts.values(), strict=True)],
+    }
+
+
+def training_files(spec, rng):
+    steps = np.arange(1, 201)
+    falling = 0.4 + np.exp(-steps / 30)
+
+    def curve():
+        loss = falling + 0.02 * rng.standard_normal(200)
+        return pd.DataFrame({"step": steps, "images": steps * 64, "loss": loss})
+
+    bins = np.arange(10) / 10
+    report = pd.DataFrame({"t_low": bins, "t_high": bins + 0.1, "accuracy": 1 - 0.7 * bins})
+    report = report.assign(nll=1.5 * bins + 0.05, ece=0.1 * bins, num_states=1000)
+    return {
+        "losses": [curve() for _ in spec["experts"]],
+        "router_losses": [curve() for _ in spec["routers"]],
+        "router_reports": [report] * len(spec["routers"]),
+    }
+
+
+def arm_files(rng, kind, of, num, shard, files):
+    seeds, calls = 40, 8
+    solver = SAMPLERS[of["sampler"]]["name"]
+    grid = 1 - np.arange(8) / 8 if solver != "heun" else np.repeat(1 - np.arange(4) / 4, 2)
+    p = rng.dirichlet(np.ones(num), (seeds, calls)).astype(np.float32)
+    if of["router"] == "uniform":
+        p[:] = 1 / num
+    one_hot = np.eye(num, dtype=np.float32)[p.argmax(-1)]
+    w = p if POLICIES[of["policy"]]["name"] in ("full", "nucleus") else one_hot
+    asked = p.copy()
+    if of["policy"] == "sticky":
+        asked[:, 1:] = np.nan
+    stored = files["data"][0]["samples"]
+    rows = rng.integers(0, len(stored), seeds)
+    x = stored[rows].astype(np.float32)
+    if kind != "plane":
+        x = x * (2 / files["data notes"][0]["levels"]) - 1 + 0.2 * rng.standard_normal(x.shape)
+    kept = 16 if shard == 0 else 0
+    start = rng.standard_normal((kept, 1, *x.shape[1:]))
+    fade = np.linspace(1, 0, calls + 1).reshape(1, -1, *[1] * (x.ndim - 1))
+    numbers = shard * seeds + np.arange(seeds)
+    support = (w > 0).mean(0).sum(0)
+    bill = pd.DataFrame({"part": ["expert"] * num + ["router", "total"]})
+    bill["number"] = [*range(num), 0, 0]
+    bill["evaluations"] = [*support, float(calls), support.sum()]
+    bill["flop"] = bill["evaluations"] * 1e6
+    bill["seconds"] = np.where(bill["part"] == "total", 2.5, np.nan)
+    return {
+        "samples": {"samples": x.astype(np.float32), "seeds": numbers},
+        "traces": {"times": grid, "weights": w, "posteriors": asked, "seeds": numbers},
+        "trajectories": {"states": fade * start + (1 - fade) * x[:kept, None]},
+        "bills": bill,
+    }
+
+
+def metric_table(names, rng):
+    levels = {"fd_digits": 20.0, "recall_digits": 0.6, "cluster_tv": 0.1}
+    levels |= {f"cluster_share_{k}": 0.2 for k in range(5)}
+    levels |= {f"class_share_{c}": 0.1 for c in range(10)}
+    rows = []
+    for arm in ["heldout", *names]:
+        for metric, level in levels.items():
+            value = level * rng.uniform(0.5, 1.5)
+            half = 0.1 * level * rng.uniform(0.2, 1)
+            rows.append(["digits", arm, metric, value, value - half, value + half, 64])
+    return pd.DataFrame(rows, columns="run arm metric value lo hi num_samples".split())
+
+
+def make(name, **options):
+    return choices.build(FIGURES, {"name": name} | CASES[name] | options, name)
+
+
+@functools.cache
+def drawn(name):
+    return make(name).draw(Inputs(make_job("plane" if name in IN_PLANE else "digits")))
+
+
+def texts_of(figure):
+    """Every text that is really drawn (ticks beyond the limits are not), with its box."""
+    from matplotlib.text import Text
+
+    found, draw = [], Text.draw
+
+    def watched(text, renderer):
+        found.append(text)
+        draw(text, renderer)
+
+    figure.draw_without_rendering()
+    with mock.patch.object(Text, "draw", watched):
+        figure.draw_without_rendering()
+    found = dict.fromkeys(t for t in found if t.get_visible() and t.get_text().strip())
+    return [(t.get_text(), t.get_window_extent(), t.get_fontsize()) for t in found]
+
+
+def test_the_cases_are_the_table():
+    assert list(CASES) == list(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_files_are_complete_and_embed_their_fonts(name):
+    drawing = drawn(name)
+    files = {kind: drawing.rendered(kind) for kind in make(name).formats}
+    assert len(drawing.table) and store.table_bytes(drawing.table, {})
+    if "png" not in files:
+        assert files["md"].startswith(b"| arm |") and files["tex"].startswith(rb"\begin{tabular}")
+        return
+    assert files["png"][:4] == b"\x89PNG" and files["pdf"][:5] == b"%PDF-"
+    assert b"CreationDate" not in files["pdf"] and b"/Type3" not in files["pdf"]
+    if texts_of(drawing.figure):
+        assert b"/FontFile2" in files["pdf"]  # TrueType, embedded
+    assert round(drawing.figure.get_size_inches()[0], 2) <= style.PAGE
+
+
+@pytest.mark.parametrize("name", [n for n in FIGURES if n != "results"])
+def test_no_text_is_cut_off_and_none_is_too_small(name):
+    figure = drawn(name).figure
+    width, height = figure.bbox.size
+    for text, box, size in texts_of(figure):
+        assert size >= 6.5, text
+        assert box.x0 >= -1 and box.y0 >= -1, text
+        assert box.x1 <= width + 1 and box.y1 <= height + 1, text
+
+
+@pytest.mark.parametrize("name", ["quality", "differences", "frontier", "losses", "calibration"])
+def test_no_text_covers_another(name):
+    boxes = texts_of(drawn(name).figure)
+    for (a, box, _), (b, other, _) in itertools.combinations(boxes, 2):
+        width = min(box.x1, other.x1) - max(box.x0, other.x0)
+        height = min(box.y1, other.y1) - max(box.y0, other.y0)
+        assert min(width, height) < 2.5, (a, b)
+
+
+@pytest.mark.parametrize("name", ["quality", "grids", "results", "trajectories"])
+def test_equal_inputs_are_equal_files_whatever_the_users_settings(name):
+    import matplotlib
+
+    job = make_job("plane" if name in IN_PLANE else "digits", ("monolith", "top1", "full"))
+    first = make(name).draw(Inputs(job))
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "pdf.fonttype": 3}):
+        second = make(name).draw(Inputs(job))
+        for kind in make(name).formats:
+            assert first.rendered(kind) == second.rendered(kind)
+        assert matplotlib.rcParams["font.size"] == 20  # the user's settings are left alone
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("arm", ["monolith", "random_full"])
+def test_one_arm_alone_and_one_expert(name, arm):
+    partition = ARMS[arm].split()[0]
+    kind = "plane" if name in IN_PLANE else "digits"
+    options = {"arms": []} if "arms" in make(name).__dataclass_fields__ else {}
+    options |= {"partition": partition} if "partition" in CASES[name] else {}
+    job = make_job(kind, (arm,), (partition,), 1)
+    needs_more = {"differences": "reference", "calibration": "router was trained"}
+    if name == "differences" or (name == "calibration" and arm == "monolith"):
+        with pytest.raises(ValueError, match=needs_more[name]):
+            make(name, **options).draw(Inputs(job))
+        return
+    drawing = make(name, **options).draw(Inputs(job))
+    assert len(drawing.table) and drawing.rendered(make(name).formats[0])
+
+
+@pytest.mark.parametrize(
+    "name, options, wanted",
+    [
+        ("quality", {"metric": "fd_digit"}, "did you mean 'fd_digits'"),
+        ("differences", {"metric": "recal_digits"}, "did you mean 'recall_digits'"),
+        ("frontier", {"metric": "fd_digtis"}, "did you mean 'fd_digits'"),
+        ("frontier", {"metric": "class_share_3"}, "shares"),
+        ("results", {"metrics": ["fid"]}, "valid names"),
+        ("grids", {"arms": ["stick"]}, "did you mean 'sticky'"),
+        ("clusters", {"partition": "semantics"}, "did you mean 'semantic'"),
+        ("shares", {"partition": "randm"}, "did you mean 'random'"),
+        ("grids", {"num_images": 0}, ">= 1"),
+        ("clusters", {"num_images": 0}, ">= 1"),
+        ("densities", {}, "closed-form world"),
+        ("trajectories", {}, "closed-form world"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(name, options, wanted):
+    with pytest.raises(ValueError, match=wanted) as error:
+        make(name, **options).draw(Inputs(make_job()))
+    assert "\n" not in str(error.value)
+
+
+def test_points_are_no_images():
+    for name in ("grids", "clusters"):
+        with pytest.raises(ValueError, match="wants images, got points"):
+            make(name).draw(Inputs(make_job("plane")))
+    with pytest.raises(ValueError, match="1 or 3 channels, got 4"):
+        pictures.stored(np.zeros((2, 4, 8, 8)), 255, "grids")
+
+
+def test_the_stage_writes_every_output_and_names_the_figure_in_errors():
+    class Job(FakeJob):
+        def write_bytes(self, kind, data):
+            written[kind] = data
+
+        write_table = write_bytes
+
+    written, base = {}, make_job()
+    figure = {"figure_name": "first", "figure": {"name": "quality", "metric": "fd_digits"}}
+    run_stage(Job(base.spec | figure, base.files))
+    assert list(written) == ["pdf", "png", "table"]
+    with pytest.raises(ValueError, match=r"^figures.first: metric: nothing is named 'fid'"):
+        run_stage(
+            Job(base.spec | figure | {"figure": {"name": "quality", "metric": "fid"}}, base.files)
+        )
+
+
+def test_drawing_is_not_paid_for_where_nothing_is_drawn():
+    code = (
+        "import routing.figures, sys; print('torch' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+# Colours
+
+
+def lab(colour):
+    """CIE L*a*b* (D65); L* in 0..100 is the lightness."""
+    from matplotlib.colors import to_rgb
+
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    m = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = np.array(m) @ linear / [0.9505, 1, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def lightness(colour):
+    return lab(colour)[0]
+
+
+def test_neighbours_differ_in_grey():
+    for palette in (list(arms.COLOURS.values()), list(arms.EXPERTS)):
+        steps = np.abs(np.diff([lightness(c) for c in palette]))
+        assert steps.min() > 12, steps
+    top = [lightness(arms.COLOURS[f"top{k}"]) for k in (1, 2, 3)]
+    assert np.diff(top).min() > 20  # more experts, lighter
+    every = [*arms.COLOURS.values(), *arms.OTHERS, *arms.EXPERTS, arms.MONOLITH]
+    for one, other in itertools.combinations(every, 2):  # 2.3 is just noticeable
+        assert np.linalg.norm(lab(one) - lab(other)) > 10, (one, other)
+    assert max(map(lightness, every)) < 82  # seen on white
+    looks = [tuple(arms.expert_look(k).values()) for k in range(32)]
+    assert len(set(looks)) == 32
+
+
+def test_a_look_is_what_an_arm_is_not_where_it_stands():
+    inputs = Inputs(make_job())
+    for names in itertools.permutations(("top1", "random_full", "top1_heun")):
+        few = Inputs(make_job("digits", names))
+        assert all(arms.look(few, n) == arms.look(inputs, n) for n in names)
+    look = functools.partial(arms.look, inputs)
+    assert look("top1").colour == look("top1_heun").colour == look("random_top1").colour
+    assert look("top1").marker != look("top1_heun").marker != look("monolith_dpmpp").marker
+    assert look("random_top1").is_hollow and not look("top1").is_hollow
+    assert look("monolith").colour == arms.MONOLITH != look("full").colour
+    kinds = [arms.policy_kind(p) for p in POLICIES.values()]
+    assert set(kinds) - {"mine_alone"} <= set(arms.COLOURS) and len(set(kinds)) == len(kinds)
+
+
+def test_groups_differ_in_router_and_policy_alone():
+    inputs = Inputs(make_job())
+    groups = arms.groups(inputs, list(ARMS))
+    heads = ["monolith", "semantic, euler", "random, euler", "semantic, heun"]
+    assert list(groups) == heads and groups["random, euler"] == ["random_top1", "random_full"]
+    assert sorted(sum(groups.values(), [])) == sorted(ARMS)
+    assert arms.peer(inputs, "top1_heun", list(ARMS)) == "monolith_heun"
+    assert arms.peer(inputs, "top1_heun", ["monolith", "top1_heun"]) is None
+
+
+# Numbers
+
+
+def test_quality_draws_the_table_best_on_top():
+    inputs, drawing = Inputs(make_job()), drawn("quality")
+    given = inputs.metrics.query("metric == 'fd_digits'").set_index("arm")
+    assert set(drawing.table["arm"]) == {*ARMS, "heldout"}
+    for row in drawing.table.itertuples():
+        assert (row.value, row.lo, row.hi) == tuple(given.loc[row.arm, ["value", "lo", "hi"]])
+    (axes,) = drawing.figure.axes
+    points = {c[0].get_xdata()[0]: c[0].get_ydata()[0] for c in axes.containers}
+    assert set(points) == set(given.loc[list(ARMS), "value"])
+    bars = [c[2][0].get_segments()[0][:, 0] for c in axes.containers]
+    assert sorted(map(tuple, bars)) == sorted(
+        map(tuple, given.loc[list(ARMS), ["lo", "hi"]].values)
+    )
+    texts = [t.get_text() for t in axes.get_yticklabels()]
+    names = dict(zip(axes.get_yticks(), texts, strict=True))
+    for value, y in points.items():
+        assert names[y].replace(" ", "_") == given.index[given["value"] == value][0]
+    for group in arms.groups(inputs, list(ARMS)).values():
+        values = given.loc[group, "value"].sort_values()
+        assert list(np.argsort([points[v] for v in values])) == list(range(len(group)))
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first row is on top
+
+
+def test_every_group_is_compared_with_the_monolith_of_its_sampler():
+    drawing = drawn("quality")
+    given = drawing.table.set_index("arm")
+    (axes,) = drawing.figure.axes
+    lines = [x.get_xdata()[0] for x in axes.get_lines() if len(x.get_xdata()) == 2]
+    peers = ["monolith", "monolith", "monolith_heun", "heldout"]
+    assert lines == [given.loc[p, "value"] for p in peers]
+    bands = [c for c in axes.collections if type(c).__name__ == "FillBetweenPolyCollection"]
+    ends = [c.get_paths()[0].vertices[:, 0] for c in bands]
+    assert [(x.min(), x.max()) for x in ends] == [
+        tuple(given.loc[p, ["lo", "hi"]]) for p in peers[:-1]
+    ]
+
+
+def test_higher_is_better_turns_the_order_round():
+    for metric, sign in (("fd_digits", 1), ("recall_digits", -1)):
+        table = make("quality", metric=metric).draw(Inputs(make_job())).table.set_index("arm")
+        group = arms.groups(Inputs(make_job()), list(ARMS))["semantic, euler"]
+        values = sign * table.loc[[a for a in table.index if a in group], "value"]
+        assert values.is_monotonic_increasing
+
+
+def test_differences_leave_the_reference_out():
+    drawing = drawn("differences")
+    assert set(drawing.table["arm"]) == set(ARMS) - {"monolith"}
+    assert set(drawing.table["reference"]) == {"monolith"}
+    assert drawing.figure.axes[0].get_lines()[0].get_xdata() == [0, 0]
+
+
+def test_the_front_is_what_nobody_beats(rng):
+    cost = pd.Series([1, 1, 2, 2, 3, 3, 4, 4.0])
+    gain = pd.Series([1, 0, 1, 3, 2, 3, 5, 5.0])
+    assert list(frontier.on_front(cost, gain)) == [1, 0, 0, 1, 0, 0, 1, 1]
+    table = drawn("frontier").table
+    for a in table.itertuples():
+        beaten = any(
+            b.expert_evaluations <= a.expert_evaluations
+            and b.value <= a.value
+            and (b.expert_evaluations, b.value) != (a.expert_evaluations, a.value)
+            for b in table.itertuples()
+        )
+        assert a.is_on_front != beaten
+
+
+def test_the_front_is_a_staircase():
+    steps = np.array([[1.0, 5], [2, 3], [4, 2]])
+    wanted = [[1, 5], [2, 5], [2, 3], [4, 3], [4, 2], [9, 2]]
+    assert frontier.staircase(steps, 9.0).tolist() == wanted
+
+
+def test_labels_are_beside_their_points_and_free(rng):
+    points = np.random.default_rng(1).uniform(60, 340, (14, 2))
+    points[:9, 0] = 80  # a column, as of arms of equal cost
+    sizes = np.tile([50.0, 10.0], (14, 1))
+    frame = labels.Box(0.0, 0.0, 400.0, 400.0)
+    dots = [labels.Box(x - 4, y - 4, x + 4, y + 4) for x, y in points]
+    boxes = labels.place(points, sizes, dots, frame, 6.0)
+    assert boxes == labels.place(points, sizes, dots, frame, 6.0)
+    for box, other in itertools.combinations(boxes + dots[:0], 2):
+        assert box.overlap(other) == 0
+    assert all(box.overlap(dot) == 0 for box in boxes for dot in dots)
+    assert all(box.overlap(frame) == box.area == pytest.approx(500) for box in boxes)
+    near = [min(abs(b.x0 - x), abs(b.x1 - x)) for b, (x, _) in zip(boxes, points, strict=True)]
+    assert np.median(near) == pytest.approx(6)
+    alone = labels.place(points[:1], sizes[:1], [], frame, 6.0)[0]
+    x, y = points[0]
+    assert (alone.x0, alone.y0 + alone.y1) == pytest.approx((x + 6, 2 * y))  # right, level
+
+
+def test_profile_is_the_mean_over_samples_and_calls_of_one_time():
+    w = np.random.default_rng(3).dirichlet(np.ones(3), (6, 4))
+    w[0, 0] = [0.5, 0.5, 0]  # a tie, and a zero
+    p = np.random.default_rng(4).dirichlet(np.ones(3), (6, 4))
+    p[:, 2:] = np.nan  # the router was not asked
+    times = np.array([1, 0.5, 0.5, 0.25])
+    table = dynamics.profile("a", {"times": times, "weights": w, "posteriors": p})
+    of = table.set_index(["quantity", "t"]).sort_index()
+
+    def entropy(q):
+        return -sum(x * np.log(x) for x in q if x > 0)
+
+    for t, calls in ((1, [0]), (0.5, [1, 2]), (0.25, [3])):
+        rows = [w[i, c] for i in range(6) for c in calls]
+        assert of.loc[("mean_weight", t), "value"].to_list() == pytest.approx(np.mean(rows, 0))
+        share = np.zeros(3)
+        for row in rows:
+            best = [k for k in range(3) if row[k] == max(row)]
+            share[best] += 1 / len(best) / len(rows)
+        assert of.loc[("occupancy", t), "value"].to_list() == pytest.approx(share)
+        found = of.loc[("entropy_weights", t), "value"].item()
+        assert found == pytest.approx(np.mean([entropy(row) for row in rows]))
+    asked = table[table["quantity"] == "entropy_posterior"]
+    assert asked["t"].to_list() == [1] and set(asked["unit"]) == {"nats"}
+    assert asked["value"].item() == pytest.approx(np.mean([entropy(row) for row in p[:, 0]]))
+    assert entropy([0.25] * 4) == pytest.approx(dynamics.entropy(np.full(4, 0.25)))
+
+
+def test_time_runs_from_noise_to_data_and_areas_fill_the_panel():
+    figure = drawn("routing").figure
+    for axes in figure.axes:
+        assert axes.get_xlim() == (1, 0)
+    areas = figure.axes[0].collections  # mean weights of the first arm
+    corners = areas[-1].get_paths()[0].vertices
+    assert corners[:, 1].max() == pytest.approx(1) and corners[:, 0].min() == 0
+    assert areas[0].get_paths()[0].vertices[:, 1].min() == 0
+
+
+def test_a_router_that_was_not_asked_has_no_entropy():
+    figure = drawn("routing").figure
+    column = [ax.get_title() for ax in figure.axes].index("sticky")
+    weights, posterior = figure.axes[column + 6].get_lines()[:2]  # the row below
+    assert np.isfinite(weights.get_ydata()).all() and weights.get_xdata().tolist()[-1] == 0
+    assert np.isfinite(posterior.get_ydata()).tolist() == [True] + 8 * [False]
+
+
+def test_grids_show_the_first_seeds_where_the_table_says():
+    inputs, table = Inputs(make_job()), drawn("grids").table
+    own = table[table["arm"] == "top1_heun"]
+    assert own["number"].to_list() == list(range(64))
+    values = inputs.samples("top1_heun")[:64]
+    levels = np.clip(np.rint((values + 1) * 8), 0, 16).reshape(64, -1)
+    assert np.array_equal(np.stack(own["pixels"]), levels)
+    image = drawn("grids").figure.axes[1 + list(ARMS).index("top1_heun")].images[0].get_array()
+    for row in own.itertuples():
+        tile = image[9 * row.row : 9 * row.row + 8, 9 * row.column : 9 * row.column + 8]
+        assert np.array_equal(tile[..., 0] * 16, row.pixels.reshape(8, 8))
+    real = table[table["arm"] == "data"]
+    rows = real["number"].to_numpy()
+    assert (inputs.index["split"][rows] == "train").all() and len(set(rows)) == 64
+    stored = inputs.job.arrays("data")["samples"]
+    assert np.array_equal(np.stack(real["pixels"]), stored[rows].reshape(64, -1))
+
+
+def test_colour_images_keep_their_channels():
+    tiles = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    paper = pictures.sheet(tiles, 2, 200)
+    assert paper.shape == (4, 11, 3) and (paper[:, 5] == 1).all()
+    for c, y, x in itertools.product(range(3), range(4), range(5)):
+        assert paper[y, 6 + x, c] == tiles[1, c, y, x] / 200
+    job = make_job("colour", ("monolith", "full"))
+    image = make("grids", num_images=5).draw(Inputs(job)).figure.axes[1].images[0].get_array()
+    assert image.shape == (2 * 7 - 1, 3 * 6 - 1, 3) and (image[7:, 12:] == 1).all()  # no 6th
+    assert np.ptp(image[:6, :5], axis=-1).max() > 0.1
+
+
+def test_evenly_spaced_rows():
+    assert pictures.evenly(3, np.arange(10, 19)).tolist() == [10, 13, 16]
+    assert pictures.evenly(5, np.arange(2)).tolist() == [0, 1]
+
+
+def test_label_counts_of_every_cluster():
+    rng = np.random.default_rng(0)
+    labels_, cluster = rng.integers(0, 20, 500), rng.integers(-1, 3, 500)
+    labels_ = np.where(cluster < 0, 99, labels_)  # not counted, so not among the commonest
+    table = label_counts(labels_, cluster, 3)
+    assert table["images"].sum() == (cluster >= 0).sum() and "other" in set(table["label"])
+    named = table[table["label"] != "other"]
+    for row in named.itertuples():
+        wanted = ((labels_ == int(row.label)) & (cluster == row.cluster)).sum()
+        assert row.images == wanted
+        assert row.share == pytest.approx(wanted / (cluster == row.cluster).sum())
+    commonest = pd.Series(labels_[cluster >= 0]).value_counts()
+    rest = set(commonest.index) - set(named["label"].astype(int))
+    assert commonest[list(rest)].max() <= commonest[named["label"].astype(int)].min()
+    assert table.groupby("cluster")["share"].sum().to_numpy() == pytest.approx(1)
+
+
+def test_smoothing_keeps_the_mean():
+    curve = pd.DataFrame({"images": np.arange(1, 1201) * 8, "loss": np.random.rand(1200)})
+    short = smoothed(curve)
+    assert len(short) == NUM_POINTS and short["loss"].mean() == pytest.approx(curve["loss"].mean())
+    assert short["loss"][1] == pytest.approx(curve["loss"][20:40].mean())
+    assert short["images"][0] == pytest.approx(8 * 10.5)
+    assert smoothed(curve[:7]).equals(curve[:7].astype(float)) and len(smoothed(curve[:0])) == 0
+    assert len(smoothed(curve[:61])) <= NUM_POINTS
+
+
+def test_a_run_without_training_has_no_losses():
+    base = make_job()
+    empty = [t[:0] for t in base.files["losses"]]
+    none = base.spec | {"routers": []}
+    with pytest.raises(ValueError, match="nothing was trained"):
+        make("losses").draw(Inputs(FakeJob(none, base.files | {"losses": empty})))
+
+
+def test_the_prior_is_the_router_that_knows_nothing():
+    inputs, drawing = Inputs(make_job()), drawn("calibration")
+    sizes = inputs.sizes("semantic")
+    p = sizes / sizes.sum()
+    lines = [[x.get_ydata()[0] for x in axes.get_lines()] for axes in drawing.figure.axes]
+    assert lines[0][0] == pytest.approx(p.max()) and lines[2] == []
+    assert lines[1][0] == pytest.approx(-(p * np.log(p)).sum())
+    router_panel = drawn("losses").figure.axes[-1]
+    assert router_panel.get_lines()[1].get_ydata()[0] == pytest.approx(lines[1][0])
+
+
+@pytest.mark.parametrize("of", ["cluster", "class"])
+def test_the_truth_is_the_training_split(of):
+    inputs = Inputs(make_job())
+    drawing = make("shares", of=of).draw(inputs)
+    is_train = inputs.index["split"] == "train"
+    values = inputs.clusters("semantic") if of == "cluster" else inputs.index["label"]
+    wanted = pd.Series(np.asarray(values)[is_train]).value_counts(normalize=True).sort_index()
+    truth = drawing.table.drop_duplicates("category")
+    assert truth["truth"].to_list() == pytest.approx(wanted.to_list())
+    assert (drawing.table["metric"] == f"{of}_share_" + drawing.table["category"]).all()
+    for axes, share in zip(drawing.figure.axes, wanted, strict=True):
+        assert axes.get_lines()[0].get_xdata()[0] == pytest.approx(share)
+
+
+def test_results_hold_the_unrounded_numbers_and_mark_the_best():
+    inputs, drawing = Inputs(make_job()), drawn("results")
+    table = drawing.table
+    assert set(table["metric"]) == {"fd_digits", "recall_digits", "cluster_tv"}  # no shares
+    given = inputs.metrics.set_index(["arm", "metric"])
+    for row in table.itertuples():
+        assert row.value == given.loc[(row.arm, row.metric), "value"]
+        assert row.half_width == pytest.approx((row.hi - row.lo) / 2)
+    best = table[table["is_best"]].set_index("metric")["arm"]
+    own = inputs.metrics[inputs.metrics["arm"] != "heldout"].set_index("arm")
+    for metric, sign in (("fd_digits", -1), ("recall_digits", 1), ("cluster_tv", -1)):
+        assert best[metric] == (sign * own[own["metric"] == metric]["value"]).idxmax()
+    bill = inputs.bill("full").set_index("part")
+    row = table[table["arm"] == "full"].iloc[0]
+    assert row["expert_evaluations"] == bill.loc["total", "evaluations"] == 40
+    assert row["router_evaluations"] == bill.loc["router", "evaluations"] == 8
+    assert row["mflop"] == pytest.approx(bill.loc["total", "flop"] / 1e6) == 40
+    lines = drawing.texts["md"].splitlines()
+    assert [line.split(" | ")[0][2:] for line in lines[2:-3]] == [
+        a.replace("_", " ") for a in ARMS
+    ]
+    assert drawing.texts["md"].count("**") == 6 and drawing.texts["tex"].count(r"\textbf") == 3
+    assert "held-out" in lines[-3] and not re.search(r"[_±↓]", drawing.texts["tex"])
+    assert {line.count("&") for line in drawing.texts["tex"].splitlines() if "&" in line} == {10}
+
+
+def test_numbers_are_rounded_to_their_interval():
+    assert words.rounded(12.3456, 0.234) == "12.35 ± 0.23"
+    assert words.rounded(1234.5, 67.8) == "1234 ± 68"
+    assert words.rounded(-0.00004, 0.0123) == "0.000 ± 0.012"
+    assert words.rounded(0.5, 0.0) == "0.500 ± 0"
+    assert words.rounded(5.0, 1.0) == "5.0 ± 1.0"
+    assert _tex("-0.5 ± 0.1 top-1 a_b") == r"$-$0.5 $\pm$ 0.1 top-1 a\_b"
+
+
+def test_metrics_in_words():
+    assert words.axis_label("fd_digits") == "Fréchet distance, digits features; lower is better"
+    assert words.axis_label("recall_x_y", "!") == "recall, x y features!; higher is better"
+    assert words.axis_label("class_share_3") == "class share 3"
+    assert [words.direction(m) for m in ("kd_a", "coverage_a", "cluster_kl", "new_one")] == [
+        -1, 1, -1, -1,
+    ]  # fmt: skip
+
+
+# The plane
+
+
+def test_areas_hold_their_mass():
+    world = {"weights": np.ones(1), "means": np.zeros((1, 2)), "stds": np.array([0.7])}
+    line = np.linspace(-5, 5, 801)
+    q = plane.density(world, np.stack(np.meshgrid(line, line), -1))
+    assert q.sum() * (line[1] - line[0]) ** 2 == pytest.approx(1)
+    heights = plane.levels(q, (line[1] - line[0]) ** 2)
+    exact = [(1 - mass) * q.max() for mass in plane.MASSES]  # mass within q > h is 1 - h / q_max
+    assert heights == pytest.approx(exact, rel=0.02)
+
+
+def test_the_density_is_that_of_the_mixture():
+    import torch
+
+    from routing.oracle import Mixture
+
+    world = plane.world_of(Inputs(make_job("plane")), "densities")
+    covs = torch.eye(2).double() * torch.tensor(world["stds"])[:, None, None] ** 2
+    mixture = Mixture(torch.tensor(world["weights"]), torch.tensor(world["means"]), covs)
+    x = np.random.default_rng(0).uniform(-4, 4, (50, 2))
+    log_q = mixture.log_density(torch.tensor(x), torch.zeros(50).double())
+    assert plane.density(world, x) == pytest.approx(log_q.exp().numpy())
+
+
+def test_trajectories_are_cut_where_the_loudest_expert_changes():
+    w = np.array([[[0.9, 0.1], [0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]])
+    assert plane.loudest(w).tolist() == [[0, 0, plane.NONE, 1, plane.NONE]]
+    states = np.arange(10.0).reshape(1, 5, 2)
+    pieces = list(plane.runs(states, plane.loudest(w)))
+    assert [k for _, k in pieces] == [0, plane.NONE, 1]
+    assert [p[:, 0].tolist() for p, _ in pieces] == [[0, 2, 4], [4, 6], [6, 8]]
+
+
+def test_trajectories_run_through_the_stored_states():
+    inputs, table = Inputs(make_job("plane")), drawn("trajectories").table
+    own = table[table["arm"] == "top1"]
+    states = inputs.trajectories("top1")
+    assert np.array_equal(own[["x", "y"]].to_numpy().reshape(16, 9, 2), states)
+    assert own["t"][own["call"] == 0].eq(1).all() and own["t"][own["call"] == 8].eq(0).all()
+    assert own["seed"].to_list() == np.repeat(np.arange(16), 9).tolist()
+    axes = drawn("trajectories").figure.axes[list(ARMS).index("top1")]
+    start, end = axes.get_lines()
+    assert (
+        np.array_equal(start.get_xydata(), states[:, 0]) and start.get_markerfacecolor() == "white"
+    )
+    assert np.array_equal(end.get_xydata(), states[:, -1])
+    few = make("trajectories", num_trajectories=3).draw(inputs).table
+    assert len(few) == 3 * 9 * len(ARMS)
+
+
+def test_densities_draw_the_first_samples():
+    inputs, table = Inputs(make_job("plane")), drawn("densities").table
+    own = table[table["arm"] == "sticky"]
+    assert np.array_equal(own[["x", "y"]].to_numpy(), inputs.samples("sticky"))
+    few = make("densities", num_samples=10).draw(inputs).table
+    assert (few.groupby("arm")["number"].count() == 10).all()
+
+
+# Inputs and style
+
+
+def test_shards_are_joined_in_the_order_of_the_seeds():
+    inputs = Inputs(make_job())
+    assert inputs.trace("top2")["seeds"].tolist() == list(range(80))
+    assert inputs.trace("top2")["times"].shape == (8,)
+    bill, parts = inputs.bill("top1"), inputs.job.files["bills"][2:4]
+    assert bill["evaluations"].iloc[0] == pytest.approx(
+        (parts[0]["evaluations"][0] + parts[1]["evaluations"][0]) / 2
+    )
+    assert bill.set_index("part").loc["total", "seconds"] == 5
+
+
+def test_panels_are_balanced():
+    for num, most in itertools.product(range(1, 30), range(1, 9)):
+        columns = style.balanced(num, most)
+        rows = -(-num // most)
+        assert columns <= most and -(-num // columns) == rows
+        assert columns == 1 or -(-num // (columns - 1)) > rows
+
+
+@pytest.mark.parametrize(
+    "values, half, scale",
+    [
+        ([5, 20, 60], 1, "linear"),
+        ([1, 20, 60], 0.5, "log"),
+        ([-0.001, 0.0, 0.002, 1.9], 0.004, "symlog"),
+        ([-0.3, 0.2, 0.5], 0.1, "linear"),
+        ([0.01, 2, 3], 0.02, "linear"),
+        ([0, 0, 0], 0, "linear"),
+    ],
+)
+def test_scales(values, half, scale):
+    axes = style.canvas(3.0, 2.0).subplots()
+    style.fit_scale(axes, "x", np.array(values, float), np.full(len(values), float(half)))
+    assert axes.get_xscale() == scale and axes.get_yscale() == "linear"

@@ -1,0 +1,176 @@
+"""The workflow itself, by real Snakemake runs: the same twice, and after a change what it asks."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from routing import code, store
+
+pytest_plugins = ["workplace"]
+
+ROOT = Path(__file__).resolve().parents[1]
+DIGITS = "tests/tiny_digits.yaml"
+
+ARMS, SPACES = ("full", "top1"), ("digits", "pixels_pca")
+MADE = {
+    "data": {"data: read the source"},
+    "embed": {"embed: features of encoder pixels_pca"},
+    "partition": {"partition: divide the images, halves"},
+    "experts": {f"experts: train expert {k} of partition halves" for k in (0, 1)},
+    "router": {"router: train learned for partition halves"},
+    "samples": {f"samples: arm {arm}, shard 00000" for arm in ARMS},
+    "extractor": {"extractor: train the classifier digits"},
+    "real": {f"features: the real images in {space}" for space in SPACES},
+    "features": {f"features: arm {arm} in {space}" for arm in ARMS for space in SPACES},
+    "metrics": {"metrics: all arms against the real images"},
+    "figures": {"figures: draw quality"},
+}
+ENDS = MADE["metrics"] | MADE["figures"]
+SAMPLED = MADE["samples"] | MADE["features"] | ENDS
+ALL = set().union(*MADE.values())
+
+
+def of_arm(arm):
+    return {f"samples: arm {arm}, shard 00000"} | {f"features: arm {arm} in {s}" for s in SPACES}
+
+
+def look_at(place):
+    """Touch every module, and edit what Python does not run."""
+    for path in (place.folder / "routing").rglob("*.py"):
+        os.utime(path)
+    place.append("routing/training.py", "\n# a comment\n")
+    place.edit("routing/store.py", '"""The table in ', '"""The table that is in ')
+
+
+def append(name, text):
+    return lambda place: place.append(name, text)
+
+
+def edit(name, old, new):
+    return lambda place: place.edit(name, old, new)
+
+
+ARM = "{partition: halves, router: learned, policy: full, sampler: heun}"
+CHANGES = {  # what is changed: (how, the jobs that follow)
+    "nothing": (lambda place: None, set()),
+    "touch, comment, docstring": (look_at, set()),
+    "a policy's code": (append("routing/policies.py", "\nEDITED = 1\n"), SAMPLED),
+    "a metric's code": (append("routing/frechet.py", "\nEDITED = 1\n"), ENDS),
+    "a figure's code": (append("routing/figures/quality.py", "\nEDITED = 1\n"), MADE["figures"]),
+    "an option of one arm": (edit(DIGITS, "k: 1}", "k: 2}"), of_arm("top1") | ENDS),
+    "one more arm": (edit(DIGITS, "arms:", f"arms:\n  again: {ARM}"), of_arm("again") | ENDS),
+    "an option of the experts": (
+        edit(DIGITS, "steps: 300", "steps: 301"),
+        MADE["experts"] | SAMPLED,
+    ),
+    "the environment": (append("envs/requirements.txt", "more==1.0\n"), ALL),
+}
+
+
+@pytest.fixture(scope="session")
+def plans(digits_run, clone):
+    """What a dry run announces after each change, two dry runs at a time."""
+
+    def plan(change):
+        place = clone(digits_run)
+        CHANGES[change][0](place)
+        return place.plan()
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(CHANGES, pool.map(plan, CHANGES), strict=True))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_remakes_what_can_see_it_and_nothing_else(change, plans):
+    assert plans[change] == CHANGES[change][1]
+
+
+def test_the_second_run_has_nothing_to_do_and_the_audit_passes(oracle_run, digits_run):
+    for place in (oracle_run, digits_run):
+        assert place.make("figures").lines("Nothing to be done")
+        verdict = place.make("audit")
+        assert verdict.lines("seals, inputs and code agree")
+        assert len(verdict.lines(" ok")) == len(place.contents())
+
+
+def test_every_stage_leaves_artifacts(oracle_run, digits_run):
+    stages = {name.split("/")[0] for name in digits_run.contents()}
+    assert stages == set(code.STAGES) - {"audit"}
+    assert {name.split("/")[0] for name in oracle_run.contents()} == stages - {
+        "router",
+        "extractor",
+    }
+    for name in ("quality.pdf", "quality.png"):
+        assert oracle_run.path(f"figures/{name}").stat().st_size > 1000
+
+
+def test_the_batch_size_changes_no_sample_and_no_decision(digits_run, clone):
+    place = clone(digits_run)
+    place.edit(DIGITS, "batch_size: 32\n", "batch_size: 5\n")
+    files = {a: [f"samples/{a}/{n}-00000.safetensors" for n in ("samples", "trace")] for a in ARMS}
+    done = place.make(*(f"results/tiny/{name}" for names in files.values() for name in names))
+    assert {line for line in MADE["samples"] if done.lines(line)} == MADE["samples"]
+    for arm, (samples, trace) in files.items():
+        new, old = (store.read_arrays(p.path(samples)) for p in (place, digits_run))
+        assert np.array_equal(new["seeds"], old["seeds"])
+        np.testing.assert_allclose(new["samples"], old["samples"], atol=1e-5)
+        new, old = (store.read_arrays(p.path(trace))["weights"] for p in (place, digits_run))
+        np.testing.assert_allclose(new, old, atol=0 if arm == "top1" else 1e-5)
+        assert np.ptp(old) > 0.01  # there was something to decide
+
+
+@pytest.mark.parametrize("words", ["-n", "--profile slurm -n", "figures -n"])
+def test_the_literal_commands_run_in_a_fresh_checkout(words, checkout, clone):
+    done = clone(checkout).make(*words.split())
+    assert done.lines("Job stats:") and done.lines("This was a dry-run")
+    assert ("Using profiles slurm" in done.text) == ("slurm" in words)
+
+
+def test_the_link_to_the_slurm_profile_is_committed_as_a_link():
+    assert os.readlink(ROOT / "slurm") == "profiles/slurm"
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("not a git checkout")
+    words = ["git", "-C", str(ROOT), "ls-files", "-s", "slurm"]
+    assert subprocess.run(words, capture_output=True, text=True).stdout.startswith("120000 ")
+
+
+def test_lint_and_format_are_clean(checkout):
+    assert checkout.make("--lint").lines("Congratulations")
+    snakefmt = Path(sys.executable).with_name("snakefmt")
+    words = [snakefmt, "--check", "Snakefile", "rules"]
+    done = subprocess.run(words, cwd=checkout.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def blocks():
+    """The text of every rule by its name."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    parts = re.split(r"^rule (\w+):\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("rule", blocks())
+def test_every_rule_names_its_stage_its_code_its_log_and_its_software(rule):
+    text = blocks()[rule]
+    (stage,) = re.findall(r"python -m routing (\w+)", text)
+    assert rule in code.rules(stage)
+    assert f'code=code("{stage}"),' in text
+    assert text.count("{log}") == 1 and "--spec {params.spec:q}" in text
+    for directive in ("log", "conda", "message", "threads", "params", "shell"):
+        assert re.search(rf"^    {directive}:", text, re.MULTILINE), directive
+    for kind in ("input", "output"):
+        passed = set(re.findall(rf"\{{{kind}\.(\w+)\}}", text))
+        section = re.search(rf"^    {kind}:\n((?:        .*\n)+)", text, re.MULTILINE)
+        named = set(re.findall(r"^        (\w+)=", section[1], re.MULTILINE)) if section else set()
+        assert passed == named, f"{kind}s of {rule}: the command and the rule differ"
+
+
+def test_every_stage_has_its_rules():
+    assert {rule for stage in code.STAGES for rule in code.rules(stage)} == set(blocks())

@@ -1,0 +1,126 @@
+"""What may go wrong in a run: a kill, Ctrl-C, a bad config, a damaged file, other code."""
+
+import fcntl
+import re
+import shutil
+import signal
+
+import pytest
+
+pytest_plugins = ["workplace"]
+
+EXPERTS = ("figures", "--until", "experts")
+
+
+def test_a_killed_and_an_interrupted_training_go_on_and_end_as_if_unbroken(digits_run, clone):
+    place = clone(digits_run)
+    place.edit("routing/training.py", "SAVE_EVERY_S = 20.0", "SAVE_EVERY_S = 0.1")
+    place.edit("routing/progress.py", "every_s: float = 5.0", "every_s: float = 0.0")
+    killed = place.broken_off(signal.SIGKILL, *EXPERTS)
+    assert killed.status == -signal.SIGKILL
+    interrupted = place.broken_off(signal.SIGINT, *EXPERTS)
+    assert interrupted.status not in (0, -signal.SIGKILL)
+    for k in (0, 1):
+        assert first_step(place, k) > 1
+        left = {path.name for path in place.path(f"experts/halves/{k}").iterdir()}
+        assert {n for n in left if not n.startswith(".")} == {"weights.state"}  # no half files
+    reached = [first_step(place, k) for k in (0, 1)]
+    place.make(*EXPERTS)
+    assert all(first_step(place, k) > reached[k] for k in (0, 1))
+    assert place.contents() == digits_run.contents()
+    assert not list(place.folder.rglob("*.state"))
+    assert not place.plan("--until", "experts")
+
+
+def first_step(place, k):
+    """The first step that the last training of expert `k` did."""
+    log = place.path(f"logs/experts/halves-{k}.log").read_text()
+    return int(re.search(r"(\d+)/300,", log)[1])
+
+
+def test_a_second_run_in_the_same_folder_is_refused(oracle_run, clone):
+    place = clone(oracle_run)
+    place.path("figures/quality.pdf").unlink()
+    with open(place.folder / ".snakemake" / "routing.lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = place.snakemake("figures")
+    assert done.status != 0 and len(done.lines("another snakemake is at work in")) == 1
+    assert not place.path("figures/quality.pdf").exists()
+
+
+BAD = {  # name: (what is mended into the config, the words of the line)
+    "a misspelt key": (("shard_size: 16", "shard_sise: 16"), ["samples", "shard_size"]),
+    "k above K": (
+        ("each_step: {name: sample}", "each_step: {name: top_k, k: 3}"),
+        ["arms.each_step", "3", "components"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_config_is_one_line_and_costs_no_artifact(fault, oracle_run, clone):
+    place = clone(oracle_run)
+    (old, new), words = BAD[fault]
+    place.edit(place.config, old, new)
+    done = place.snakemake("figures")
+    (line,) = done.lines("config: ")
+    assert done.status != 0 and all(word in line for word in words), line
+    assert "Traceback" not in done.text and len(done.text.splitlines()) <= 2, done.text
+    assert place.contents() == oracle_run.contents()
+
+
+def flip(path):
+    """Alter one bit of the data."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path):
+    """Lose the last bytes."""
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize(
+    "name, spoil", [("features/plane/full.safetensors", flip), ("data/index.parquet", cut)]
+)
+def test_a_damaged_input_stops_its_reader_with_one_line(name, spoil, oracle_run, clone):
+    place = clone(oracle_run)
+    place.path("metrics/metrics.parquet").unlink()
+    spoil(place.path(name))
+    before = sorted(p for p in place.path("").rglob("*") if p.is_file())
+    done = place.snakemake("metrics")
+    (line,) = done.lines("is damaged")
+    assert done.status != 0 and f"results/tiny/{name}" in line and "delete it" in line
+    assert "Traceback" not in done.text
+    gone = {p.name for p in before} - {p.name for p in place.path("").rglob("*")}
+    assert gone <= {"differences.parquet"}  # the failed job's own other output
+    place.path(name).unlink()  # as the line says
+    maker = {"features": "features: arm full in plane", "data": "data: read the source"}
+    assert maker[name.split("/")[0]] in place.plan()
+
+
+def test_results_of_other_code_are_refused_and_the_offered_command_mends_them(oracle_run, clone):
+    place = clone(oracle_run)
+    shutil.rmtree(place.folder / ".snakemake")
+    assert place.plan() == set()  # the same code: welcome
+    place.append("routing/energy.py", "\nEDITED = 1\n")
+    refused = place.snakemake("figures")
+    (line,) = refused.lines("was made by other code")
+    assert refused.status != 0 and "routing/energy.py differs" in line
+    assert len(refused.text.splitlines()) <= 2, refused.text
+    (offer,) = re.findall(r"`snakemake (.*?)`", line)
+    assert offer == "figures --forcerun metrics"
+    place.make(*offer.split())
+    assert place.contents() == oracle_run.contents()
+    assert place.plan() == set()
+    assert place.make("audit").lines("seals, inputs and code agree")
+
+
+def test_a_truncated_stranger_is_one_line_too(digits_run, clone):
+    place = clone(digits_run)
+    shutil.rmtree(place.folder / ".snakemake")
+    place.path("data/index.parquet").write_bytes(b"PAR1")
+    done = place.snakemake("figures", "-n")
+    assert done.status != 0 and len(done.lines("data/index.parquet is damaged")) == 1
+    assert "Traceback" not in done.text and len(done.text.splitlines()) <= 2, done.text

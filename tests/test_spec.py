@@ -1,0 +1,342 @@
+"""The config: everything right is written out in full, everything wrong is one clear line."""
+
+import copy
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from routing import choices, config, consistency, spec
+from routing.dit import MODULATIONS
+
+ROOT = Path(__file__).parents[1]
+FILES = [ROOT / "workflow_config.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
+SCHEMA = ROOT / "workflow_config.schema.json"
+DIGITS, ORACLE = (
+    yaml.safe_load(path.read_text()) for path in (FILES[0], ROOT / "experiments" / "oracle.yaml")
+)
+DELETE = object()
+LEARNED = {"name": "learned", "objective": "cluster", "steps": 9, "batch_size": 8}
+
+
+class Loader(yaml.SafeLoader):
+    """YAML as the configs are read, with the two abbreviations of wrong_configs.txt."""
+
+
+def arm(loader, node):
+    return copy.deepcopy(DIGITS["arms"]["top1"]) | loader.construct_mapping(node)
+
+
+Loader.add_constructor("!delete", lambda loader, node: DELETE)
+Loader.add_constructor("!arm", arm)
+
+
+def wrong_configs():
+    """(key, value, beginning of the line, whether the schema knows) for every row of the file."""
+    is_known = False
+    for row in (Path(__file__).parent / "wrong_configs.txt").read_text().splitlines():
+        if row.startswith("#"):
+            is_known = row.startswith("# in the schema")
+        elif row:
+            where, value, beginning = row.split(" | ", 2)
+            goes_on = beginning.startswith((":", "."))
+            yield where, yaml.load(value, Loader), where * goes_on + beginning, is_known
+
+
+WRONG = list(wrong_configs())
+
+
+def changed(raw, where, value):
+    """A copy of `raw` in which the key at the path `where` ("a.b.0.c") has `value`."""
+    raw = copy.deepcopy(raw)
+    *path, last = [int(p) if p.isdigit() else p for p in where.split(".")] if where else [None]
+    inner = raw
+    for part in path:
+        inner = inner[part]
+    if value is DELETE:
+        del inner[last]
+    elif isinstance(last, int) and last == len(inner):
+        inner.append(value)
+    else:
+        inner[last] = value
+    return raw
+
+
+def refusal(raw):
+    with pytest.raises(ValueError) as caught:
+        spec.resolve(raw)
+    line = str(caught.value)
+    assert "\n" not in line and len(line) < 400 and "  " not in line and "@" not in line, line
+    return line
+
+
+@pytest.mark.parametrize("where, value, beginning, _", WRONG, ids=[row[0] for row in WRONG])
+def test_a_wrong_config_is_one_line(where, value, beginning, _):
+    line = refusal(changed(DIGITS, where, value))
+    assert line.startswith(beginning)
+    if "did you mean" in line:
+        assert "valid names: " in line
+
+
+def test_the_wrong_configs_are_many():
+    """A broken reader of the file would leave every line of this module green."""
+    assert len(WRONG) > 120 and len({(row[0], str(row[1])) for row in WRONG}) == len(WRONG)
+    assert {row[0].split(".")[0] for row in WRONG} >= set(spec.Config.model_fields)
+
+
+def test_a_wrong_figure_is_one_line():
+    name, figure = next(iter(DIGITS["figures"].items()))
+    where, kind = f"figures.{name}", figure["name"]
+    line = refusal(changed(DIGITS, f"{where}.name", kind + "x"))
+    assert line.startswith(f"{where}: unknown name '{kind}x'; did you mean '{kind}'?")
+    line = refusal(changed(DIGITS, f"{where}.zzz", 1))
+    assert line.startswith(f"{where}: unknown option 'zzz' of '{kind}'; ")
+
+
+def test_names_of_more_than_one_line():
+    for where in ("encoders.two\nlines", "arms.two\nlines"):
+        line = refusal(changed(DIGITS, where, "pca"))
+        assert line.startswith(f"{where.split('.')[0]}.two lines: wanted")
+    for name in ("a\nb", "digits\n"):
+        assert refusal(changed(DIGITS, "run", name)).startswith("run: wanted a name of small")
+
+
+WORLD = [
+    ("data.source.weights", [0.1, 0.2, 0.3, "0.4"], ".3: wanted a valid number, got '0.4' (text"),
+    ("data.source.weights", [0.1, 0.2, 0.3, True], ".3: wanted a valid number, got True"),
+    ("data.source.means.2", [1.0], ".1: wanted one item more, got [1.0]"),
+    ("data.source.means.2.1", "1e-3", ": wanted a valid number, got '1e-3' (YAML reads 1e-3"),
+    ("data.source.stds", 0.5, ": wanted a valid tuple, got 0.5"),
+    ("data.source.num_points", 4e3, ": wanted a valid integer, got 4000.0"),
+    ("experts", {"name": "transformer", "steps": 9, "total_batch": 8}, ": 'transformer' wants im"),
+]
+
+
+@pytest.mark.parametrize("where, value, beginning", WORLD, ids=[row[0] for row in WORLD])
+def test_a_wrong_world_is_one_line(where, value, beginning):
+    assert refusal(changed(ORACLE, where, value)).startswith(where + beginning)
+
+
+def test_lists_of_different_lengths():
+    line = refusal(changed(ORACLE, "data.source.weights", [0.1, 0.2, 0.7]))
+    assert line.startswith(
+        "data.source: mixture wants as many weights as means and stds, got 3, 4"
+    )
+
+
+def test_networks_want_images():
+    line = refusal(changed(ORACLE, "routers.exact", LEARNED))
+    assert line.startswith(
+        "arms.monolith.router: 'exact' (learned) wants images, got points (data."
+    )
+    spec.resolve(changed(ORACLE, "routers.spare", LEARNED))  # no arm asks for it
+    raw = changed(ORACLE, "extractors", {"digits": "classifier"})
+    spec.resolve(raw)  # nobody measures in it
+    line = refusal(changed(raw, "metrics.extractor", "digits"))
+    assert line.startswith("metrics.extractor: 'digits' (classifier) wants images, got points")
+
+
+def test_a_chain_of_random_partitions_is_refused():
+    raw = changed(DIGITS, "partitions.other", copy.deepcopy(DIGITS["partitions"]["random"]))
+    spec.resolve(raw)
+    for first, second in (("other", "random"), ("random", "other")):
+        line = refusal(changed(raw, f"partitions.{first}.method.like", second))
+        assert line.startswith(f"partitions.{first}.method.like: wanted a partition with clusters")
+    cycle = changed(raw, "partitions.other.method.like", "random")
+    refusal(changed(cycle, "partitions.random.method.like", "other"))
+
+
+@pytest.mark.parametrize("raw", [None, [], "text", 3, {}], ids=str)
+def test_what_is_no_config(raw):
+    assert refusal(raw).startswith(
+        "run: this key" if raw == {} else "the config: wanted keys with"
+    )
+
+
+def test_a_misspelt_key_comes_before_the_key_it_leaves_missing():
+    raw = changed(DIGITS, "smaples", DIGITS["samples"])
+    del raw["samples"]
+    assert refusal(raw).startswith("smaples: unknown key; did you mean 'samples'?")
+    raw = changed(DIGITS, "arms.top1.ruoter", "learned")
+    del raw["arms"]["top1"]["router"]
+    assert refusal(raw).startswith("arms.top1.ruoter: unknown key; did you mean 'router'?")
+
+
+def leaves(raw, path=()):
+    items = raw.items() if isinstance(raw, dict) else enumerate(raw)
+    for key, value in items:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from leaves(value, (*path, key))
+
+
+JUNK = [{"zzz": [1]}, 1.5j, {3: 4}, b"x", [[]], {"name": {}}]
+
+
+@pytest.mark.parametrize("first", range(2))
+@pytest.mark.parametrize("raw", [DIGITS, ORACLE], ids=["digits", "oracle"])
+def test_junk_at_any_key_is_one_line(raw, first):
+    """Whatever stands anywhere: no traceback, and the line names the place."""
+    for i, path in enumerate(leaves(raw), first):
+        where = ".".join(map(str, path))
+        with pytest.raises(ValueError) as caught:
+            spec.resolve(changed(raw, where, JUNK[i % len(JUNK)]))
+        line = str(caught.value)
+        assert "\n" not in line and len(line) < 400, line
+        assert line.startswith(str(path[0])), (where, line)
+
+
+# What is right.
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_resolved_is_a_fixed_point_and_plain(path):
+    full = spec.resolve(yaml.safe_load(path.read_text()))
+    plan = full.pop("plan")
+    assert spec.resolve(full) == full | {"plan": plan}
+    text = json.dumps(full | {"plan": plan}, allow_nan=False)
+    assert json.loads(text) == full | {"plan": plan}
+    assert yaml.safe_load(yaml.safe_dump(full)) == full  # it can be written down and used again
+
+
+def test_defaults_are_written_out():
+    full = spec.resolve(DIGITS)
+    assert full["experts"]["ema"] == 0.999 and full["experts"]["modulation"] in MODULATIONS
+    assert full["policies"]["sticky"] == {
+        "name": "sticky",
+        "t_star": 1.0,
+        "before": {"name": "full"},
+    }
+    assert full["metrics"]["list"][2] == {"name": "neighbours", "k_precision": 3, "k_density": 5}
+    assert (
+        spec.resolve(changed(DIGITS, "samples.batch_size", DELETE))["samples"]["batch_size"] == 256
+    )
+    assert spec.resolve(ORACLE)["extractors"] == {}
+    for key in DIGITS:
+        assert key in full and list(full) == [*spec.Config.model_fields, "plan"]
+
+
+def test_the_order_of_the_config_is_kept():
+    """Arms stand in figures and tables in the order in which they are written."""
+    assert list(spec.resolve(DIGITS)["arms"]) == list(DIGITS["arms"])
+    turned = changed(DIGITS, "arms", dict(reversed(DIGITS["arms"].items())))
+    assert list(spec.resolve(turned)["arms"]) == list(reversed(DIGITS["arms"]))
+
+
+def test_integers_serve_as_numbers_and_names_as_choices():
+    raw = changed(DIGITS, "experts.learning_rate", 1)
+    assert spec.resolve(raw)["experts"]["learning_rate"] == 1.0
+    assert spec.resolve(changed(DIGITS, "policies.full", "full")) == spec.resolve(DIGITS)
+
+
+def test_the_plan():
+    plan = spec.resolve(DIGITS)["plan"]
+    assert plan["num_experts"] == {"monolith": 1, "semantic": 5, "random": 5}
+    assert plan["learned"] == ["learned"]
+    assert plan["needs"].keys() == plan["formats"].keys() == DIGITS["figures"].keys()
+    assert spec.resolve(ORACLE)["plan"]["num_experts"] == {"monolith": 1, "components": 4}
+    assert spec.resolve(ORACLE)["plan"]["learned"] == []
+
+
+def test_what_is_resolved_is_not_changed():
+    raw = copy.deepcopy(DIGITS)
+    spec.resolve(raw)
+    assert raw == DIGITS
+
+
+@pytest.mark.parametrize("group", spec.TABLES)
+def test_rows_can_be_choices(group):
+    """Documented for the schema, and no option that hides the name."""
+    for name, row in spec.TABLES[group].items():
+        assert row.__doc__ and not row.__doc__.startswith(f"{row.__name__}("), name
+        assert "name" not in row.__dataclass_fields__ and row.__dataclass_params__.frozen, name
+        kinds = {type(f.default) for f in row.__dataclass_fields__.values()}
+        assert list not in kinds and dict not in kinds, name
+
+
+def test_reserved_names_and_parts_are_those_of_an_arm():
+    assert list(consistency.PARTS) == list(spec.Arm.model_fields)
+    assert set(consistency.PARTS.values()) < set(spec.Config.model_fields)
+
+
+# The schema.
+
+
+def test_the_schema_is_in_step():
+    remedy = "renew it: python -m routing.spec > workflow_config.schema.json"
+    assert SCHEMA.read_text() == json.dumps(spec.schema(), indent=2) + "\n", remedy
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_configs_name_and_keep_the_schema(path):
+    up = "../" * (len(path.relative_to(ROOT).parts) - 1)
+    first = path.read_text().splitlines()[0]
+    assert first == f"# yaml-language-server: $schema={up}workflow_config.schema.json"
+    raw, schema = yaml.safe_load(path.read_text()), json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(raw, schema)
+    full = spec.resolve(raw)
+    full.pop("plan")
+    jsonschema.validate(full, schema)
+
+
+def test_the_schema_refuses_what_it_can_know():
+    """An editor marks what is wrong with a key by itself, before anything is run."""
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    known = [(where, value) for where, value, _, is_known in WRONG if is_known]
+    assert len(known) > 90
+    for where, value in known:
+        assert not validator.is_valid(changed(DIGITS, where, value)), (where, value)
+
+
+def test_every_key_has_its_sentence():
+    def described(model, path=()):
+        for name, field in model.model_fields.items():
+            assert field.description and field.description.endswith("."), (*path, name)
+        assert model.__doc__
+
+    for model in (spec.Config, spec.Data, spec.Partition, spec.Arm, spec.Samples, spec.Metrics):
+        described(model)
+
+
+# The cache for the Snakefile.
+
+
+def test_the_answer_is_remembered_and_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    calls, real = [], spec.resolve
+    monkeypatch.setattr(spec, "resolve", lambda raw: calls.append(1) or real(raw))
+    first, second = config.resolved(ORACLE), config.resolved(ORACLE)
+    assert first == second == real(ORACLE) and len(calls) == 1
+    turned = changed(ORACLE, "arms", dict(reversed(ORACLE["arms"].items())))
+    assert list(config.resolved(turned)["arms"]) == list(turned["arms"]) and len(calls) == 2
+    monkeypatch.setattr(config.code, "code_digest", lambda stage: "edited")
+    config.resolved(ORACLE)
+    assert len(calls) == 3
+
+
+def test_an_error_is_not_remembered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="polices: unknown key"):
+            config.resolved({"polices": {3: 4, "a": 1}} | DIGITS)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_row_of_another_package_counts(monkeypatch):
+    """`rows` is asked at every use, so that an installed row is valid in a config."""
+
+    class Entry:
+        name, value = "mine", "package:Mine"
+
+        def load(self):
+            return spec.POLICIES["full"]
+
+    def installed(group):
+        return [Entry()] if group == "routing.policies" else []
+
+    monkeypatch.setattr(choices.metadata, "entry_points", installed)
+    assert "mine" in choices.rows("policies", spec.POLICIES)
+    assert "mine" not in choices.rows("samplers", spec.SAMPLERS)
