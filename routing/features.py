@@ -5,10 +5,8 @@ storable values first, as real images were. Rows are in the order of the seeds (
 """
 
 import numpy as np
-import torch
 
 from routing import encoders, images
-from routing.classifier import Classifier, ClassifierShape, logits_and_features
 
 
 def run(job) -> None:
@@ -33,6 +31,10 @@ def embedded(job, values: np.ndarray) -> dict[str, np.ndarray]:
     """The features that the space named by the job's inputs gives `values`."""
     if job.count("encoder"):
         return {"features": encoders.encode(job.arrays("encoder"), values)}
+    import torch  # half of all jobs are encoders and start in a second without it
+
+    from routing.classifier import Classifier, ClassifierShape, logits_and_features
+
     model = job.notes("extractor")["model"]
     shape = ClassifierShape(**{k: v for k, v in model.items() if k != "name"})
     net = Classifier.from_arrays(shape, job.arrays("extractor"))
