@@ -44,7 +44,7 @@ class Checked:
 def table_bytes(frame: pd.DataFrame, provenance: dict) -> bytes:
     """`frame` as a Parquet file with provenance and an open seal."""
     table = pa.Table.from_pandas(frame, preserve_index=False).combine_chunks()
-    note = json.dumps(provenance | {"content": table_digest(frame)}, sort_keys=True)
+    note = json.dumps(provenance | {"content": table_digest(frame)})
     metadata = (table.schema.metadata or {}) | {b"provenance": note, b"seal": MARK + BLANK}
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
@@ -54,7 +54,7 @@ def table_bytes(frame: pd.DataFrame, provenance: dict) -> bytes:
 def arrays_bytes(arrays: dict[str, np.ndarray], provenance: dict) -> bytes:
     """`arrays` as a safetensors file with provenance and an open seal."""
     arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
-    note = json.dumps(provenance | {"content": arrays_digest(arrays)}, sort_keys=True)
+    note = json.dumps(provenance | {"content": arrays_digest(arrays)})
     return save_safetensors(arrays, {"provenance": note, "seal": (MARK + BLANK).decode()})
 
 

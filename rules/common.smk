@@ -76,8 +76,8 @@ def code(stage):
 
 
 def part(**keys):
-    """The part of the config that a job may see, as one JSON text."""
-    return json.dumps({"run": RUN, "seed": SPEC["seed"], **keys}, sort_keys=True)
+    """The part of the config that a job may see, as one JSON text, in the config's order."""
+    return json.dumps({"run": RUN, "seed": SPEC["seed"], **keys})
 
 
 def shards():

@@ -197,19 +197,20 @@ def test_a_log_that_cannot_be_written(door, tmp_path):
 
 
 SLEEPER = """
-import runpy, time
+import pathlib, runpy, time
 import numpy as np
 from routing import data
 
 def run(job):
     job.write_arrays("samples", {"x": np.zeros(2)})
-    try:
-        print("staged", flush=True)
-        time.sleep(60)
-    finally:
-        time.sleep(0.3)  # slow to clean up: a second signal falls in here
+    print("staged", flush=True)
+    time.sleep(60)
 
-data.run = run
+def slowly(path, missing_ok=False, unlink=pathlib.Path.unlink):
+    time.sleep(0.5)  # a second signal falls in here
+    unlink(path, missing_ok)
+
+data.run, pathlib.Path.unlink = run, slowly
 runpy.run_module("routing", run_name="__main__", alter_sys=True)
 """
 SIGNALS = {

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -100,7 +101,20 @@ class FakeJob:
     arrays = table
 
     def notes(self, name, index=0):
-        return self.files[f"{name} notes"][index]
+        if f"{name} notes" in self.files:
+            return self.files[f"{name} notes"][index]
+        return {"spec": self.whose(name, index)}
+
+    def whose(self, name, index):
+        """What the file says it is, in the order in which make_job made the files."""
+        spec = getattr(self, "made", self.spec)
+        if name == "losses":
+            return dict(zip(("partition", "cluster"), spec["experts"][index], strict=True))
+        if name.startswith("router"):
+            return dict(zip(("partition", "router_name"), spec["routers"][index], strict=True))
+        if name in ("partitions", "centroids"):
+            return {"partition": list(spec["num_experts"])[index]}
+        return {"arm_name": list(spec["arms"])[index // spec["num_shards"]]}
 
 
 @functools.cache
@@ -808,3 +822,24 @@ def test_scales(values, half, scale):
     axes = style.canvas(3.0, 2.0).subplots()
     style.fit_scale(axes, "x", np.array(values, float), np.full(len(values), float(half)))
     assert axes.get_xscale() == scale and axes.get_yscale() == "linear"
+
+
+def sorted_spec(spec):
+    """The same spec with every dictionary in the order of the alphabet."""
+    return json.loads(json.dumps(spec, sort_keys=True))
+
+
+@pytest.mark.parametrize("read", [
+    lambda inputs: inputs.bill("top1"),
+    lambda inputs: inputs.trace("monolith"),
+    lambda inputs: inputs.samples("top1"),
+    lambda inputs: inputs.clusters("monolith"),
+    lambda inputs: inputs.sizes("monolith"),
+])  # fmt: skip
+def test_files_of_another_order_are_not_taken_for_each_other(read):
+    job = make_job(names=("top1", "monolith"), partitions=("semantic", "monolith"))
+    mixed = FakeJob(sorted_spec(job.spec), job.files)
+    mixed.made = job.spec
+    read(Inputs(job))
+    with pytest.raises(AssertionError, match="the rule has another order"):
+        read(Inputs(mixed))

@@ -59,11 +59,9 @@ def edit(name, old, new):
 
 ARM = "{partition: halves, router: learned, policy: full, sampler: heun}"
 CHANGES = {  # what is changed: (how, the jobs that follow)
-    "nothing": (lambda place: None, set()),
     "touch, comment, docstring": (look_at, set()),
     "a policy's code": (append("routing/policies.py", "\nEDITED = 1\n"), SAMPLED),
     "a metric's code": (append("routing/frechet.py", "\nEDITED = 1\n"), ENDS),
-    "a figure's code": (append("routing/figures/quality.py", "\nEDITED = 1\n"), MADE["figures"]),
     "an option of one arm": (edit(DIGITS, "k: 1}", "k: 2}"), of_arm("top1") | ENDS),
     "one more arm": (edit(DIGITS, "arms:", f"arms:\n  again: {ARM}"), of_arm("again") | ENDS),
     "an option of the experts": (
@@ -92,12 +90,11 @@ def test_a_change_remakes_what_can_see_it_and_nothing_else(change, plans):
     assert plans[change] == CHANGES[change][1]
 
 
-def test_the_second_run_has_nothing_to_do_and_the_audit_passes(oracle_run, digits_run):
-    for place in (oracle_run, digits_run):
-        assert place.make("figures").lines("Nothing to be done")
-        verdict = place.make("audit")
-        assert verdict.lines("seals, inputs and code agree")
-        assert len(verdict.lines(" ok")) == len(place.contents())
+def test_the_second_run_has_nothing_to_do_and_the_audit_passes(digits_run):
+    assert digits_run.make("figures").lines("Nothing to be done")
+    verdict = digits_run.make("audit")
+    assert verdict.lines("seals, inputs and code agree")
+    assert len(verdict.lines("  ok")) == len(digits_run.contents())
 
 
 def test_every_stage_leaves_artifacts(oracle_run, digits_run):
@@ -123,12 +120,17 @@ def test_the_batch_size_changes_no_sample_and_no_decision(digits_run, clone):
         np.testing.assert_allclose(new["samples"], old["samples"], atol=1e-5)
         new, old = (store.read_arrays(p.path(trace))["weights"] for p in (place, digits_run))
         np.testing.assert_allclose(new, old, atol=0 if arm == "top1" else 1e-5)
-        assert np.ptp(old) > 0.01  # there was something to decide
+        assert np.ptp(old[..., 0]) > (0.9 if arm == "top1" else 0)  # there was a choice
+
+
+@pytest.fixture(scope="session")
+def fresh(checkout, clone):
+    return clone(checkout)
 
 
 @pytest.mark.parametrize("words", ["-n", "--profile slurm -n", "figures -n"])
-def test_the_literal_commands_run_in_a_fresh_checkout(words, checkout, clone):
-    done = clone(checkout).make(*words.split())
+def test_the_literal_commands_run_in_a_fresh_checkout(words, fresh):
+    done = fresh.make(*words.split())
     assert done.lines("Job stats:") and done.lines("This was a dry-run")
     assert ("Using profiles slurm" in done.text) == ("slurm" in words)
 

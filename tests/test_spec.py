@@ -231,6 +231,32 @@ def test_integers_serve_as_numbers_and_names_as_choices():
     assert spec.resolve(changed(DIGITS, "policies.full", "full")) == spec.resolve(DIGITS)
 
 
+@pytest.mark.parametrize(
+    "where, value",
+    [
+        ("samples.shard_size", 256),
+        ("samples.num_trajectories", 0),
+        ("metrics.num_blocks", 1024),
+        ("metrics.extractor", "pixels_pca"),
+        ("metrics.reference_arm", "top1"),
+        ("experts.total_batch", 5),
+        ("policies.top3.k", 5),
+        ("policies.spare", {"name": "top_k", "k": 9}),  # no arm has it
+        ("partitions.semantic.method.num_clusters", 4),
+        ("partitions.two", DIGITS["partitions"]["random"]),
+        ("arms", {"heldout_like": DIGITS["arms"]["top1"], "monolith": DIGITS["arms"]["monolith"]}),
+        ("extractors.more", "classifier"),
+        ("seed", 2**63 - 1),
+        ("run", "a"),
+    ],
+)
+def test_the_edges_of_what_is_right(where, value):
+    raw = changed(DIGITS, where, value)
+    if where == "metrics.extractor":
+        raw["metrics"]["list"] = [m for m in raw["metrics"]["list"] if m["name"] != "class_shares"]
+    spec.resolve(raw)
+
+
 def test_the_plan():
     plan = spec.resolve(DIGITS)["plan"]
     assert plan["num_experts"] == {"monolith": 1, "semantic": 5, "random": 5}

@@ -75,9 +75,9 @@ class Workplace:
         assert done.status == 0, f"{done.text}\nstatus {done.status}"
         return done
 
-    def plan(self, *words: str) -> set[str]:
+    def plan(self, target: str = "figures") -> set[str]:
         """The messages of the jobs that a dry run announces."""
-        text = self.make("figures", "-n", *words).text
+        text = self.make(target, "-n").text
         return set(re.findall(r"^Job \d+: (.*)$", text, re.MULTILINE))
 
     def broken_off(self, sign: signal.Signals, *words: str) -> Done:
@@ -109,6 +109,12 @@ class Workplace:
             path.relative_to(root).as_posix(): store.read_provenance(path)["content"]
             for path in sealed
         }
+
+    def files(self) -> list[Path]:
+        """All files of the run but its logs."""
+        root = self.path("")
+        found = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
+        return sorted(path for path in found if path.parts[0] != "logs")
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace what must occur exactly once in a file of this copy."""

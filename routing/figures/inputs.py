@@ -68,7 +68,7 @@ class Inputs:
 
     def bill(self, arm: str) -> pd.DataFrame:
         """part (expert, router, total), number, evaluations and flop per sample, seconds."""
-        parts = [self.job.table("bills", i) for i in self._shards(arm)]
+        parts = [self.job.table("bills", i) for i in self._shards("bills", arm)]
         mean = pd.concat(parts).groupby(["part", "number"], as_index=False, sort=False)
         return mean.agg({"evaluations": "mean", "flop": "mean", "seconds": "sum"})
 
@@ -86,15 +86,17 @@ class Inputs:
 
     def loss(self, partition: str, cluster: int) -> pd.DataFrame:
         """step, images, loss of one expert."""
-        return self.job.table("losses", self.spec["experts"].index([partition, cluster]))
+        i = self.spec["experts"].index([partition, cluster])
+        self._expect("losses", i, partition=partition, cluster=cluster)
+        return self.job.table("losses", i)
 
     def router_loss(self, partition: str, router: str) -> pd.DataFrame:
         """step, images, loss of one learned router."""
-        return self.job.table("router_losses", self.spec["routers"].index([partition, router]))
+        return self.job.table("router_losses", self._router("router_losses", partition, router))
 
     def router_report(self, partition: str, router: str) -> pd.DataFrame:
         """t_low, t_high, accuracy, nll (nats), ece, num_states on the held-out split."""
-        return self.job.table("router_reports", self.spec["routers"].index([partition, router]))
+        return self.job.table("router_reports", self._router("router_reports", partition, router))
 
     @cached_property
     def index(self) -> pd.DataFrame:
@@ -120,21 +122,38 @@ class Inputs:
 
     def clusters(self, partition: str) -> np.ndarray:
         """Cluster of every real sample (needs `partitions`)."""
-        return self.job.table("partitions", self._partition(partition))["cluster"].to_numpy()
+        i = self._partition("partitions", partition)
+        return self.job.table("partitions", i)["cluster"].to_numpy()
 
     def sizes(self, partition: str) -> np.ndarray:
         """Training images per cluster (needs `partitions`)."""
-        return self.job.arrays("centroids", self._partition(partition))["sizes"]
+        return self.job.arrays("centroids", self._partition("centroids", partition))["sizes"]
 
-    def _partition(self, name: str) -> int:
-        return list(self.num_experts).index(name)
+    def _partition(self, name: str, partition: str) -> int:
+        i = list(self.num_experts).index(partition)
+        self._expect(name, i, partition=partition)
+        return i
 
-    def _shards(self, arm: str) -> range:
+    def _router(self, name: str, partition: str, router: str) -> int:
+        i = self.spec["routers"].index([partition, router])
+        self._expect(name, i, partition=partition, router_name=router)
+        return i
+
+    def _shards(self, name: str, arm: str) -> range:
         num, first = self.spec["num_shards"], list(self.arms).index(arm)
-        return range(first * num, (first + 1) * num)
+        shards = range(first * num, (first + 1) * num)
+        for i in shards:
+            self._expect(name, i, arm_name=arm)
+        return shards
+
+    def _expect(self, name: str, i: int, **whose: object) -> None:
+        """Hold the order of the files against what they themselves say they are."""
+        said = self.job.notes(name, i)["spec"]
+        wrong = {key: said[key] for key in whose if said.get(key, whose[key]) != whose[key]}
+        assert not wrong, f"{name} {i}: wanted {whose}, got {wrong}; the rule has another order"
 
     def _joined(self, name: str, arm: str, shared: tuple = ()) -> dict[str, np.ndarray]:
-        parts = [self.job.arrays(name, i) for i in self._shards(arm)]
+        parts = [self.job.arrays(name, i) for i in self._shards(name, arm)]
         first = parts[0]
         return {
             key: first[key] if key in shared else np.concatenate([p[key] for p in parts])
