@@ -80,16 +80,14 @@ class Workplace:
         text = self.make(target, "-n").text
         return set(re.findall(r"^Job \d+: (.*)$", text, re.MULTILINE))
 
-    def broken_off(self, sign: signal.Signals, *words: str) -> Done:
-        """Start, wait until every expert's training has saved its state, and send `sign`.
+    def broken_off(self, sign: signal.Signals, saved: Path, *words: str) -> Done:
+        """Start, wait until the file `saved` has been written, and send `sign`.
 
-        As Ctrl-C in a terminal, the signal goes to Snakemake and to its jobs.
+        As with Ctrl-C in a terminal, the signal goes to Snakemake and to its jobs.
         """
         start = time.time_ns()
         process = subprocess.Popen(**self.command(*words), start_new_session=True)
-        while not all(
-            _is_newer(self.path(f"experts/halves/{k}/weights.state"), start) for k in (0, 1)
-        ):
+        while not _is_newer(saved, start):
             assert process.poll() is None, process.stdout.read()
             assert time.time_ns() - start < TIMEOUT_S * 1e9
             time.sleep(0.01)
