@@ -13,7 +13,7 @@ import pytest
 
 from routing import code, store
 
-pytest_plugins = ["workplace"]
+pytest_plugins = ["clones"]
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = "tests/tiny_digits.yaml"

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-pytest_plugins = ["workplace"]
+pytest_plugins = ["clones"]
 
 EXPERT = "experts/halves/0"
 
