@@ -97,6 +97,23 @@ def test_the_second_run_has_nothing_to_do_and_the_audit_passes(digits_run):
     assert len(verdict.lines("  ok")) == len(digits_run.contents())
 
 
+def test_the_same_twice_in_two_folders(oracle_run, checkout, clone):
+    again = clone(checkout, oracle_run.config)
+    again.make("figures")
+    one, two = oracle_run.contents(), again.contents()
+    bills = {name for name in one if "/bill-" in name}
+    assert len(bills) == 2
+    assert {n for n in one.keys() | two.keys() if one.get(n) != two.get(n)} <= bills
+    for name in bills:  # seconds are measured, all else is the same
+        table, same = (store.read_table(p.path(name)) for p in (oracle_run, again))
+        assert table.drop(columns="seconds").equals(same.drop(columns="seconds"))
+    for name in ("metrics", "differences"):
+        table, same = (
+            store.read_table(p.path(f"metrics/{name}.parquet")) for p in (oracle_run, again)
+        )
+        assert len(table) and table.equals(same)
+
+
 def test_every_stage_leaves_artifacts(oracle_run, digits_run):
     stages = {name.split("/")[0] for name in digits_run.contents()}
     assert stages == set(code.STAGES) - {"audit"}
