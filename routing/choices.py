@@ -3,8 +3,9 @@
 A table maps names to frozen dataclasses; the fields are the options. `build` makes the object,
 `resolve` the dictionary with every default written out, `schema` the JSON schema. An option
 annotated with the protocol of its table's rows (a policy inside a policy) is a choice from the
-same table. All errors are one line and name the key, what was wanted, what was got and the
-nearest valid name.
+same table; where it is one from another table, the row says from which in `tables`, a class
+variable {option: (group, table)}. All errors are one line and name the key, what was wanted, what
+was got and the nearest valid name.
 
 Third parties add rows from their own package through an entry point in the group
 `routing.<table>`, e.g. `[project.entry-points."routing.policies"]  mine = "package:Mine"`.
@@ -61,7 +62,8 @@ def build(table: Table, value: Any, where: str) -> Any:
     built = {}
     for key, field in fields.items():
         if key in options:
-            built[key] = _leaf(hints[key], options[key], f"{where}.{key}", table)
+            of = _table(kind, key, table)
+            built[key] = _leaf(hints[key], options[key], f"{where}.{key}", of)
         elif field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{where}: {name!r} needs the option {key!r}; add it")
     try:
@@ -80,14 +82,17 @@ def describe(table: Table, choice: Any) -> dict:
     name = next(n for n, kind in table.items() if type(choice) is kind)
     options = {}
     for field in dataclasses.fields(choice):
-        value = getattr(choice, field.name)
-        nested = type(value) in table.values()
-        options[field.name] = describe(table, value) if nested else _lists(value)
+        value, of = getattr(choice, field.name), _table(type(choice), field.name, table)
+        nested = type(value) in of.values()
+        options[field.name] = describe(of, value) if nested else _lists(value)
     return {"name": name} | options
 
 
 def schema(table: Table, reference: str) -> dict:
-    """JSON schema of a choice from `table`; nested choices point to `reference`."""
+    """JSON schema of a choice from `table`, itself at `reference`, to which nested ones point.
+
+    The schemas of other tables stand beside it, each under the name of its group.
+    """
     made = {name: _row_schema(name, kind, reference) for name, kind in table.items()}
     bare = [name for name, row in made.items() if row["required"] == ["name"]]
     return {"oneOf": [*made.values(), *([{"enum": bare}] if bare else [])]}
@@ -144,6 +149,12 @@ def _leaf(hint: Any, value: Any, where: str, table: Table) -> Any:
     return typed(hint, value, where)
 
 
+def _table(kind: type, option: str, table: Table) -> Table:
+    """The table that the choice `option` of the row `kind` of `table` is from."""
+    other = getattr(kind, "tables", {}).get(option)
+    return rows(*other) if other else table
+
+
 def _is_protocol(hint: Any) -> bool:
     return getattr(hint, "_is_protocol", False)
 
@@ -176,7 +187,9 @@ def _row_schema(name: str, kind: type, reference: str) -> dict:
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         if _is_protocol(hints[field.name]):
-            properties[field.name] = {"$ref": reference}
+            beside, here = reference.rsplit("/", 1)
+            group = getattr(kind, "tables", {}).get(field.name, (here,))[0]
+            properties[field.name] = {"$ref": f"{beside}/{group}"}
         else:
             properties[field.name] = TypeAdapter(hints[field.name]).json_schema()
         if field.default is field.default_factory is dataclasses.MISSING:

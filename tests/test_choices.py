@@ -263,3 +263,142 @@ def test_other_packages_add_rows(monkeypatch):
     assert choices.build(table, "mine", "x") == Mine()
     with pytest.raises(ValueError, match="routing.shapes:mine .*; give it another name"):
         choices.rows("shapes", {"mine": Disc})
+
+
+# A choice from another table.
+
+
+class Ink(Protocol):
+    """What every row of the other table offers."""
+
+
+@dataclass(frozen=True)
+class Solid(Ink):
+    """One colour."""
+
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Blot(Ink):
+    """A row with the name of a row of the first table."""
+
+    shape: Shape = Disc(3.0)
+
+    tables: ClassVar[dict] = {"shape": ("shapes", TABLE)}
+
+
+INKS = {"solid": Solid, "disc": Blot}
+
+
+@dataclass(frozen=True)
+class Drawn(Shape):
+    """A shape with ink from the other table, and another shape."""
+
+    ink: Ink
+    of: Shape = Nothing()
+
+    tables: ClassVar[dict] = {"ink": ("inks", INKS)}
+
+
+PICTURES = TABLE | {"drawn": Drawn}
+SOLID = {"name": "solid", "strength": 1.0}
+PICTURE = {"name": "drawn", "ink": SOLID, "of": {"name": "nothing"}}
+
+
+def test_an_option_may_be_a_choice_from_another_table():
+    assert choices.build(PICTURES, {"name": "drawn", "ink": "solid"}, "x") == Drawn(Solid())
+    built = choices.build(PICTURES, {"name": "drawn", "ink": SOLID | {"strength": 2}}, "x")
+    assert built == Drawn(Solid(2.0))
+    assert choices.build(PICTURES, {"name": "drawn", "ink": "disc"}, "x") == Drawn(Blot())
+    there_and_back = {"name": "drawn", "ink": {"name": "disc", "shape": "disc"}, "of": "disc"}
+    assert choices.build(PICTURES, there_and_back, "x") == Drawn(Blot(Disc()), Disc())
+
+
+@pytest.mark.parametrize(
+    ("value", "full"),
+    [
+        ({"name": "drawn", "ink": "solid"}, PICTURE),
+        (
+            {"name": "drawn", "ink": "disc"},
+            PICTURE | {"ink": {"name": "disc", "shape": {"name": "disc", "radius": 3.0}}},
+        ),
+        (
+            {"name": "both", "first": {"name": "drawn", "ink": "solid"}},
+            {"name": "both", "first": PICTURE, "second": {"name": "disc", "radius": 2.0}},
+        ),
+    ],
+    ids=str,
+)
+def test_choices_from_another_table_are_written_out_and_read_again(value, full):
+    assert choices.resolve(PICTURES, value, "x") == full
+    assert choices.resolve(PICTURES, full, "x") == full
+    built = choices.build(PICTURES, full, "x")
+    assert choices.describe(PICTURES, built) == full
+    for written in (value, full):
+        jsonschema.validate(written, picture_schema())
+
+
+WRONG_INK = {
+    "unknown name": ("solit", "x.ink: unknown name 'solit'; did you mean 'solid'? valid names: s"),
+    "a row of the first table": ("grid", "x.ink: unknown name 'grid'; valid names: solid, disc"),
+    "unknown option": ({"name": "solid", "strenth": 1.0}, "x.ink: unknown option 'strenth' of 's"),
+    "an option of its namesake": (
+        {"name": "disc", "radius": 1.0},
+        "x.ink: unknown option 'radius",
+    ),
+    "type": (SOLID | {"strength": "1"}, "x.ink.strength: wanted a valid number, got '1' (text;"),
+    "none": (None, "x.ink: wanted {name: ..., options}, got None"),
+    "deeper": (
+        {"name": "disc", "shape": {"name": "disc", "radus": 1.0}},
+        "x.ink.shape: unknown option 'radus' of 'disc'; did you mean 'radius'?",
+    ),
+    "a row of the other table": (
+        {"name": "disc", "shape": "solid"},
+        "x.ink.shape: unknown name 'solid'; valid names: disc, grid, both, nothing",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_INK)
+def test_what_does_not_fit_another_table_is_one_line(case):
+    ink, expected = WRONG_INK[case]
+    wrong = {"name": "drawn", "ink": ink}
+    with pytest.raises(ValueError) as caught:
+        choices.build(PICTURES, wrong, "x")
+    line = str(caught.value)
+    assert line.startswith(expected) and "\n" not in line
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, picture_schema())
+
+
+def test_a_missing_choice_from_another_table_is_named():
+    with pytest.raises(ValueError, match="x: 'drawn' needs the option 'ink'; add it"):
+        choices.build(PICTURES, "drawn", "x")
+
+
+def picture_schema():
+    """Each table under the name of its group."""
+    pictures = choices.schema(PICTURES, "#/$defs/pictures")
+    drawn = next(row for row in pictures["oneOf"] if row.get("description", "").startswith("A sh"))
+    assert drawn["properties"]["ink"] == {"$ref": "#/$defs/inks"}
+    assert drawn["properties"]["of"] == {"$ref": "#/$defs/pictures"}
+    made = {
+        "pictures": pictures,
+        "inks": choices.schema(INKS, "#/$defs/inks"),
+        "shapes": choices.schema(TABLE, "#/$defs/shapes"),
+    }
+    return {"$ref": "#/$defs/pictures", "$defs": made}
+
+
+def test_packages_add_rows_to_another_table_too(monkeypatch):
+    def installed(group):
+        return [Entry()] if group == "routing.inks" else []
+
+    monkeypatch.setattr(choices.metadata, "entry_points", installed)
+    value = {"name": "drawn", "ink": "mine"}
+    built = choices.build(PICTURES, value, "x")
+    assert built == Drawn(Mine())
+    assert choices.describe(PICTURES, built) == PICTURE | {"ink": {"name": "mine"}}
+    with pytest.raises(ValueError, match="x.of: unknown name 'mine'"):
+        choices.build(PICTURES, value | {"of": "mine"}, "x")
