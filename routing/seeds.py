@@ -22,6 +22,13 @@ STREAMS = {
     "routing": 7,
     "oracle_label": 8,
     "evaluation": 9,
+    "probe": 10,
+    "probe_part": 11,
+    "directions": 12,
+    "condition": 13,
+    "sampler_noise": 14,
+    "divergence": 15,
+    "pilot": 16,
 }
 
 
@@ -44,9 +51,12 @@ def number(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
 
 
-def normals(root: int, name: str, seeds: Iterable[Index], shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal float32 [seeds, *shape]; row i depends on (root, name, seeds[i]) alone."""
-    return np.stack([stream(root, name, i).standard_normal(shape, np.float32) for i in seeds])
+def normals(
+    root: int, name: str, seeds: Iterable[Index], shape: tuple[int, ...], *index: Index
+) -> np.ndarray:
+    """Standard normal float32 [seeds, *shape]; row i depends on (root, name, i, *index) alone."""
+    draws = (stream(root, name, i, *index) for i in seeds)
+    return np.stack([rng.standard_normal(shape, np.float32) for rng in draws])
 
 
 def uniforms(root: int, name: str, seeds: Iterable[Index], num: int) -> np.ndarray:
