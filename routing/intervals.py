@@ -14,9 +14,18 @@ and a resample, which repeats samples, adds that bias once more: the percentiles
 altogether above the number they are to surround. Here the interval is around T itself.
 
 What the interval says: where the mean of T over new seeds lies, at the same number of samples
-and the same reference. Not the limit of infinitely many samples (the bias stays in), and not
-what retraining the experts would change. se^2 is too large rather than too small on average,
-by up to twice for a distance that is all but zero.
+and the same reference. Not the limit of infinitely many samples (the bias stays in). se^2 is too
+large rather than too small on average, by up to twice for a distance that is all but zero.
+
+Where everything was trained R times and every training drew the same seeds, T is the mean of the
+trainings' T_r, se_sampling is the jackknife's for that mean, and what retraining would change has
+its own part, with half-widths added in squares:
+
+    se_training^2 = sum_r (T_r - T)^2 / (R (R - 1)) ,
+    half^2        = (t_{B-1} se_sampling)^2 + (t_{R-1} se_training)^2
+
+Noise of the seeds that differs between trainings is in both parts: conservative. With R = 1 there
+is no second part, and the interval does not speak of retraining.
 """
 
 import math
@@ -29,11 +38,13 @@ from torch import Tensor
 
 
 class Interval(NamedTuple):
-    """A value and the ends of its interval, in the units of the metric."""
+    """A value, the ends of its interval and its two errors, all in the units of the metric."""
 
     value: float
     lo: float
     hi: float
+    se_sampling: float
+    se_training: float  # nan where there was one training
 
 
 def seed_blocks(num_samples: int, num_blocks: int) -> Int[Tensor, " samples"]:
@@ -67,35 +78,55 @@ def jackknife_weights(blocks: Int[Tensor, " samples"]) -> Float[Tensor, "replica
     return (blocks != left_out[:, None]).double()
 
 
-def jackknife_interval(replicates: Float[Tensor, " replicates"], level: float = 0.95) -> Interval:
-    """Interval of a metric from its values under jackknife_weights. ValueError if not finite."""
+def jackknife_interval(
+    replicates: Float[Tensor, "trainings replicates"], level: float = 0.95
+) -> Interval:
+    """Interval of a metric from its values under jackknife_weights, a row per training.
+
+    ValueError if not finite.
+    """
     if not 0 < level < 1:
         raise ValueError(f"level: wanted a probability inside (0, 1), got {level}; 0.95 is usual")
-    if len(replicates) < 3:
+    if replicates.shape[1] < 3:
         raise ValueError(
-            f"replicates: wanted a value and at least 2 blocks, got {len(replicates)} numbers; "
-            "use jackknife_weights"
+            f"replicates: wanted a value and at least 2 blocks, got {replicates.shape[1]} "
+            "numbers; use jackknife_weights"
         )
     if not replicates.isfinite().all():
         raise ValueError(
             f"replicates: wanted finite numbers, got {replicates[~replicates.isfinite()][0]}; "
             "an infinite metric has no interval"
         )
-    value, left_out = replicates[0].item(), replicates[1:].double()
-    num_blocks = len(left_out)
+    of_training = replicates[:, 0].double()
+    value, left_out = of_training.mean().item(), replicates[:, 1:].double().mean(0)
+    num_trainings, num_blocks = len(of_training), len(left_out)
     spread = (left_out - left_out.mean()).square().sum().item()
-    se = math.sqrt((num_blocks - 1) / num_blocks * spread)
-    half = stats.t.ppf((1 + level) / 2, num_blocks - 1).item() * se
-    return Interval(value, value - half, value + half)
+    se_sampling = math.sqrt((num_blocks - 1) / num_blocks * spread)
+    half, se_training = quantile(level, num_blocks - 1) * se_sampling, math.nan
+    if num_trainings > 1:
+        se_training = (of_training.std() / math.sqrt(num_trainings)).item()
+        half = math.hypot(half, quantile(level, num_trainings - 1) * se_training)
+    return Interval(value, value - half, value + half, se_sampling, se_training)
 
 
 def paired_difference(
-    a: Float[Tensor, " a_replicates"], b: Float[Tensor, " b_replicates"], level: float = 0.95
+    a: Float[Tensor, "a_trainings a_replicates"],
+    b: Float[Tensor, "b_trainings b_replicates"],
+    level: float = 0.95,
 ) -> Interval:
-    """Interval of the metric of arm `a` minus that of arm `b`: same seeds, same blocks."""
-    if len(a) != len(b):
+    """Interval of the metric of arm `a` minus that of arm `b`.
+
+    Same seeds, same blocks, and row r of both from the same training: what they have in common
+    (an expert that both ask, say) cancels.
+    """
+    if a.shape != b.shape:
         raise ValueError(
-            f"replicates: wanted as many for both arms, got {len(a)} and {len(b)}; "
-            "cut both into the same blocks"
+            f"replicates: wanted as many for both arms, got {tuple(a.shape)} and "
+            f"{tuple(b.shape)}; cut both into the same blocks"
         )
     return jackknife_interval(a - b, level)
+
+
+def quantile(level: float, freedom: int) -> float:
+    """Half-width, in standard errors, of the two-sided interval of Student's law."""
+    return stats.t.ppf((1 + level) / 2, freedom).item()

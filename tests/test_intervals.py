@@ -15,7 +15,7 @@ def normal(rng, *shape):
 
 
 def mean_replicates(x, w):
-    return w @ x / w.sum(dim=1)
+    return (w @ x / w.sum(dim=1))[None]  # one training
 
 
 def test_blocks_are_consecutive_and_equal():
@@ -39,16 +39,47 @@ def test_the_jackknife_of_a_mean_is_the_t_interval_of_block_means(rng):
     blocks = x.reshape(8, 5).mean(dim=1).numpy()
     ours = jackknife_interval(mean_replicates(x, jackknife_weights(seed_blocks(40, 8))), 0.9)
     lo, hi = stats.t.interval(0.9, 7, loc=blocks.mean(), scale=stats.sem(blocks))
-    assert ours == pytest.approx((x.mean().item(), lo, hi), rel=1e-12)
+    assert ours[:3] == pytest.approx((x.mean().item(), lo, hi), rel=1e-12)
+    assert ours.se_sampling == pytest.approx(stats.sem(blocks)) and math.isnan(ours.se_training)
 
 
 def test_the_interval_is_around_the_value_and_not_around_the_mean_of_the_replicates():
     """By hand: the left-out values 1, 2, 3 have spread 2 around their own mean."""
     half = stats.t.ppf(0.975, 2) * math.sqrt(2 / 3 * 2)
-    ours = jackknife_interval(torch.tensor([10.0, 1, 2, 3]))
-    assert ours == pytest.approx((10, 10 - half, 10 + half))
-    a, b = torch.tensor([12.0, 3, 6, 1]), torch.tensor([2.0, 2, 4, -2])
-    assert paired_difference(a, b, 0.5) == jackknife_interval(torch.tensor([10.0, 1, 2, 3]), 0.5)
+    one = torch.tensor([[10.0, 1, 2, 3]])
+    assert jackknife_interval(one)[:3] == pytest.approx((10, 10 - half, 10 + half))
+    a, b = torch.tensor([[12.0, 3, 6, 1]]), torch.tensor([[2.0, 2, 4, -2]])
+    assert paired_difference(a, b, 0.5)[:4] == jackknife_interval(one, 0.5)[:4]
+
+
+def test_trainings_have_a_part_of_their_own():
+    """By hand: means 10 and 14 of two trainings; left-out values that cancel in their mean."""
+    replicates = torch.tensor([[10.0, 1, 2, 3], [14.0, 3, 2, 1]])
+    found = jackknife_interval(replicates)
+    assert found.se_sampling == 0 and found.se_training == pytest.approx(2)
+    assert found[:3] == pytest.approx((12, 12 - 2 * 12.7062, 12 + 2 * 12.7062), rel=1e-4)
+    both = jackknife_interval(torch.tensor([[10.0, 1, 2, 3], [14.0, 1, 2, 3]]))
+    se = math.sqrt(2 / 3 * 2)
+    half = math.hypot(stats.t.ppf(0.975, 2) * se, stats.t.ppf(0.975, 1) * 2)
+    assert both.se_sampling == pytest.approx(se) and both.hi == pytest.approx(12 + half)
+
+
+def test_the_interval_covers_what_retraining_and_new_seeds_would_give(rng):
+    """Value = truth + training + seeds: common seeds, four trainings; 95 % or a little more."""
+    w, hits = jackknife_weights(seed_blocks(40, 10)), 0
+    for _ in range(600):
+        x = normal(rng, 40) + 0.2 * normal(rng, 4, 40) + 0.3 * normal(rng, 4, 1)
+        replicates = torch.cat([mean_replicates(row, w) for row in x])
+        _, lo, hi, *_ = jackknife_interval(replicates)
+        hits += lo <= 0 <= hi
+    assert 0.92 <= hits / 600 <= 0.99
+
+
+def test_a_difference_is_paired_by_training():
+    a, b = torch.tensor([[5.0, 4, 6], [9.0, 8, 10]]), torch.tensor([[4.0, 3, 5], [8.0, 7, 9]])
+    assert paired_difference(a, b)[:3] == (1, 1, 1)
+    with pytest.raises(ValueError, match="wanted as many for both arms"):
+        paired_difference(a, b[:1])
 
 
 def test_the_interval_of_a_mean_covers_as_it_says(rng):
@@ -56,7 +87,7 @@ def test_the_interval_of_a_mean_covers_as_it_says(rng):
     hits = 0
     for _ in range(1000):
         x = torch.empty(40, dtype=torch.float64).exponential_(generator=rng)
-        _, lo, hi = jackknife_interval(mean_replicates(x, w))
+        _, lo, hi, *_ = jackknife_interval(mean_replicates(x, w))
         hits += lo <= 1 <= hi
     assert 0.91 <= hits / 1000 <= 0.97
 
@@ -70,8 +101,7 @@ every_distance = pytest.mark.parametrize("metric", DISTANCES.values(), ids=DISTA
 
 
 def standard_error(replicates):
-    value, lo, hi = jackknife_interval(replicates)
-    return (hi - lo) / 2 / stats.t.ppf(0.975, len(replicates) - 2).item()
+    return jackknife_interval(replicates[None]).se_sampling
 
 
 def simulated(metric, shift, rng, draws=120, n=200, num_blocks=20):
@@ -100,9 +130,9 @@ def test_common_seeds_make_the_interval_of_a_difference_narrow(metric, rng):
     reference = metric[0].fit(normal(rng, 500, 3))
     w = jackknife_weights(seed_blocks(400, 20))
     x, other_seeds = normal(rng, 400, 3) + 0.5, normal(rng, 400, 3) + 0.5
-    arm = lambda x: metric[1](x, reference, w)  # noqa: E731
-    value, lo, hi = paired_difference(arm(x + 0.05), arm(x))
-    assert value == (arm(x + 0.05) - arm(x))[0].item()
+    arm = lambda x: metric[1](x, reference, w)[None]  # noqa: E731
+    value, lo, hi, *_ = paired_difference(arm(x + 0.05), arm(x))
+    assert value == (arm(x + 0.05) - arm(x))[0, 0].item()
     unpaired = paired_difference(arm(other_seeds + 0.05), arm(x))
     assert 3 * (hi - lo) < unpaired.hi - unpaired.lo
     assert lo > 0  # the small harm is seen
@@ -131,11 +161,11 @@ def test_unequal_blocks_are_refused(blocks):
 
 def test_what_has_no_interval_is_refused():
     with pytest.raises(ValueError, match="wanted a value and at least 2 blocks, got 2"):
-        jackknife_interval(torch.ones(2))
+        jackknife_interval(torch.ones(1, 2))
     with pytest.raises(ValueError, match="wanted finite numbers, got inf"):
-        jackknife_interval(torch.tensor([1.0, 2.0, math.inf]))
-    with pytest.raises(ValueError, match="wanted as many for both arms, got 4 and 1"):
-        paired_difference(torch.ones(4), torch.ones(1))
+        jackknife_interval(torch.tensor([[1.0, 2.0, math.inf]]))
+    with pytest.raises(ValueError, match=r"wanted as many for both arms, got \(1, 4\) and"):
+        paired_difference(torch.ones(1, 4), torch.ones(1, 1))
     for level in (0.0, 1.0, 95.0):
         with pytest.raises(ValueError, match="level: wanted a probability"):
-            jackknife_interval(torch.ones(3), level)
+            jackknife_interval(torch.ones(1, 3), level)
