@@ -1,7 +1,8 @@
 """Stage features: samples, or the real images, embedded once per feature space.
 
 A space is a trained extractor or a fitted encoder. Samples are clipped and rounded to the
-storable values first, as real images were. Rows are in the order of the seeds (or the index).
+storable values first, as real images were. Rows are in the order of the trainings, and within
+each of the seeds (or in the order of the index).
 """
 
 import numpy as np
@@ -11,8 +12,9 @@ from routing import encoders, images
 
 def run(job) -> None:
     """Write `features` [samples, dim] (and `logits`, where the space has classes)."""
-    shards = [job.arrays("samples", i)["samples"] for i in range(job.count("samples"))]
-    values, levels = np.concatenate(shards), job.notes("samples")["levels"]
+    parts = [job.arrays("samples", i) for i in range(job.count("samples"))]
+    values = np.concatenate([part["samples"] for part in parts])
+    levels = job.notes("samples")["levels"]
     if not len(values):
         raise ValueError(f"{job.inputs['samples'][0]}: wanted samples, got none; draw some")
     if values.dtype.kind == "f":
@@ -24,7 +26,10 @@ def run(job) -> None:
         values = images.quantised(values, levels)
     else:
         values = images.to_values(values, levels)
-    job.write_arrays("features", embedded(job, values))
+    arrays = embedded(job, values)
+    if asked := [a["asked"] for a in parts if "asked" in a]:
+        arrays["asked"] = np.concatenate(asked)[:, None]
+    job.write_arrays("features", arrays)
 
 
 def embedded(job, values: np.ndarray) -> dict[str, np.ndarray]:

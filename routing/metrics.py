@@ -1,15 +1,18 @@
 """Stage metrics: every arm against the training images, with intervals, in one long table.
 
-`metrics.parquet` has a row per arm and metric (run, arm, metric, value, lo, hi, num_samples);
-`differences.parquet` the same metrics minus those of the reference arm, paired by seed. The
-held-out real images are one more "arm", `heldout`: what a perfect generator of that many images
-would score. Intervals are delete-one-block jackknife intervals over blocks of seeds
-(`routing.intervals`); they hold for this sample size and these trained networks.
+`metrics.parquet` has a row per arm and metric (run, arm, metric, value, lo, hi, se_sampling,
+se_training, num_samples, num_trainings); `differences.parquet` the same metrics minus those of
+the reference arm, paired by training and seed; `replicates.parquet` what both are made of (arm,
+metric, training, block, value), so that any other pair of arms can be compared. A value is the
+mean over the trainings. The held-out real images are one more "arm", `heldout`: what a perfect
+generator of that many images would score. Intervals are jackknife intervals over blocks of seeds
+with a part for the trainings (`routing.intervals`); they hold for this sample size.
 
 To add a metric, write a frozen dataclass with `replicates(View) -> {name: [replicates]}` and give
 it a row in METRICS. A name carries what changes the value: the feature space at least.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,7 +30,9 @@ from routing.neighbours import NeighbourReference, neighbour_metrics
 from routing.progress import track
 from routing.shares import kl_divergence, shares, total_variation
 
-COLUMNS = ["run", "arm", "metric", "value", "lo", "hi", "num_samples"]
+ENDS = ["value", "lo", "hi", "se_sampling", "se_training", "num_samples", "num_trainings"]
+COLUMNS = ["run", "arm", "metric", *ENDS]
+Replicates = dict[str, Tensor]  # by metric: [trainings, replicates]
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class View:
     real: Real
     features: Tensor  # [samples, dim]
     classes: Tensor | None  # [samples] class index said by the extractor
+    asked: Tensor | None  # [samples] class index that the sample was asked for
     clusters: Tensor  # [samples] nearest centroid
     weights: Tensor  # [replicates, samples]
 
@@ -133,6 +139,27 @@ class ClusterShares:
         return _compared("cluster", names, view.clusters, view.real.clusters, view.weights)
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """Share of the samples in which the extractor sees the class that was asked for.
+
+    `agreement_<space>`, higher is better; of arms that ask for a label, and of held-out images.
+    """
+
+    def replicates(self, view: View) -> dict[str, Tensor]:
+        """One value per replicate; none for an arm that asks for nothing."""
+        if view.asked is None:
+            return {}
+        if view.classes is None:
+            raise ValueError(
+                "metrics: 'agreement' wants an extractor with classes, got one without; "
+                "take a classifier or leave the metric out"
+            )
+        is_right = (view.classes == view.asked).double()
+        name = f"agreement_{view.real.space}"
+        return {name: view.weights @ is_right / view.weights.sum(1)}
+
+
 METRICS = {
     "frechet": Frechet,
     "kernel": Kernel,
@@ -140,6 +167,7 @@ METRICS = {
     "energy": Energy,
     "class_shares": ClassShares,
     "cluster_shares": ClusterShares,
+    "agreement": Agreement,
 }
 
 
@@ -149,43 +177,70 @@ def run(job) -> None:
     table = choices.rows("metrics", METRICS)
     metrics = [choices.build(table, m, "metrics.list") for m in spec["list"]]
     sets = Sets(job)
-    found = {}
+    found: dict[str, Replicates] = {}
+    sizes = {}
     for name in track(sets.arms, "metrics", len(sets.arms)):
-        view = sets.view(name)
-        values: dict[str, Tensor] = {}
-        for metric in metrics:
-            measured = metric.replicates(view)
-            if twice := sorted(values.keys() & measured.keys()):
-                raise ValueError(f"metrics.list: {twice[0]} is measured twice; leave one out")
-            values |= measured
-        found[name] = (values, len(view.features))
-    job.write_table("metrics", long_table(spec["run"], found))
-    job.write_table("differences", differences(spec["run"], found, spec["reference_arm"]))
+        of_training = []
+        for view in sets.views(name):
+            of_training.append(measured(metrics, view))
+            sizes[name] = len(view.features)
+        found[name] = {m: torch.stack([v[m] for v in of_training]) for m in of_training[0]}
+    job.write_table("metrics", long_table(spec["run"], found, sizes))
+    job.write_table("differences", differences(spec["run"], found, sizes, spec["reference_arm"]))
+    job.write_table("replicates", replicate_table(found))
 
 
-def long_table(run: str, found: dict[str, tuple[dict[str, Tensor], int]]) -> pd.DataFrame:
+def measured(metrics: list, view: "View") -> dict[str, Tensor]:
+    """The replicates of all metrics on one view; ValueError if two of them share a name."""
+    values: dict[str, Tensor] = {}
+    for metric in metrics:
+        more = metric.replicates(view)
+        if twice := sorted(values.keys() & more.keys()):
+            raise ValueError(f"metrics.list: {twice[0]} is measured twice; leave one out")
+        values |= more
+    return values
+
+
+def long_table(run: str, found: dict[str, Replicates], sizes: dict[str, int]) -> pd.DataFrame:
     """A row per arm and metric."""
-    rows = []
-    for arm, (values, num) in found.items():
-        for metric, replicates in values.items():
-            rows.append([run, arm, metric, *jackknife_interval(replicates), num])
+    rows = [
+        [run, arm, metric, *jackknife_interval(replicates), sizes[arm], len(replicates)]
+        for arm, values in found.items()
+        for metric, replicates in values.items()
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def differences(
-    run: str, found: dict[str, tuple[dict[str, Tensor], int]], reference: str
+    run: str, found: dict[str, Replicates], sizes: dict[str, int], reference: str
 ) -> pd.DataFrame:
-    """Each arm minus the reference arm, paired by seed; `heldout` has no seeds, so no row."""
-    base, num = found[reference]
+    """Each arm minus the reference arm, paired; `heldout` has no seeds, so no row."""
+    base = found[reference]
     rows = []
-    for arm, (values, _) in found.items():
+    for arm, values in found.items():
         if arm in (reference, HELDOUT):
             continue
         for metric, replicates in values.items():
-            rows.append(
-                [run, arm, reference, metric, *paired_difference(replicates, base[metric]), num]
-            )
+            if metric not in base:
+                continue
+            interval = paired_difference(replicates, base[metric])
+            rows.append([run, arm, reference, metric, *interval, sizes[arm], len(replicates)])
     return pd.DataFrame(rows, columns=[*COLUMNS[:2], "reference", *COLUMNS[2:]])
+
+
+def replicate_table(found: dict[str, Replicates]) -> pd.DataFrame:
+    """arm, metric, training, block (-1: all samples; b: all but those of block b), value."""
+    parts = []
+    for arm, values in found.items():
+        for metric, replicates in values.items():
+            trainings, blocks = replicates.shape
+            part = {
+                "training": np.repeat(np.arange(trainings), blocks),
+                "block": np.tile(np.arange(-1, blocks - 1), trainings),
+                "value": replicates.flatten().double().numpy(),
+            }
+            parts.append(pd.DataFrame({"arm": arm, "metric": metric} | part))
+    return pd.concat(parts, ignore_index=True)
 
 
 HELDOUT = "heldout"
@@ -216,22 +271,29 @@ class Sets:
             centroids=torch.from_numpy(self.job.arrays("centroids")["centroids"]).double(),
         )
 
-    def view(self, arm: str) -> View:
-        """The arm's features; the held-out split if it is the arm."""
+    def views(self, arm: str) -> Iterator[View]:
+        """The arm's features, a view per training; the held-out split if it is the arm."""
         if arm == HELDOUT:
-            arrays = self._read("real", 0, self._heldout)
             place = self._read("real_place", 0, self._heldout)["features"]
-        else:
-            number = self.names.index(arm)
-            arrays = self._read("features", number, slice(None))
-            place = self._read("place", number, slice(None))["features"]
+            asked = torch.from_numpy(self.labels[self._heldout])[:, None]
+            yield self._view(arm, self._read("real", 0, self._heldout) | {"asked": asked}, place)
+            return
+        number, num = self.names.index(arm), self.job.spec["num_trainings"]
+        arrays = self._read("features", number, slice(None))
+        place = self._read("place", number, slice(None))["features"].chunk(num)
+        parts = zip(*(a.chunk(num) for a in arrays.values()), strict=True)
+        for part, own_place in zip(parts, place, strict=True):
+            yield self._view(arm, dict(zip(arrays, part, strict=True)), own_place)
+
+    def _view(self, arm: str, arrays: dict[str, Tensor], place: Tensor) -> View:
         features = arrays["features"].double()
         classes = arrays["logits"].argmax(1) if "logits" in arrays else None
+        asked = arrays["asked"][:, 0] if "asked" in arrays else None
         clusters = torch.cdist(place.double(), self.real.centroids).argmin(1)
         wanted = self.job.spec["num_blocks"]
         num_blocks = min(wanted, len(features)) if arm == HELDOUT else wanted
         weights = jackknife_weights(seed_blocks(len(features), num_blocks))
-        return View(self.real, features, classes, clusters, weights)
+        return View(self.real, features, classes, asked, clusters, weights)
 
     def _read(self, name: str, number: int, kept: np.ndarray | slice) -> dict[str, Tensor]:
         arrays = {key: a[kept] for key, a in self.job.arrays(name, number).items()}

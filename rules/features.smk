@@ -4,7 +4,11 @@
 rule features:
     input:
         maker=space_maker,
-        samples=[f"{R}/samples/{{arm}}/samples-{i}.safetensors" for i in shards()],
+        samples=[
+            f"{R}/samples/{{arm}}/{training}/samples-{i}.safetensors"
+            for training in TRAININGS
+            for i in shards()
+        ],
     output:
         features=f"{R}/features/{{space}}/{{arm}}.safetensors",
     log:

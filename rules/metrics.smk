@@ -13,13 +13,16 @@ rule metrics:
     output:
         metrics=f"{R}/metrics/metrics.parquet",
         differences=f"{R}/metrics/differences.parquet",
+        replicates=f"{R}/metrics/replicates.parquet",
     log:
         f"{R}/logs/metrics.log",
     conda:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=part(arms=list(SPEC["arms"]), **SPEC["metrics"]),
+        spec=part(
+            arms=list(SPEC["arms"]), num_trainings=len(TRAININGS), **SPEC["metrics"]
+        ),
         code=code("metrics"),
     message:
         "metrics: all arms against the real images"
@@ -28,4 +31,5 @@ rule metrics:
         " --in real_place={input.real_place} --in features={input.features}"
         " --in place={input.place} --in assignments={input.assignments}"
         " --in centroids={input.centroids} --out metrics={output.metrics}"
-        " --out differences={output.differences} --spec {params.spec:q} --log {log}"
+        " --out differences={output.differences} --out replicates={output.replicates}"
+        " --spec {params.spec:q} --log {log}"

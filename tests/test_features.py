@@ -75,6 +75,17 @@ def test_an_extractor_gives_features_and_logits(tmp_path):
     assert np.array_equal(again["features"], found["features"])
 
 
+def test_what_samples_were_asked_for_goes_with_them(encoder, tmp_path):
+    points = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    parts = []
+    for i, asked in enumerate(([2, 0], [1, 1, 3, 0])):
+        arrays = {"samples": points[2 * i : 2 * i + len(asked)], "asked": np.array(asked)}
+        parts.append(make("samples", tmp_path / f"{i}.safetensors", arrays, levels=None))
+    found = features(tmp_path, parts, encoder=encoder)
+    assert found["asked"].tolist() == [[2], [0], [1], [1], [3], [0]]
+    assert len(found["features"]) == 6
+
+
 def test_no_samples_are_refused(encoder, tmp_path):
     empty = shard(tmp_path, np.zeros((0, 1, 2, 2), np.float32))
     with refused("wanted samples, got none; draw some"):

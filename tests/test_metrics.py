@@ -74,6 +74,7 @@ class World:
     def run(self, **more):
         arms = {"arms": list(self.arms), "reference_arm": next(iter(self.arms))}
         parts = {"run": "test", "seed": 7, "extractor": "toy", "num_blocks": 8, "list": LIST}
+        parts |= {"num_trainings": 1}
         files = run("metrics", self.folder, parts | arms | more, **self.inputs())
         return files, *(store.read_table(files[n]) for n in ("metrics", "differences"))
 
@@ -136,8 +137,9 @@ def values(table, arm):
 
 def test_the_columns_are_the_promised_ones(tables):
     _, metrics, differences = tables
-    assert list(metrics) == ["run", "arm", "metric", "value", "lo", "hi", "num_samples"]
-    assert COLUMNS == list(metrics)
+    errors = ["se_sampling", "se_training", "num_samples", "num_trainings"]
+    assert list(metrics) == ["run", "arm", "metric", "value", "lo", "hi", *errors] == COLUMNS
+    assert (metrics["num_trainings"] == 1).all() and metrics["se_training"].isna().all()
     assert list(differences) == [*COLUMNS[:2], "reference", *COLUMNS[2:]]
     assert metrics["arm"].unique().tolist() == ["heldout", *ARMS]
     assert differences["arm"].unique().tolist() == ["shifted", "collapsed"]
@@ -154,7 +156,8 @@ def test_distances_are_those_of_the_mathematics(arm, world, tables):
     y = tensor(world.real["features"][world.is_train])
     for name, replicates in direct(tensor(world.drawn[arm]["features"]), y, weights).items():
         found = table.loc[name, ["value", "lo", "hi"]].tolist()
-        assert found == pytest.approx(list(jackknife_interval(replicates)), rel=1e-12, abs=1e-12)
+        expected = list(jackknife_interval(replicates[None]))[:3]
+        assert found == pytest.approx(expected, rel=1e-12, abs=1e-12)
         assert found[1] <= found[0] <= found[2]
 
 
@@ -171,8 +174,9 @@ def test_every_metric_and_no_other_is_in_the_table(world, tables):
     x = tensor(world.drawn["good"]["features"])
     names = {*direct(x, x, one)}
     names |= {*shares_by_hand(world, "good", "class"), *shares_by_hand(world, "good", "cluster")}
-    for arm in ("heldout", *ARMS):
+    for arm in ARMS:  # none of which was asked for anything
         assert set(values(tables[1], arm).index) == names
+    assert set(values(tables[1], "heldout").index) == names | {"agreement_toy"}
 
 
 def test_differences_are_the_paired_jackknife_by_hand(world, tables):
@@ -210,7 +214,7 @@ def test_held_out_images_are_an_arm_of_their_own(world, tables):
     x, weights = tensor(world.real["features"][rows]), jackknife_weights(seed_blocks(24, 8))
     for name, replicates in direct(x, y, weights).items():
         assert table.loc[name, ["value", "lo", "hi"]].tolist() == pytest.approx(
-            list(jackknife_interval(replicates)), rel=1e-9, abs=1e-12
+            list(jackknife_interval(replicates[None]))[:3], rel=1e-9, abs=1e-12
         )
     said = world.real["logits"][rows].argmax(1)
     assert table["value"]["class_share_5"] == pytest.approx((said == 1).mean())
@@ -262,6 +266,54 @@ def test_twice_the_same_whatever_was_measured_between(world, tables, tmp_path):
     y = tensor(other.real["features"][other.is_train])
     truth = direct(tensor(other.drawn["good"]["features"]), y, weights)["fd_toy"][0]
     assert values(between, "good")["value"]["fd_toy"] == pytest.approx(truth.item(), rel=1e-12)
+
+
+def test_agreement_is_the_share_of_those_in_the_class_that_was_asked_for(tmp_path):
+    world = World(tmp_path, ARMS)
+    said = world.drawn["shifted"]["logits"].argmax(1)
+    asked = np.where(np.arange(NUM) % 4 == 0, (said + 1) % 3, said)
+    world.drawn["shifted"]["asked"] = asked[:, None]
+    _, table, differences = world.run(list=[{"name": "agreement"}])
+    assert values(table, "shifted")["value"]["agreement_toy"] == pytest.approx(0.75)
+    truth = np.searchsorted([4, 5, 9], world.labels[~world.is_train])
+    right = world.real["logits"][~world.is_train].argmax(1) == truth
+    assert values(table, "heldout")["value"]["agreement_toy"] == pytest.approx(
+        right.mean(), abs=0.1
+    )
+    assert set(table["arm"]) == {"heldout", "shifted"} and differences.empty
+
+
+def test_trainings_are_views_of_one_file(world, tables, tmp_path):
+    """Two trainings: the halves of the rows; means, spreads and pairs by hand."""
+    twice = World(tmp_path, ARMS)
+    again = World(tmp_path / "b", ARMS, seed=5)
+    for drawn, more in ((twice.drawn, again.drawn), (twice.places, again.places)):
+        for name in ARMS:
+            one, two = drawn[name], more[name]
+            is_dict = isinstance(one, dict)
+            drawn[name] = (
+                {k: np.concatenate([one[k], two[k]]) for k in one}
+                if is_dict
+                else np.concatenate([one, two])
+            )
+    files, metrics, differences = twice.run(num_trainings=2)
+    w, y = jackknife_weights(seed_blocks(NUM, 8)), tensor(world.real["features"][world.is_train])
+    y = FrechetReference.fit(y)
+    each = {}
+    for arm in ("good", "shifted"):
+        halves = tensor(twice.drawn[arm]["features"]).chunk(2)
+        each[arm] = torch.stack([frechet_distance(half, y, w) for half in halves])
+        row = values(metrics, arm).loc["fd_toy"]
+        found = row[["value", "lo", "hi", "se_sampling", "se_training"]].tolist()
+        assert found == pytest.approx(list(jackknife_interval(each[arm])), rel=1e-9)
+        assert row["num_trainings"] == 2 and row["num_samples"] == NUM
+    row = values(differences, "shifted").loc["fd_toy"]
+    expected = jackknife_interval(each["shifted"] - each["good"])
+    assert row[["value", "lo", "hi"]].tolist() == pytest.approx(list(expected)[:3], rel=1e-8)
+    table = store.read_table(files["replicates"]).query("arm == 'good' and metric == 'fd_toy'")
+    wide = table.pivot(index="training", columns="block", values="value").to_numpy()
+    np.testing.assert_allclose(wide, each["good"].numpy(), rtol=1e-12)
+    assert sorted(table["block"].unique()) == list(range(-1, 8))
 
 
 def test_options_of_a_metric_count(tmp_path):
