@@ -26,6 +26,7 @@ class Samples:
     levels: int | None  # the largest stored value; None for points
     licence: str
     visibility: str = "public"
+    components: np.ndarray | None = None  # [samples], in a world of components
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,17 @@ class Digits:
 
 @dataclass(frozen=True)
 class MixtureSource:
-    """Points of a Gaussian mixture in the plane, with exact component counts; label = component.
+    """Points of a Gaussian mixture in the plane, with exact component counts.
 
-    Component c has weight `weights[c]`, mean `means[c]` and the isotropic standard deviation
-    `stds[c]`.
+    Component c has weight `weights[c]`, mean `means[c]`, the isotropic standard deviation
+    `stds[c]` and the label `labels[c]`; without labels every component is its own.
     """
 
     weights: tuple[float, ...]
     means: tuple[tuple[float, float], ...]
     stds: tuple[float, ...]
     num_points: int = 4000
+    labels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse lists of different lengths and components that are none."""
@@ -66,6 +68,11 @@ class MixtureSource:
             raise ValueError(
                 f"mixture wants as many weights as means and stds, got {len(self.weights)}, "
                 f"{len(self.means)} and {len(self.stds)}; give one of each per component"
+            )
+        if self.labels is not None and len(self.labels) != len(self.weights):
+            raise ValueError(
+                f"mixture wants as many labels as weights, got {len(self.labels)} and "
+                f"{len(self.weights)}; give one per component or leave them out"
             )
         if not (self.weights and min(self.weights) > 0 and min(self.stds) > 0):
             raise ValueError(
@@ -78,16 +85,18 @@ class MixtureSource:
         shares = np.asarray(self.weights) / sum(self.weights) * self.num_points
         counts = np.floor(shares).astype(int)
         counts[np.argsort(counts - shares, kind="stable")[: self.num_points - counts.sum()]] += 1
-        labels = np.repeat(np.arange(len(counts)), counts)
+        own = np.repeat(np.arange(len(counts)), counts)
         noise = seeds.stream(root, "world").standard_normal((self.num_points, 2))
-        points = np.asarray(self.means)[labels] + np.asarray(self.stds)[labels, None] * noise
+        points = np.asarray(self.means)[own] + np.asarray(self.stds)[own, None] * noise
+        labels = own if self.labels is None else np.asarray(self.labels)[own]
         return Samples(
             stored=points.astype(np.float32),
             labels=labels,
-            captions=[f"component {c}" for c in labels],
+            captions=[f"label {label}" for label in labels],
             source_ids=[f"mixture/{i}" for i in range(self.num_points)],
             levels=None,
             licence="CC0 1.0 (generated)",
+            components=own,
         )
 
 
@@ -112,6 +121,8 @@ def run(job) -> None:
             "row": np.arange(num),
         }
     )
+    if samples.components is not None:
+        index["component"] = samples.components
     origin = {"licence": [samples.licence], "visibility": samples.visibility}
     world = job.spec["source"] if isinstance(source, MixtureSource) else None
     job.write_arrays(

@@ -1,7 +1,8 @@
 """Networks and closed forms from their artifacts: the notes say what the arrays are.
 
 The provenance of a weights file carries `model`: {"name": "dit", architecture} or
-{"name": "mixture"}; `load` makes the callable from the two.
+{"name": "mixture"}, with "num_labels" where its components have labels; `load` makes the callable
+from the two.
 """
 
 from dataclasses import asdict
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from routing.dit import Architecture, DiT
-from routing.oracle import Mixture
+from routing.oracle import LabelledMixture, Mixture
 
 
 def architecture(values_shape: tuple[int, ...], **options: Any) -> dict:
@@ -33,11 +34,14 @@ def new_network(model: dict) -> DiT:
     return DiT(Architecture(**{k: v for k, v in model.items() if k != "name"}))
 
 
-def load(arrays: dict[str, np.ndarray], notes: dict) -> DiT | Mixture:
+def load(arrays: dict[str, np.ndarray], notes: dict) -> DiT | Mixture | LabelledMixture:
     """The network (evaluation mode, no gradients) or mixture that an artifact holds."""
     model = notes["model"]
     if model["name"] == "mixture":
-        return mixture(arrays)
+        world = mixture(arrays)
+        if "num_labels" not in model:
+            return world
+        return LabelledMixture(world, torch.from_numpy(arrays["labels"]), model["num_labels"])
     net = new_network(model)
     net.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()}, strict=True)
     return net.eval().requires_grad_(False)

@@ -23,6 +23,7 @@ class Space:
     train: np.ndarray  # [samples] bool
     root: int
     like: np.ndarray | None = None  # [samples] clusters of the partition named by `like`
+    components: np.ndarray | None = None  # [samples] in a world of components
 
 
 Division = tuple[np.ndarray, np.ndarray | None]  # clusters [samples], centroids [clusters, dim]
@@ -100,18 +101,47 @@ class Labels:
         return clusters, None
 
 
-METHODS = {"kmeans": KMeans, "random": Random, "labels": Labels}
+@dataclass(frozen=True)
+class Components:
+    """Whole components of a mixture: component c is in cluster `clusters[c]`."""
+
+    num_clusters: int
+    clusters: tuple[int, ...]
+
+    def divide(self, space: Space) -> Division:
+        """The cluster of each sample's component."""
+        if space.components is None:
+            raise ValueError(
+                "clusters: wanted data.source 'mixture', got a source without components; take "
+                "another method"
+            )
+        num = space.components.max() + 1
+        if len(self.clusters) != num or set(self.clusters) != set(range(self.num_clusters)):
+            raise ValueError(
+                f"clusters: wanted {num} (components), each of 0..{self.num_clusters - 1} at "
+                f"least once, got {list(self.clusters)}; correct it"
+            )
+        return np.asarray(self.clusters)[space.components], None
+
+
+METHODS = {"kmeans": KMeans, "random": Random, "labels": Labels, "components": Components}
 
 
 def run(job) -> None:
-    """Write `assignments` (sample_id, cluster, distance to every centroid) and `centroids`."""
+    """Write `assignments` (sample_id, cluster, distance to every centroid) and `centroids`.
+
+    Beside the centroids stand the sizes of the clusters and how many images of every label they
+    hold, both of the train split.
+    """
     index = job.table("index")
     where = f"partitions.{job.spec['partition']}"
     method = choices.build(choices.rows("partitions", METHODS), job.spec["method"], where)
     features = job.arrays("features")["features"]
     train = (index["split"] == "train").to_numpy()
     like = job.table("like")["cluster"].to_numpy() if job.count("like") else None
-    space = Space(features, index["label"].to_numpy(), train, job.spec["seed"], like)
+    components = index["component"].to_numpy() if "component" in index else None
+    labels = index["label"].to_numpy()
+    space = Space(features, labels, train, job.spec["seed"], like, components)
     try:
         clusters, centroids = method.divide(space)
     except ValueError as error:
@@ -128,7 +158,17 @@ def run(job) -> None:
     for k in range(len(sizes)):
         table[f"distance_{k}"] = distances[:, k]
     job.write_table("assignments", table)
-    job.write_arrays("centroids", {"centroids": centroids, "sizes": sizes})
+    counts = label_counts(clusters[train], labels[train], len(sizes))
+    arrays = {"centroids": centroids, "sizes": sizes, "label_counts": counts}
+    job.write_arrays("centroids", arrays)
+
+
+def label_counts(clusters: np.ndarray, labels: np.ndarray, num_clusters: int) -> np.ndarray:
+    """Images [clusters, labels] of every cluster and label, in the order of the labels."""
+    names, rank = np.unique(labels, return_inverse=True)
+    table = np.zeros((num_clusters, len(names)), np.int64)
+    np.add.at(table, (clusters, rank), 1)
+    return table
 
 
 def refuse_empty(sizes: np.ndarray, where: str) -> None:

@@ -120,6 +120,20 @@ def test_mixture_points_have_the_moments_of_their_components(tmp_path):
     assert not np.array_equal(points, data.MixtureSource(**_tuples(WORLD)).load(2).stored)
 
 
+def test_components_may_share_labels(tmp_path):
+    source = WORLD | {"labels": [7, 3, 7, 5], "num_points": 100}
+    files = run("data", tmp_path, {"seed": 1, "source": source, "heldout": 0.2})
+    index = store.read_table(files["index"])
+    assert np.bincount(index["component"]).tolist() == [10, 20, 30, 40]
+    assert np.array_equal(index["label"], np.array([7, 3, 7, 5])[index["component"]])
+    assert index["caption"][0] == "label 7" and index["label"].dtype == np.int64
+    held = index[index["split"] == "heldout"].groupby("label").size()
+    assert dict(held) == {3: 4, 5: 8, 7: 8}
+    plain = run("data", tmp_path / "p", {"seed": 1, "source": WORLD, "heldout": 0.2})
+    plain = store.read_table(plain["index"])
+    assert np.array_equal(plain["component"], plain["label"])
+
+
 def test_a_mixture_of_odd_parts_is_refused():
     means = ((0.0, 0.0), (1.0, 1.0))
     with refused("mixture wants as many weights as means and stds, got 1, 2 and 2"):
@@ -129,6 +143,8 @@ def test_a_mixture_of_odd_parts_is_refused():
             MixtureSource(weights, means, stds)
     with refused("mixture wants components"):
         MixtureSource((), (), ())
+    with refused("mixture wants as many labels as weights, got 1 and 2"):
+        MixtureSource((1.0, 1.0), means, (1.0, 1.0), labels=(0,))
 
 
 def _tuples(world):

@@ -8,6 +8,7 @@ import torch
 from stages import refused
 
 from routing import models
+from routing.conditions import Condition
 
 OPTIONS = {"patch_size": 2, "width": 16, "depth": 1, "num_heads": 2}
 
@@ -53,6 +54,25 @@ def test_a_mixture_of_one_component_has_the_velocity_of_a_gaussian(rng):
     a, m = (1 - t)[:, None], torch.tensor([1.0, -2.0], dtype=torch.float64)
     slope = (t[:, None] - a * 0.25) / (a**2 * 0.25 + t[:, None] ** 2)
     torch.testing.assert_close(world.velocity(x, t), slope * (x - a * m) - m)
+
+
+def test_a_mixture_with_labels_is_asked_by_label(rng):
+    arrays = {
+        "weights": np.array([0.5, 0.25, 0.25]),
+        "means": np.array([[1.0, -2.0], [0.0, 3.0], [-1.0, 0.0]]),
+        "stds": np.array([0.5, 1.0, 2.0]),
+    }
+    labelled = arrays | {"labels": np.array([2, 2, 0])}
+    note = {"model": {"name": "mixture", "num_labels": 4}}
+    world, plain = models.load(labelled, note), models.mixture(arrays)
+    x, t = torch.randn(6, 2, generator=rng).double(), torch.rand(6, generator=rng).double()
+    assert torch.equal(world.velocity(x, t), plain.velocity(x, t))
+    label = torch.tensor([2, 0, 2, 0, 4, 1])  # null, and a label that none has: null too
+    both = plain.restrict(torch.tensor([0, 1])).velocity(x, t)
+    one = plain.restrict(torch.tensor([2])).velocity(x, t)
+    all_ = plain.velocity(x, t)
+    expected = torch.stack([both[0], one[1], both[2], one[3], all_[4], all_[5]])
+    torch.testing.assert_close(world.velocity(x, t, Condition(label)), expected)
 
 
 def test_the_weights_of_a_mixture_are_renormalised():

@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 from torch.distributions import MultivariateNormal
+from worlds import CLUSTERS as CLUSTERS_OF_LABELLED
+from worlds import LABELS, NULL, NUM_LABELS, exact_experts, labelled, members
 
 from routing import paths
-from routing.oracle import Mixture
+from routing.conditions import Condition
+from routing.oracle import LabelledMixture, Mixture
 
 CLUSTERS = torch.tensor([0, 1, 0, 2, 2])
 NUM_CLUSTERS = 3
@@ -370,3 +373,119 @@ def test_restrict_refuses_what_is_no_set(components):
 def test_a_mixture_is_frozen():
     with pytest.raises(FrozenInstanceError):
         world().weights = torch.ones(1)
+
+
+# Labels: another division of the same components
+
+
+def conditions(num, rng):
+    """All labels in one batch, the null label too."""
+    return Condition(torch.randint(NUM_LABELS + 1, (num,), generator=rng))
+
+
+def with_label(label):
+    """The components with this label, all of them for the null label."""
+    return ((LABELS == label) | (label == NULL)).nonzero().flatten()
+
+
+@pytest.mark.parametrize("t", [1.0, *TIMES, 0.0])
+def test_a_label_is_a_restriction(t, rng):
+    """Sample by sample: the mixture of those components that have its label, and no other."""
+    given = labelled()
+    x, time = states(given.mixture, 48, t, rng)
+    condition = conditions(48, rng)
+    v = given.velocity(x, time, condition)
+    p = given.posterior(x, time, condition)
+    for i, label in enumerate(condition.label.tolist()):
+        some, row = with_label(label), slice(i, i + 1)
+        alone = given.mixture.restrict(some)
+        torch.testing.assert_close(v[row], alone.velocity(x[row], time[row]))
+        expected = torch.zeros(1, 6, dtype=p.dtype)
+        expected[:, some] = alone.posterior(x[row], time[row])
+        torch.testing.assert_close(p[row], expected)
+
+
+@pytest.mark.parametrize("t", [1.0, *TIMES, 0.0])
+def test_conditional_experts_and_posterior_are_the_conditional_monolith(t, rng):
+    given = labelled()
+    x, time = states(given.mixture, 64, t, rng)
+    for condition in (conditions(64, rng), None):
+        p = given.cluster_posterior(x, time, CLUSTERS_OF_LABELLED, 3, condition)
+        v = torch.stack([expert(x, time, condition) for expert in exact_experts(given)], 1)
+        error = torch.einsum("bk,bkd->bd", p, v) - given.velocity(x, time, condition)
+        assert v.isfinite().all() and error.abs().max() < 1e-12
+        torch.testing.assert_close(p.sum(1), torch.ones_like(time))
+
+
+@pytest.mark.parametrize("t", TIMES)
+def test_branches_differ_by_the_gradient_of_the_classifier(t, rng):
+    """v(x | c) - v(x) = -(t / (1 - t)) grad log p(c | x)."""
+    given = labelled()
+    x, time = states(given.mixture, 32, t, rng)
+    condition = Condition(torch.arange(32) % NUM_LABELS)
+    x.requires_grad_()
+    has_label = condition.label[:, None] == LABELS
+    log_p = (given.mixture.posterior(x, time) * has_label).sum(1).log()
+    expected = -t / (1 - t) * torch.autograd.grad(log_p.sum(), x)[0]
+    got = given.velocity(x, time, condition) - given.velocity(x, time)
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_expert_of_a_cluster_without_the_label_is_finite_and_not_asked(rng):
+    given = labelled()
+    x, time = states(given.mixture, 16, 0.3, rng)
+    condition = Condition(torch.ones(16, dtype=torch.long))
+    p = given.cluster_posterior(x, time, CLUSTERS_OF_LABELLED, 3, condition)
+    assert (p[:, 2] == 0).all() and (p[:, :2] > 0).all()
+    expert = given.restrict(members(2))
+    assert expert.label_of_component.tolist() == [0, 2]
+    assert torch.equal(expert.velocity(x, time, condition), expert.velocity(x, time))
+    # A component of weight 0 does not count: its label is one that nothing has.
+    weights = torch.tensor([0.4, 0.0, 0.3, 0.0, 0.2, 0.1], dtype=torch.float64)
+    without = replace(given, mixture=replace(given.mixture, weights=weights))
+    assert torch.equal(without.velocity(x, time, condition), without.velocity(x, time))
+
+
+def test_none_and_the_null_label_are_no_condition(rng):
+    given = labelled()
+    x, time = states(given.mixture, 16, 0.6, rng)
+    null = Condition(torch.full((16,), NULL))
+    for say in (given.velocity, given.posterior):
+        assert torch.equal(say(x, time), say(x, time, null))
+    assert torch.equal(given.velocity(x, time), given.mixture.velocity(x, time))
+    assert torch.equal(given.posterior(x, time), given.mixture.posterior(x, time))
+
+
+def test_labelled_rows_do_not_see_each_other(rng):
+    given = labelled()
+    x, time = states(given.mixture, 24, 0.4, rng)
+    condition = conditions(24, rng)
+    alone = [slice(i, i + 1) for i in range(24)]
+    v = torch.cat([given.velocity(x[row], time[row], condition[row]) for row in alone])
+    torch.testing.assert_close(given.velocity(x, time, condition), v, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "num"), [([0, 1, 0, 1, 0], 2), ([0, 1, 2, 0, 1, 3], 3), ([0, 1, -1, 0, 1, 2], 3)]
+)
+def test_what_are_no_labels_is_refused(labels, num, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of tests
+    with pytest.raises(ValueError, match="wanted 6 labels in 0..") as error:
+        LabelledMixture(labelled().mixture, torch.tensor(labels), num)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (Condition(torch.tensor([0, 4])), "in 0..3 .*got 0..4"),
+        (Condition(torch.tensor([-1, 0])), "got -1..0"),
+        (Condition(text=torch.zeros(2, 1, 1)), "must be labels, got a text"),
+        (Condition(torch.tensor([0, 1]), torch.zeros(2, 1, 1)), "got a label and a text"),
+    ],
+)
+def test_conditions_of_another_kind_are_refused(condition, message):
+    x, time = torch.zeros(2, 2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    with pytest.raises(ValueError, match=message) as error:
+        labelled().velocity(x, time, condition)
+    assert "\n" not in str(error.value)

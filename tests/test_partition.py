@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import chi2_contingency
 from sklearn.cluster import KMeans as Reference
 from stages import DIGITS, content, make, refused, run
+from test_data import WORLD
 
 from routing import store
 from routing.partition import METHODS
@@ -51,6 +52,23 @@ def monolith(inputs, tmp_path_factory):
     return divide(folder, inputs, METHOD | {"num_clusters": 1}, 1)
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Points of four components, two of which share a label."""
+    folder = tmp_path_factory.mktemp("world")
+    source = WORLD | {"labels": [0, 1, 2, 1]}
+    files = run("data", folder, {"seed": 7, "source": source, "heldout": 0.25})
+    embedded = run("embed", folder, {"seed": 7, "encoder": {"name": "identity"}}, **files)
+    return {"index": files["index"], "features": embedded["features"]}
+
+
+@pytest.fixture(scope="module")
+def by_component(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("components")
+    method = {"name": "components", "num_clusters": 3, "clusters": [2, 0, 2, 1]}
+    return divide(folder, world, method, 3)
+
+
 def parts(inputs):
     features = store.read_arrays(inputs["features"])["features"].astype(np.float64)
     index = store.read_table(inputs["index"])
@@ -61,7 +79,12 @@ def clusters_of(files):
     return store.read_table(files["assignments"])["cluster"].to_numpy()
 
 
-EXAMPLES = {"kmeans": "semantic", "random": "shuffled", "labels": "by_label"}
+EXAMPLES = {
+    "kmeans": "semantic",
+    "random": "shuffled",
+    "labels": "by_label",
+    "components": "by_component",
+}
 
 
 def test_every_method_is_asked():
@@ -69,15 +92,17 @@ def test_every_method_is_asked():
 
 
 @pytest.mark.parametrize("fixture", [*EXAMPLES.values(), "monolith"])
-def test_the_artifacts_of_every_partition_agree(fixture, inputs, request):
+def test_the_artifacts_of_every_partition_agree(fixture, inputs, world, request):
     files = request.getfixturevalue(fixture)
-    features, train, _ = parts(inputs)
+    features, train, labels = parts(world if fixture == "by_component" else inputs)
     table, arrays = store.read_table(files["assignments"]), store.read_arrays(files["centroids"])
     num = len(arrays["sizes"])
     assert list(table) == ["sample_id", "cluster", *(f"distance_{k}" for k in range(num))]
-    assert np.array_equal(table["sample_id"], np.arange(1797))
+    assert np.array_equal(table["sample_id"], np.arange(len(labels)))
     assert table["cluster"].between(0, num - 1).all()
     assert np.array_equal(arrays["sizes"], np.bincount(table["cluster"][train], minlength=num))
+    counts = pd.crosstab(table["cluster"][train], labels[train])
+    assert np.array_equal(arrays["label_counts"], counts)
     distances = np.stack([np.sqrt(((features - c) ** 2).sum(1)) for c in arrays["centroids"]], 1)
     np.testing.assert_allclose(table.iloc[:, 2:], distances, rtol=1e-4)
     for k in range(num):  # k-means stops at the means too, when it has converged
@@ -118,6 +143,36 @@ def test_random_clusters_have_the_sizes_of_the_others_in_both_splits(inputs, sem
 
 def test_labels_are_clusters_in_their_order(inputs, by_label):
     assert np.array_equal(clusters_of(by_label), parts(inputs)[2])
+
+
+def test_components_are_in_the_clusters_they_are_given(world, by_component):
+    component = store.read_table(world["index"])["component"]
+    assert np.array_equal(clusters_of(by_component), np.array([2, 0, 2, 1])[component])
+
+
+@pytest.mark.parametrize(
+    ("num_clusters", "clusters"),
+    [
+        (2, [0, 1, 0]),
+        (2, [0, 1, 0, 1, 0]),
+        (3, [0, 1, 0, 1]),
+        (2, [0, 1, 2, 1]),
+        (2, [0, 1, -1, 1]),
+    ],
+)
+def test_clusters_that_are_not_those_of_the_components_are_refused(
+    num_clusters, clusters, world, tmp_path
+):
+    method = {"name": "components", "num_clusters": num_clusters, "clusters": clusters}
+    message = rf"partitions.p.clusters: wanted 4 \(components\), each of 0..{num_clusters - 1}"
+    with refused(message):
+        divide(tmp_path, world, method, num_clusters)
+
+
+def test_components_want_a_world_that_has_them(inputs, tmp_path):
+    method = {"name": "components", "num_clusters": 2, "clusters": [0, 1]}
+    with refused("partitions.p.clusters: wanted data.source 'mixture', got a source without"):
+        divide(tmp_path, inputs, method, 2)
 
 
 def test_the_same_seed_gives_the_same_partition_and_another_another(

@@ -1,4 +1,4 @@
-"""The oracle: a Gaussian mixture, the world where every router and expert has a closed form.
+"""A Gaussian mixture, the world where every router and expert has a closed form.
 
 Data x_0 ~ sum_c pi_c N(m_c, S_c). On the path x_t = alpha x_0 + sigma eps, with alpha = 1 - t
 and sigma = t, component c is N(alpha m_c, C_c),  C_c = alpha^2 S_c + sigma^2 I.  One
@@ -15,8 +15,8 @@ var = alpha^2 L + sigma^2  (the eigenvalues of C_c)
 
 finite for all t in [0, 1]: nothing divides by t or 1 - t. An exact expert is the velocity of
 the components of its cluster (`restrict`), the exact router is `cluster_posterior`, and their
-weighted sum is the velocity of the whole (McAllister et al. 2025, arXiv:2501.05450). Source:
-conditioning of jointly Gaussian variables. Another world is another class with these methods.
+weighted sum is the velocity of the whole (McAllister et al. 2025, arXiv:2501.05450). `among`
+restricts each sample to components of its own. Source: conditioning of jointly Gaussian variables.
 """
 
 import math
@@ -24,13 +24,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from routing.paths import Time, alpha, sigma
 
 Points = Float[Tensor, "batch dim"]
+Among = Bool[Tensor, "batch components"]  # whence a sample may come: of weight > 0 in each row
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +76,11 @@ class Mixture:
         """log p_t(x), in nats."""
         return self._log_joint(x, t)[0].logsumexp(-1)
 
-    def posterior(self, x: Points, t: Time) -> Float[Tensor, "batch components"]:
-        """p_t(c | x), the responsibility of each component; rows sum to 1."""
-        return self._log_joint(x, t)[0].softmax(-1)
+    def posterior(
+        self, x: Points, t: Time, among: Among | None = None
+    ) -> Float[Tensor, "batch components"]:
+        """p_t(c | x), the responsibility of each component (`among` some); rows sum to 1."""
+        return self._log_joint(x, t, among)[0].softmax(-1)
 
     def cluster_posterior(
         self,
@@ -85,14 +88,15 @@ class Mixture:
         t: Time,
         cluster_of_component: Int[Tensor, " components"],
         num_clusters: int,
+        among: Among | None = None,
     ) -> Float[Tensor, "batch clusters"]:
         """p_t(k | x), the exact router; a cluster without components has probability 0."""
-        p = self.posterior(x, t)
+        p = self.posterior(x, t, among)
         return p @ one_hot(cluster_of_component.long(), num_clusters).to(p.dtype)
 
-    def velocity(self, x: Points, t: Time) -> Points:
+    def velocity(self, x: Points, t: Time, among: Among | None = None) -> Points:
         """E[eps - x_0 | x_t = x], what a perfect model trained on all the data says."""
-        log_joint, y, var = self._log_joint(x, t)
+        log_joint, y, var = self._log_joint(x, t, among)
         p = log_joint.softmax(-1)
         a, s = alpha(t)[:, None, None], sigma(t)[:, None, None]
         return self._unrotated(p, (s - a * self._spectrum[0]) / var * y) - p @ self.means
@@ -155,14 +159,17 @@ class Mixture:
         """U^T m_c."""
         return torch.einsum("cde,cd->ce", self._spectrum[1], self.means)
 
-    def _log_joint(self, x: Points, t: Time) -> tuple[Tensor, Tensor, Tensor]:
+    def _log_joint(
+        self, x: Points, t: Time, among: Among | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """log pi_c + log p_t(x | c)  [batch components], y and var [batch components dim]."""
         eigenvalues, U = self._spectrum
         a, s = alpha(t)[:, None, None], sigma(t)[:, None, None]
         y = torch.einsum("bd,cde->bce", x, U) - a * self._rotated_means
         var = a**2 * eigenvalues + s**2
         log_p = -0.5 * (y**2 / var + var.log() + math.log(2 * math.pi)).sum(-1)
-        return self.weights.log() + log_p, y, var
+        log_joint = self.weights.log() + log_p
+        return log_joint if among is None else log_joint.where(among, -math.inf), y, var
 
     def _unrotated(self, p: Tensor, z: Tensor) -> Points:
         """sum_c p_c U_c z_c, from z in the eigenbases."""
