@@ -3,8 +3,10 @@
 Flow matching: minimise  E || v_theta(x_t, t) - (eps - x_0) ||^2  over the cluster's training
 images, t ~ U(0, 1), eps ~ N(0, I) (Lipman et al. 2023, arXiv:2210.02747). FLOP-matched as in DDM
 (arXiv:2501.05450): every partition has the same steps, and the batch of the monolith is shared
-equally, so that K experts together see as many images as the monolith. The `exact` kind takes
-the closed-form velocity of a Gaussian world instead of training.
+equally, so that K experts together see as many images as the monolith. Experts of a partition
+with a condition are told the prompt of each image, but for the share `drop` of the batch, where
+they are told nothing (classifier-free guidance, Ho & Salimans 2022, arXiv:2207.12598). The `exact`
+kind takes the closed-form velocity of a Gaussian world instead of training.
 """
 
 from dataclasses import dataclass
@@ -14,8 +16,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing import choices, code, images, models, paths, seeds
+from routing import choices, code, images, models, paths, prompts, seeds
+from routing.conditions import Told
 from routing.dit import DiT
+from routing.prompts import PROMPTERS, LabelPrompter, Prompter
 from routing.training import Identity, Schedule, noise_batch, train
 
 
@@ -34,7 +38,15 @@ class Transformer:
     warmup_steps: int = 100
     weight_decay: float = 0.0
     ema: float = 0.999
-    seed: int = 0
+    drop: float = 0.2
+
+    def __post_init__(self):
+        """Refuse a share that is none."""
+        if not 0 < self.drop < 1:
+            raise ValueError(
+                f"drop: wanted a share in (0, 1), so that experts learn to speak with and without "
+                f"the condition, got {self.drop}; 0.1 or 0.2 is usual"
+            )
 
     def batch_size(self, num_experts: int) -> int:
         """The expert's share of the batch; ValueError if it does not divide."""
@@ -58,25 +70,36 @@ def run(job) -> None:
     """Write `weights` and the `loss` curve of one expert."""
     kind = choices.build(choices.rows("experts", EXPERTS), job.spec["expert"], "experts")
     index, assignments = job.table("index"), job.table("assignments")
-    mine = (index["split"] == "train") & (assignments["cluster"] == job.spec["cluster"])
+    train = index["split"] == "train"
+    mine = train & (assignments["cluster"] == job.spec["cluster"])
     notes = job.notes("samples")
+    prompter = make_prompter(job.spec["condition"], index[train])
     if isinstance(kind, Exact):
-        labels = index["label"][index["split"] == "train"]
-        arrays = exact_components(notes["world"], labels, index["label"][mine])
-        job.write_arrays("weights", arrays, model={"name": "mixture"})
-        job.write_table("loss", pd.DataFrame({"step": [], "images": [], "loss": []}))
-        return
-    values = images.to_values(job.arrays("samples")["samples"], notes["levels"])[mine.to_numpy()]
-    weights, curve, model = fit(kind, values, job)
-    job.write_arrays("weights", weights, model=model, levels=notes["levels"])
+        weights, model = closed_form(notes["world"], index[train], index[mine], prompter)
+        curve = pd.DataFrame({"step": [], "images": [], "loss": []})
+    else:
+        stored = job.arrays("samples")["samples"][mine.to_numpy()]
+        values = images.to_values(stored, notes["levels"])
+        weights, model, curve = fit(kind, values, index[mine], prompter, job)
+    told = prompts.note(prompter)
+    job.write_arrays("weights", weights, model=model, levels=notes["levels"], prompts=told)
     job.write_table("loss", curve)
 
 
-def fit(kind: Transformer, values: np.ndarray, job) -> tuple[dict, pd.DataFrame, dict]:
-    """Train one DiT on `values` [images, channels, height, width]."""
+def make_prompter(condition: str, train: pd.DataFrame) -> Prompter | None:
+    """The prompter for all training images, the same for all experts."""
+    if condition == "none":
+        return None
+    return PROMPTERS[condition].of(train["label"].to_numpy(), train["caption"].tolist())
+
+
+def fit(
+    kind: Transformer, values: np.ndarray, index: pd.DataFrame, prompter: Prompter | None, job
+) -> tuple[dict, dict, pd.DataFrame]:
+    """Train one DiT on `values` [images, channels, height, width], whose rows `index` has."""
     spec = job.spec
     root = spec["seed"]
-    identity = (seeds.number(spec["partition"]), spec["cluster"], kind.seed)
+    identity = (seeds.number(spec["partition"]), spec["cluster"], spec["training"])
     model = models.architecture(
         values.shape[1:],
         patch_size=kind.patch_size,
@@ -84,6 +107,7 @@ def fit(kind: Transformer, values: np.ndarray, job) -> tuple[dict, pd.DataFrame,
         depth=kind.depth,
         num_heads=kind.num_heads,
         modulation=kind.modulation,
+        **(prompter.options() if prompter else {}),
     )
     torch.manual_seed(seeds.integer(root, "initial_weights", *identity))
     net = models.new_network(model)
@@ -97,20 +121,42 @@ def fit(kind: Transformer, values: np.ndarray, job) -> tuple[dict, pd.DataFrame,
     )
     who = Identity(f"expert {spec['partition']}/{spec['cluster']}", root, identity)
     data = torch.from_numpy(values)
+    labels, captions = index["label"].to_numpy(), index["caption"].to_numpy()
 
     def loss(net: DiT, rng: np.random.Generator) -> torch.Tensor:
         rows, eps, t = noise_batch(data, schedule.batch_size, rng)
-        x0 = data[rows]
-        v = net(paths.noised(x0, eps, t), t)
+        x0, condition = data[rows], None
+        if prompter:
+            is_dropped = rng.random(len(rows)) < kind.drop
+            condition = prompter(labels[rows], captions[rows].tolist(), is_dropped)
+        v = Told(net)(paths.noised(x0, eps, t), t, condition)
         return (v - paths.velocity(x0, eps)).square().mean()
 
     key = {"spec": spec, "inputs": job.digests(), "code": code.code_digest("experts")}
     state = job.unfinished("weights")
     weights, curve = train(net, loss, schedule, who, state, key)
-    return weights, curve, model
+    return weights, model, curve
 
 
-def exact_components(world: dict | None, labels: pd.Series, mine: pd.Series) -> dict:
+def closed_form(
+    world: dict | None, train: pd.DataFrame, mine: pd.DataFrame, prompter: Prompter | None
+) -> tuple[dict, dict]:
+    """The mixture of the cluster's components, with the label of each where it can be told."""
+    arrays, model = exact_components(world, train, mine), {"name": "mixture"}
+    if prompter is None:
+        return arrays, model
+    if not isinstance(prompter, LabelPrompter):
+        raise ValueError(
+            f"experts: 'exact' wants condition 'label' or 'none', got {prompter.kind!r}; change "
+            f"the partition's"
+        )
+    of_component = mine.groupby("component")["label"].first()  # in the order of the components
+    condition = prompter(of_component.to_numpy(), [""] * len(of_component))
+    arrays["labels"] = condition.label.numpy()
+    return arrays, model | {"num_labels": prompter.options()["num_classes"]}
+
+
+def exact_components(world: dict | None, train: pd.DataFrame, mine: pd.DataFrame) -> dict:
     """Weights, means and standard deviations of the components that this cluster owns.
 
     Raises ValueError if there is no closed-form world, or if a component's points are spread over
@@ -121,9 +167,9 @@ def exact_components(world: dict | None, labels: pd.Series, mine: pd.Series) -> 
             "experts: 'exact' wants data.source 'mixture', got a source without a closed form; "
             "train experts instead"
         )
-    owned = np.unique(mine)
+    owned = np.unique(mine["component"])
     for c in owned:
-        if (mine == c).sum() != (labels == c).sum():
+        if (mine["component"] == c).sum() != (train["component"] == c).sum():
             raise ValueError(
                 f"experts: 'exact' wants every component inside one cluster, got component {c} "
                 f"split; use the partition method 'labels'"

@@ -7,10 +7,10 @@ rule experts:
         index=f"{R}/data/index.parquet",
         assignments=f"{R}/partition/{{partition}}/assignments.parquet",
     output:
-        weights=f"{R}/experts/{{partition}}/{{cluster}}/weights.safetensors",
-        loss=f"{R}/experts/{{partition}}/{{cluster}}/loss.parquet",
+        weights=f"{R}/experts/{{partition}}/{{training}}/{{cluster}}/weights.safetensors",
+        loss=f"{R}/experts/{{partition}}/{{training}}/{{cluster}}/loss.parquet",
     log:
-        f"{R}/logs/experts/{{partition}}-{{cluster}}.log",
+        f"{R}/logs/experts/{{partition}}-{{training}}-{{cluster}}.log",
     priority: 10
     conda:
         "../envs/routing.yaml"
@@ -19,7 +19,8 @@ rule experts:
         spec=expert_spec,
         code=code("experts"),
     message:
-        "experts: train expert {wildcards.cluster} of partition {wildcards.partition}"
+        "experts: train expert {wildcards.cluster} of partition {wildcards.partition},"
+        " training {wildcards.training}"
     shell:
         "python -m routing experts --in samples={input.samples} --in index={input.index}"
         " --in assignments={input.assignments} --out weights={output.weights}"

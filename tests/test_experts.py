@@ -6,17 +6,21 @@ import torch
 from stages import content, make_data, refused, run
 from test_data import WORLD
 
-from routing import experts, models, samples, seeds, store, training
+from routing import assembly, experts, models, prompts, seeds, store, training
+from routing.conditions import Told
+from routing.dit import DiT
 from routing.experts import EXPERTS, Exact, Transformer
+from routing.oracle import Mixture
 from routing.samplers import Euler
 
 TINY = {"name": "transformer", "width": 16, "depth": 1, "num_heads": 2, "warmup_steps": 3}
 SHORT = TINY | {"steps": 6, "total_batch": 12}
+EXACT = {"name": "exact"}
 
 
-def spec(expert, cluster=0, num_experts=1, partition="p", seed=7):
+def spec(expert, cluster=0, num_experts=1, partition="p", seed=7, training=0, condition="none"):
     parts = {"cluster": cluster, "num_experts": num_experts, "partition": partition}
-    return {"seed": seed, "expert": expert} | parts
+    return {"seed": seed, "expert": expert, "training": training, "condition": condition} | parts
 
 
 @pytest.fixture
@@ -97,7 +101,7 @@ def test_each_expert_has_its_own_stream_and_first_weights(inputs, tmp_path):
         spec(SHORT, 0, 3),
         spec(SHORT, 0, 3, partition="q"),
         spec(SHORT, 0, 3, seed=8),
-        spec(SHORT | {"seed": 1}, 0, 3),
+        spec(SHORT, 0, 3, training=1),
         spec(SHORT, 1, 3),
     ]
     losses, entries = set(), set()
@@ -108,6 +112,78 @@ def test_each_expert_has_its_own_stream_and_first_weights(inputs, tmp_path):
     assert len(losses) == len(entries) == len(kinds)
     again = run("experts", tmp_path / "again", kinds[4], **inputs)
     assert content(again["weights"]) == content(files["weights"])
+
+
+def labelled(folder, num=60):
+    """Images of two labels, constant -1/2 and 1/2, in one cluster."""
+    labels = np.where(np.arange(num) % 2, 8, 3)
+    stored = np.where(labels == 8, 12, 4)[:, None, None, None] * np.ones((1, 1, 4, 4))
+    is_train = np.arange(num) % 6 > 0
+    return make_data(folder, stored.astype(np.uint8), is_train, labels=labels, levels=16)
+
+
+@pytest.mark.parametrize("condition", ["label", "text"])
+def test_a_conditional_expert_draws_what_it_is_asked_for(condition, tmp_path, rng):
+    kind = TINY | {"steps": 250, "total_batch": 64, "learning_rate": 1e-2, "ema": 0.9}
+    inputs = labelled(tmp_path)
+    files = run("experts", tmp_path, spec(kind | {"drop": 0.3}, condition=condition), **inputs)
+    note = store.read_provenance(files["weights"])
+    net = Told(models.load(store.read_arrays(files["weights"]), note))
+    prompter = prompts.of_note(note["prompts"])
+    t, eps = torch.full((64,), 0.98), torch.randn(64, 1, 4, 4, generator=rng)
+
+    def clean(*told):
+        """The mean image that is predicted from almost pure noise."""
+        with torch.no_grad():
+            return (eps - t[:, None, None, None] * net(eps, t, *told)).mean().item()
+
+    for label, value in ((3, -0.5), (8, 0.5)):
+        told = prompter(np.full(64, label), [f"label {label}"] * 64)
+        assert clean(told) == pytest.approx(value, abs=0.15)
+    assert clean() == pytest.approx(0.0, abs=0.2)  # of all images
+
+
+def test_the_share_of_dropped_prompts_is_the_asked_one(tmp_path, monkeypatch):
+    told, forward = [], DiT.forward
+
+    def listening(self, x, t, label=None, text=None, text_mask=None):
+        told.append(label)
+        return forward(self, x, t, label, text, text_mask)
+
+    monkeypatch.setattr(DiT, "forward", listening)
+    kind = TINY | {"steps": 3, "total_batch": 400, "drop": 0.3}
+    inputs = labelled(tmp_path)
+    run("experts", tmp_path, spec(kind, condition="label"), **inputs)
+    index = store.read_table(inputs["index"])
+    rank = (index["label"][index["split"] == "train"] == 8).to_numpy().astype(int)
+    for step, label in enumerate(told):
+        rng = seeds.stream(7, "batches", seeds.number("p"), 0, 0, step)
+        rows, _, _ = training.noise_batch(torch.zeros(len(rank), 1, 4, 4), 400, rng)
+        is_null = label.numpy() == 2
+        assert np.array_equal(label[~is_null], rank[rows[~is_null]])
+        assert abs(is_null.mean() - 0.3) < 4 * (0.3 * 0.7 / 400) ** 0.5
+    assert len(told) == 3 and not torch.equal(told[0], told[1])
+
+
+def test_prompts_are_those_of_all_experts(tmp_path):
+    # The cluster has one of two labels; held-out images may not bring a third.
+    stored = np.zeros((6, 1, 4, 4), np.uint8)
+    labels, clusters = [1, 1, 2, 2, 1, 3], [0, 0, 1, 1, 0, 1]
+    inputs = make_data(tmp_path, stored, np.arange(6) < 4, labels, clusters, levels=16)
+    for k in range(2):
+        files = run("experts", tmp_path / str(k), spec(SHORT, k, 2, condition="label"), **inputs)
+        note = store.read_provenance(files["weights"])
+        assert note["prompts"] == {"name": "label", "classes": [1, 2]}
+        assert note["model"]["num_classes"] == 2
+    files = run("experts", tmp_path / "none", spec(SHORT, 0, 2), **inputs)
+    note = store.read_provenance(files["weights"])
+    assert note["prompts"] is None and note["model"]["num_classes"] is None
+
+
+@pytest.mark.parametrize("drop", [0.0, 1.0])
+def test_a_share_that_leaves_a_branch_untrained_is_refused(drop):
+    with refused(rf"drop: wanted a share in \(0, 1\), .* got {drop}"):
+        Transformer(1, 1, drop=drop)
 
 
 class Killed(BaseException):
@@ -196,7 +272,7 @@ def exact(folder, world, owner):
 def test_exact_experts_weighted_by_the_posterior_are_the_monolith(owner, world, tmp_path, rng):
     (whole,), (note,) = exact(tmp_path / "whole", world, [0, 0, 0, 0])
     arrays, notes = exact(tmp_path / "parts", world, owner)
-    materials = samples.exact_materials(arrays, notes)
+    materials = assembly.exact_materials(arrays, notes)
     np.testing.assert_allclose(whole["weights"] / whole["weights"].sum(), [0.1, 0.2, 0.3, 0.4])
     assert np.array_equal(whole["means"], WORLD["means"])
     assert np.array_equal(whole["stds"], WORLD["stds"])
@@ -212,6 +288,48 @@ def test_exact_experts_weighted_by_the_posterior_are_the_monolith(owner, world, 
         mixed, models.load(whole, note).velocity(x, t), rtol=1e-12, atol=1e-12
     )
     assert (said[:, 0] - mixed).abs().mean() > 0.1  # the experts differ
+
+
+def test_exact_experts_of_a_labelled_world_speak_both_branches(tmp_path, rng):
+    # Two labels across two clusters; the whole world is the mixture of all four components.
+    source = WORLD | {"labels": [4, 9, 9, 4], "num_points": 400}
+    files = run("data", tmp_path, {"seed": 1, "source": source, "heldout": 0.5})
+    component = store.read_table(files["index"])["component"].to_numpy()
+    stored = store.read_arrays(files["samples"])["samples"]
+    owner = np.array([0, 0, 1, 1])
+    table = make_data(tmp_path / "t", stored, component >= 0, clusters=owner[component])
+    inputs = files | {"assignments": table["assignments"]}
+    shares = torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
+    covs = (
+        torch.tensor(WORLD["stds"], dtype=torch.float64).square()[:, None, None]
+        * torch.eye(2).double()
+    )
+    truth = Mixture(shares, torch.tensor(WORLD["means"], dtype=torch.float64), covs)
+    x, t = 3 * torch.randn(50, 2, generator=rng).double(), torch.rand(50, generator=rng).double()
+    for k in range(2):
+        made = run("experts", tmp_path / str(k), spec(EXACT, k, 2, condition="label"), **inputs)
+        note = store.read_provenance(made["weights"])
+        assert note["prompts"] == {"name": "label", "classes": [4, 9]}
+        expert = models.load(store.read_arrays(made["weights"]), note)
+        prompter = prompts.of_note(note["prompts"])
+        mine = torch.from_numpy(np.flatnonzero(owner == k))
+        null = truth.restrict(mine).velocity(x, t)
+        torch.testing.assert_close(expert.velocity(x, t), null)
+        dropped = prompter(np.full(50, 4), [], np.ones(50, bool))
+        torch.testing.assert_close(expert.velocity(x, t, dropped), null)
+        for label in (4, 9):
+            (c,) = [c for c in mine.tolist() if source["labels"][c] == label]
+            said = expert.velocity(x, t, prompter(np.full(50, label), []))
+            torch.testing.assert_close(said, truth.restrict(torch.tensor([c])).velocity(x, t))
+
+
+def test_exact_experts_are_told_labels_alone(world, tmp_path):
+    labels = store.read_table(world["index"])["label"].to_numpy()
+    stored = store.read_arrays(world["samples"])["samples"]
+    table = make_data(tmp_path, stored, labels >= 0, clusters=labels)
+    inputs = world | {"assignments": table["assignments"]}
+    with refused("experts: 'exact' wants condition 'label' or 'none', got 'text'"):
+        run("experts", tmp_path, spec(EXACT, 0, 4, condition="text"), **inputs)
 
 
 def test_a_split_component_is_refused(world, tmp_path):
