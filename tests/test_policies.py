@@ -3,10 +3,15 @@ import dataclasses
 import pytest
 import scipy.stats
 import torch
+from posteriors import BATCH, EXPERTS, posterior, speaking, trajectory, walk
 
 from routing.policies import (
     POLICIES,
+    Budget,
+    DisagreementGated,
+    EntropyGated,
     Full,
+    Hysteresis,
     Nucleus,
     Sample,
     Sticky,
@@ -16,19 +21,38 @@ from routing.policies import (
     ranking,
 )
 
-BATCH, EXPERTS = 64, 5
+GATES = [EntropyGated(0.4), EntropyGated(0.8, 2, 4), DisagreementGated(0.3, 1, 2)]
 CASES = {
     "full": [Full()],
     "top_k": [TopK(1), TopK(2), TopK(EXPERTS)],
     "nucleus": [Nucleus(0.3), Nucleus(0.9), Nucleus(1.0)],
     "threshold": [Threshold(0.0), Threshold(0.2), Threshold(1.0)],
     "sample": [Sample()],
-    "sticky": [Sticky(), Sticky(0.5), Sticky(0.5, TopK(2)), Sticky(0.3, Sticky(0.7, Sample()))],
+    "sticky": [
+        Sticky(),
+        Sticky(0.5),
+        Sticky(0.5, TopK(2)),
+        Sticky(0.5, GATES[2]),
+        Sticky(0.3, Sticky(0.7, Sample())),
+    ],
+    "hysteresis": [Hysteresis(0.0), Hysteresis(0.2), Hysteresis(1.0)],
+    "entropy_gated": [EntropyGated(0.0), *GATES[:2]],
+    "disagreement_gated": [DisagreementGated(0.0, 2), DisagreementGated(0.3), GATES[2]],
+    "budget": [
+        Budget(1.0),
+        Budget(1.5, Nucleus()),
+        Budget(2.5, Threshold()),
+        Budget(1.2, GATES[0]),
+        Budget(2.5, GATES[1]),
+        Budget(1.7, GATES[2]),
+    ],
     "switch": [
         Switch(Full(), TopK(1)),
         Switch(TopK(2), Sticky(), 0.6),
         Switch(Sticky(0.8), Sticky(0.4, Nucleus()), 0.5),
         Switch(Switch(Sample(), Full(), 0.9), Threshold(), 0.2),
+        Switch(Hysteresis(0.3), Sticky(0.2, Hysteresis()), 0.6),
+        Switch(Budget(1.5), DisagreementGated(0.2, 1, 3), 0.6),
     ],
 }
 ALL = [policy for cases in CASES.values() for policy in cases]
@@ -37,32 +61,6 @@ PURE = [Full(), TopK(1), TopK(2), TopK(4), Nucleus(0.5), Nucleus(0.9), Nucleus(1
     Threshold(0.3),
     Sample(),
 ]
-
-
-def posterior(rng, batch=BATCH, experts=EXPERTS):
-    """Rows of every kind: random, peaked, with zeros, with ties, one-hot, uniform."""
-    p = (4 * torch.randn(batch, experts, generator=rng)).softmax(dim=1)
-    p[::4] = p[::4].masked_fill(torch.rand(len(p[::4]), experts, generator=rng) < 0.4, 0.0)
-    p[::4, 1] += 1e-3
-    p[1::8] = torch.randint(1, 3, (len(p[1::8]), experts), generator=rng).float()
-    p[5::16] = 1.0
-    p[13::16] = torch.eye(experts)[torch.arange(len(p[13::16])) % experts]
-    return p / p.sum(dim=1, keepdim=True)
-
-
-def trajectory(rng, times, batch=BATCH):
-    """(p, t, u) at each call; `times` [calls] for all samples or [calls, batch]."""
-    for t in times:
-        t = t.expand(batch) if t.ndim == 0 else t
-        yield posterior(rng, batch), t, torch.rand(batch, generator=rng)
-
-
-def walk(policy, calls):
-    carry, weights = None, []
-    for p, t, u in calls:
-        w, carry = policy(p, t, u, carry)
-        weights.append(w)
-    return torch.stack(weights)
 
 
 def by_loop(policy, p, u):
@@ -97,6 +95,7 @@ def test_the_list_is_the_table():
 @pytest.mark.parametrize("policy", ALL, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_weights_are_a_distribution_on_the_support_of_p(policy, dtype, rng):
+    policy = speaking(policy)
     carry = None
     for p, t, u in trajectory(rng, torch.linspace(1, 0, 11)):
         p = p.to(dtype)
@@ -111,6 +110,7 @@ def test_weights_are_a_distribution_on_the_support_of_p(policy, dtype, rng):
 @pytest.mark.parametrize("policy", ALL, ids=str)
 @pytest.mark.parametrize("mixed", [False, True])
 def test_rows_do_not_see_each_other(policy, mixed, rng):  # bitwise, memory included
+    policy = speaking(policy)
     times = torch.linspace(1, 0, 9)
     if mixed:
         times = torch.rand(9, BATCH, generator=rng).sort(dim=0, descending=True).values
@@ -127,6 +127,7 @@ def test_rows_do_not_see_each_other(policy, mixed, rng):  # bitwise, memory incl
 @pytest.mark.parametrize("policy", ALL, ids=str)
 @pytest.mark.parametrize("double", [False, True])
 def test_the_posterior_can_be_left_out_where_it_is_not_needed(policy, double, rng):
+    policy = speaking(policy)
     times = torch.linspace(1, 0, 11, dtype=torch.float64 if double else torch.float32)
     carry = with_p = None
     for p, t, u in trajectory(rng, times):
@@ -139,6 +140,7 @@ def test_the_posterior_can_be_left_out_where_it_is_not_needed(policy, double, rn
 @pytest.mark.parametrize("policy", ALL, ids=str)
 def test_one_expert_speaks_always(policy):
     if policy.least_experts == 1:
+        policy = speaking(policy, 1)
         calls = [(torch.ones(3, 1), torch.full((3,), t), torch.rand(3)) for t in (1.0, 0.5, 0.1)]
         assert torch.equal(walk(policy, calls), torch.ones(3, 3, 1))
 
@@ -149,17 +151,21 @@ def test_least_experts_is_where_it_starts_to_work(policy):
         p = torch.full((2, num_experts), 1 / num_experts)
         calls = [(p, torch.full((2,), t), torch.zeros(2)) for t in (1.0, 0.0)]
         if num_experts >= policy.least_experts:
-            walk(policy, calls)
+            walk(speaking(policy, num_experts), calls)
         else:
-            with pytest.raises(ValueError, match=f"1..{num_experts}, got k="):
-                walk(policy, calls)
+            with pytest.raises(ValueError, match=f"1..{num_experts}, got k=|reaches on .* got "):
+                walk(speaking(policy, num_experts), calls)
 
 
 def test_least_experts_of_nested_policies():
     assert TopK(3).least_experts == 3
     assert Switch(TopK(3), TopK(2)).least_experts == 3
     assert Switch(Full(), Sticky(0.5, TopK(4))).least_experts == 4
-    assert {p.least_experts for p in (Full(), Nucleus(), Threshold(), Sample(), Sticky())} == {1}
+    alone = (Full(), Nucleus(), Threshold(), Sample(), Sticky(), Hysteresis(), EntropyGated())
+    assert {p.least_experts for p in (*alone, DisagreementGated(), Budget(1.0))} == {1}
+    assert EntropyGated(0.5, 3).least_experts == DisagreementGated(0.5, 1, 3).least_experts == 3
+    assert Budget(1.5, EntropyGated(0.5, 1, 3)).least_experts == 3
+    assert Budget(3.0).least_experts == 3 and Budget(3.01).least_experts == 4
 
 
 @pytest.mark.parametrize("policy", PURE, ids=str)
@@ -270,6 +276,73 @@ def test_sticky_asks_for_the_posterior_once(rng):
     assert asked(Switch(Sticky(), TopK(1), 0.4)) == [yes, no, no, yes, yes, yes]
 
 
+def changes(weights):
+    """How often each sample's experts changed between calls."""
+    return ((weights[1:] > 0) != (weights[:-1] > 0)).any(dim=2).sum(dim=0)
+
+
+def wander(rng, calls, batch=BATCH):
+    """Posteriors that drift: logits on a random walk."""
+    logits = torch.randn(calls, batch, EXPERTS, generator=rng, dtype=torch.float64).cumsum(dim=0)
+    times = torch.linspace(1, 0, calls)[:, None].expand(-1, batch)
+    return list(zip((logits / 2).softmax(dim=2), times, torch.zeros(calls, batch), strict=True))
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.1, 0.4, 1.0])
+def test_hysteresis_is_the_loop_of_its_definition(margin, rng):
+    calls = wander(rng, 60)
+    for i, rows in enumerate(walk(Hysteresis(margin), calls).transpose(0, 1).tolist()):
+        held = None
+        for (p, _, _), row in zip(calls, rows, strict=True):
+            p = p[i].tolist()
+            if held is None or max(p) - p[held] > margin:
+                held = p.index(max(p))
+            assert row == [float(k == held) for k in range(EXPERTS)]
+
+
+def test_hysteresis_switches_less_the_larger_its_margin_and_never_more_than_top1(rng):
+    calls = wander(rng, 200)
+    counts = [changes(walk(p, calls)) for p in (TopK(1), *map(Hysteresis, (0.0, 0.2, 0.5, 1.0)))]
+    assert torch.equal(counts[0], counts[1])  # no ties here
+    for policy in counts[1:]:
+        assert (policy <= counts[0]).all()
+    totals = [count.sum().item() for count in counts]
+    assert totals[1] > 2 * totals[3] > 0 and totals[1] > totals[2] > totals[3] > totals[4] == 0
+
+
+def test_hysteresis_needs_more_than_its_margin():
+    def expert(margin, *rows):
+        calls = [(torch.tensor([row]), torch.ones(1), torch.zeros(1)) for row in rows]
+        return walk(Hysteresis(margin), calls)[-1].argmax().item()
+
+    assert expert(0.0, [0.25, 0.5, 0.25], [0.5, 0.5, 0.0]) == 1  # the present one wins ties
+    assert expert(0.0, [0.5, 0.5, 0.0]) == 0  # the first time the lower index does
+    assert expert(0.25, [0.0, 0.5, 0.5], [0.0, 0.375, 0.625]) == 1
+    assert expert(0.25, [0.0, 0.5, 0.5], [0.0, 0.375 - 2**-9, 0.625 + 2**-9]) == 2
+    assert expert(0.5, [0.0, 0.5, 0.5], [0.0, 0.25, 0.75]) == 1
+    assert expert(1.0, [0.0, 1.0], [1.0, 0.0]) == 1
+
+
+@pytest.mark.parametrize("policy", ALL, ids=str)
+def test_a_row_of_zeros_remembers_nothing(policy, rng):
+    """Samples that join a batch later are as those that start."""
+    policy = speaking(policy)
+    calls = list(trajectory(rng, torch.linspace(1, 0, 7)))
+    _, carry = policy(*calls[0], None)
+    fresh = torch.arange(BATCH) % 2 == 0
+
+    def cleared(part):
+        if isinstance(part, tuple):
+            return tuple(map(cleared, part))
+        return part if part is None else torch.where(fresh[:, None], torch.zeros_like(part), part)
+
+    start, carry = None, cleared(carry)
+    for call in calls[3:]:
+        w, carry = policy(*call, carry)
+        expected, start = policy(*call, start)
+        assert torch.equal(w[fresh], expected[fresh])
+
+
 def test_switch_is_early_above_and_late_from_its_time_down(rng):
     p, u = posterior(rng, 5), torch.rand(5, generator=rng)
     t = torch.tensor([1.0, 0.7, 0.6, 0.5, 0.0])
@@ -309,6 +382,21 @@ def test_switch_keeps_the_memories_of_its_parts(rng):
         (Nucleus, {"mass": float("nan")}),
         (Threshold, {"min_p": -0.1}),
         (Threshold, {"min_p": 1.1}),
+        (Hysteresis, {"margin": -0.1}),
+        (Hysteresis, {"margin": 1.1}),
+        (EntropyGated, {"threshold": -0.1}),
+        (EntropyGated, {"threshold": float("nan")}),
+        (EntropyGated, {"few": 0}),
+        (EntropyGated, {"few": 2, "many": 2}),
+        (DisagreementGated, {"threshold": -0.1}),
+        (DisagreementGated, {"few": 0}),
+        (DisagreementGated, {"few": 2, "many": 1}),
+        (Budget, {"mean_experts": 0.9}),
+        (Budget, {"mean_experts": float("nan")}),
+        (Budget, {"mean_experts": 1.5, "by": Full()}),
+        (Budget, {"mean_experts": 1.5, "by": Budget(1.5)}),
+        (Budget, {"mean_experts": 1.5, "by": EntropyGated(0.5, 2)}),
+        (Budget, {"mean_experts": 2.5, "by": DisagreementGated(0.5, 1, 2)}),
         (Sticky, {"t_star": -0.1}),
         (Sticky, {"t_star": 1.1}),
         (Switch, {"early": Full(), "late": Full(), "t_switch": 1.5}),
