@@ -9,6 +9,18 @@ so that  x_0 = x_t - t v ,  eps = x_t + (1 - t) v ,  score = -eps / t  and the s
 ratio is ((1 - t) / t)^2. Source: Liu et al. 2023, arXiv:2209.03003; Lipman et al. 2023,
 arXiv:2210.02747 (time reversed). This is the only file that knows which end is noise; another
 path is another set of these functions.
+
+Sampling with noise takes for the path the Markov process  dx = f x dt + g dW  of its marginals,
+f = (log alpha)' = -1 / (1 - t),  g^2 = (sigma^2)' - 2 f sigma^2 = 2 t / (1 - t) : from s to t > s
+
+    x_t = a x_s + sqrt(sigma_t^2 - a^2 sigma_s^2) z ,   a = alpha_t / alpha_s
+
+Bayes' rule with x_s ~ N(alpha_s x_0, sigma_s^2) turns it round, given x_0 (`reverse_transition`;
+on the variance-preserving path it is eq. 7 of Ho et al. 2020, arXiv:2006.11239):
+
+    x_s ~ N(alpha_s x_0 + r sigma_s eps, (1 - r^2) sigma_s^2) ,   r = a sigma_s / sigma_t
+
+with eps = (x_t - alpha_t x_0) / sigma_t and r^2 = SNR_t / SNR_s, 0 at t = 1 and at s = 0.
 """
 
 import torch
@@ -67,6 +79,23 @@ def score_from_velocity(
 ) -> Float[Tensor, "batch *dims"]:
     """grad log p_t(x_t) = -eps / t; infinite at t = 0."""
     return -eps_from_velocity(x, v, t) / along(t, x)
+
+
+def reverse_transition(
+    x: Float[Tensor, "batch *dims"], v: Float[Tensor, "batch *dims"], t: Time, s: Time
+) -> tuple[Float[Tensor, "batch *dims"], Time]:
+    """Mean and standard deviation of x_s given x_t = `x`, with x_0 and eps as `v` predicts them.
+
+    For  0 <= s < t <= 1  finite: at t = 1 the mean is alpha_s x_0, the deviation sigma_s (x_1 is
+    independent of x_s); at s = 0 they are x_0 and 0. Departs from the true reverse transition by
+    the spread of x_0 given x_t, of which the variance of x_s lacks alpha_s^2 (1 - r^2)^2 times.
+    """
+    t64, s64 = t.double(), s.double()  # 1 - r^2 cancels where steps are small
+    r = alpha(t64) / alpha(s64) * sigma(s64) / sigma(t64)
+    keep, std = r * sigma(s64), (1 - r.square()).sqrt() * sigma(s64)
+    x0, eps = x0_from_velocity(x, v, t), eps_from_velocity(x, v, t)
+    mean = along(alpha(s), x) * x0 + along(keep.to(x.dtype), x) * eps
+    return mean, std.to(x.dtype)
 
 
 def along(t: Time, x: Float[Tensor, "batch *dims"]) -> Tensor:

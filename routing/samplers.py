@@ -1,4 +1,4 @@
-"""Samplers: solvers of  dx/dt = v(x, t)  from t = 1 (noise) to t = 0 (data), of declared order.
+"""Samplers: from t = 1 (noise) to t = 0 (data), along  dx/dt = v(x, t)  or in law, of known order.
 
 A step goes from time s down to time t < s. `velocity(x, t, step) -> v` is any callable; x is
 [batch *dims], t is [batch] in the dtype of x, and `step` is the index of the step, the same for
@@ -8,12 +8,17 @@ all stages of one step, so that noise and routing draws can hang on it.
     heun       x_t = x_s + (t - s) (v(x_s, s) + v(x', t)) / 2 ,  x' the Euler step      order 2
     rk4        the classical Runge-Kutta method, the reference                          order 4
     dpmpp_2m   DPM-Solver++(2M): two-step in lambda = log(alpha_t / sigma_t)            order 2
+    ancestral  x_t ~ q(x_t | x_s, x_0 = x_s - s v(x_s, s)), drawn with noise      weak order 1
 
 Every step is the method itself: Heun also ends with a full step and asks v at t = 0. The grid
 is uniform in t before the shift of flow matching,  t' = shift t / (1 + (shift - 1) t)  (Esser
 et al. 2024, arXiv:2403.03206, eq. 23), and holds 1 and 0 exactly. Arithmetic on x is elementwise
 with the same float64 coefficients for all rows: a sample does not see its batch. Gradients
 flow; wrap in torch.no_grad() to save memory.
+
+Stochastic samplers declare it (`is_stochastic`) and their weak order, that of the law of the end;
+they take their noise from `noise(step)`, standard normals like x, and the caller gives each
+sample its own stream. The others do not look at it.
 
 To add one, write a frozen dataclass with `order`, `calls_per_step` and a `step`, and give it a
 row in SAMPLERS; the tests measure its order.
@@ -29,9 +34,17 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from routing.paths import alpha, log_snr_half, sigma, x0_from_velocity
+from routing.paths import (
+    along,
+    alpha,
+    log_snr_half,
+    reverse_transition,
+    sigma,
+    x0_from_velocity,
+)
 
 Velocity = Callable[[Tensor, Tensor, int], Tensor]
+Noise = Callable[[int], Tensor]  # step -> standard normals, shaped as x
 Batch = Float[Tensor, "batch *dims"]
 
 
@@ -44,6 +57,7 @@ class Sampler:
 
     order: ClassVar[int]
     calls_per_step: ClassVar[int]
+    is_stochastic: ClassVar[bool] = False
 
     def __post_init__(self):
         """Refuse a grid that is none."""
@@ -64,7 +78,11 @@ class Sampler:
         return self.shift * t / (self.shift * t + (1 - t))
 
     def __call__(
-        self, velocity: Velocity, x: Batch, times: Float[Tensor, " points"] | None = None
+        self,
+        velocity: Velocity,
+        x: Batch,
+        times: Float[Tensor, " points"] | None = None,
+        noise: Noise | None = None,
     ) -> Batch:
         """Carry `x` at times[0] (default: noise, t = 1) to times[-1] (default: data, t = 0).
 
@@ -185,7 +203,11 @@ class DPMpp2M(Sampler):
             )
 
     def __call__(
-        self, velocity: Velocity, x: Batch, times: Float[Tensor, " points"] | None = None
+        self,
+        velocity: Velocity,
+        x: Batch,
+        times: Float[Tensor, " points"] | None = None,
+        noise: Noise | None = None,
     ) -> Batch:
         """As `Sampler`; raises ValueError if "reset" cannot ask the velocity for switches."""
         if self.history == "reset" and not hasattr(velocity, "switched"):
@@ -213,9 +235,46 @@ class DPMpp2M(Sampler):
         return x
 
 
+@dataclass(frozen=True)
+class Ancestral(Sampler):
+    """Draws each state given the one before and x_0 as predicted there (`reverse_transition`).
+
+        x_t = mean + std z ,   z = noise(step)
+
+    The sampler of DDPM (Ho et al. 2020, arXiv:2006.11239, algorithm 2, with the smaller of the
+    two variances) on the linear path. The first step from t = 1 keeps nothing of x but what v
+    makes of it; the last, to t = 0, is x_0 as predicted, without noise.
+    """
+
+    order: ClassVar[int] = 1
+    calls_per_step: ClassVar[int] = 1
+    is_stochastic: ClassVar[bool] = True
+
+    def __call__(
+        self,
+        velocity: Velocity,
+        x: Batch,
+        times: Float[Tensor, " points"] | None = None,
+        noise: Noise | None = None,
+    ) -> Batch:
+        """As `Sampler`; raises ValueError without noise."""
+        if noise is None:
+            raise ValueError(
+                "ancestral needs noise(step) -> standard normals like x, got none: give it or "
+                "take a sampler that is not stochastic"
+            )
+        times = self.times() if times is None else self._checked(times)
+        for step, (s, t) in enumerate(pairwise(times.tolist())):
+            start, end = (x.new_full(x.shape[:1], time) for time in (s, t))
+            mean, std = reverse_transition(x, velocity(x, start, step), start, end)
+            x = mean + along(std, x) * noise(step)
+        return x
+
+
 SAMPLERS: dict[str, type[Sampler]] = {
     "euler": Euler,
     "heun": Heun,
     "rk4": RK4,
     "dpmpp_2m": DPMpp2M,
+    "ancestral": Ancestral,
 }

@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 
 from routing import paths
 from routing.oracle import Mixture
-from routing.samplers import SAMPLERS, DPMpp2M, Euler, Heun
+from routing.samplers import SAMPLERS, Ancestral, DPMpp2M, Euler, Heun
 
 # name: interval and steps on which the declared order is measured
 ORDERS = {
@@ -16,10 +16,13 @@ ORDERS = {
     "rk4": ((1.0, 0.0), (8, 16, 32, 64)),
     "dpmpp_2m": ((0.95, 0.05), (32, 64, 128, 256)),
 }
+WEAK_ORDERS = {"ancestral": (64, 128, 256, 512)}
 
 
 def test_the_list_is_the_table():
-    assert set(ORDERS) == set(SAMPLERS)
+    assert ORDERS.keys() | WEAK_ORDERS.keys() == SAMPLERS.keys()
+    for name, kind in SAMPLERS.items():
+        assert kind.is_stochastic == (name in WEAK_ORDERS)
 
 
 def oracle():
@@ -39,6 +42,16 @@ def polynomial(x, t, step):
     """Elementwise, of + and * alone, so that the same numbers come at any batch size."""
     t = paths.along(t, x)
     return x * (0.5 - t) - 0.3 * x * x + t
+
+
+def drawn(x, num_steps):
+    """Normals by step for every row of x; what deterministic samplers are given as well."""
+    g = torch.Generator().manual_seed(5)
+    return torch.randn(num_steps, *x.shape, generator=g, dtype=x.dtype)
+
+
+def run(sampler, velocity, x, times=None):
+    return sampler(velocity, x, times, drawn(x, sampler.num_steps).__getitem__)
 
 
 def reference(velocity, x, start, end):
@@ -80,14 +93,14 @@ class Recorder:
 # All samplers
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ORDERS)
 def test_measured_order_is_the_declared_one(name, rng):
     interval, steps = ORDERS[name]
     measured = slope(errors(name, interval, steps, rng), steps)
     assert measured == pytest.approx(SAMPLERS[name].order, abs=0.2)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ORDERS)
 def test_default_grid_reaches_the_data(name, rng):
     """From noise at t = 1 to t = 0 on a shifted grid: the exact flow map."""
     velocity = oracle_velocity()
@@ -102,7 +115,7 @@ def test_default_grid_reaches_the_data(name, rng):
 def test_num_calls_is_counted(name, rng):
     recorder = Recorder(polynomial)
     sampler = SAMPLERS[name](7)
-    sampler(recorder, torch.randn(3, 2, generator=rng))
+    run(sampler, recorder, torch.randn(3, 2, generator=rng))
     assert len(recorder.t) == sampler.num_calls == 7 * sampler.calls_per_step
     assert recorder.steps == [i for i in range(7) for _ in range(sampler.calls_per_step)]
 
@@ -114,11 +127,13 @@ def test_num_calls_is_counted(name, rng):
         ("heun", [1, 0.75, 0.75, 0]),
         ("rk4", [1, 0.875, 0.875, 0.75, 0.75, 0.375, 0.375, 0]),
         ("dpmpp_2m", [1, 0.75]),
+        ("ancestral", [1, 0.75]),
     ],
 )
 def test_where_the_stages_are(name, stages, rng):
     recorder = Recorder(polynomial)
-    SAMPLERS[name](2, shift=3.0)(recorder, torch.randn(3, 2, generator=rng, dtype=torch.float64))
+    x = torch.randn(3, 2, generator=rng, dtype=torch.float64)
+    run(SAMPLERS[name](2, shift=3.0), recorder, x)
     assert recorder.t == stages
 
 
@@ -126,8 +141,9 @@ def test_where_the_stages_are(name, stages, rng):
 def test_a_sample_does_not_see_its_batch(name, rng):
     x = torch.randn(33, 3, generator=rng)
     sampler = SAMPLERS[name](6)
-    alone = torch.cat([sampler(polynomial, x[i : i + 1]) for i in range(33)])
-    assert torch.equal(sampler(polynomial, x), alone)
+    z = drawn(x, 6)
+    alone = [sampler(polynomial, x[[i]], None, z[:, [i]].__getitem__) for i in range(33)]
+    assert torch.equal(run(sampler, polynomial, x), torch.cat(alone))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -136,9 +152,9 @@ def test_images_are_points_and_keep_their_dtype(name, dtype, rng):
     x = torch.randn(5, 2, 3, 4, generator=rng, dtype=dtype)
     before = x.clone()
     sampler = SAMPLERS[name](6)
-    y = sampler(polynomial, x)
+    y = run(sampler, polynomial, x)
     assert y.shape == x.shape and y.dtype == dtype
-    assert torch.equal(y.flatten(1), sampler(polynomial, x.flatten(1)))
+    assert torch.equal(y.flatten(1), run(sampler, polynomial, x.flatten(1)))
     assert torch.equal(x, before)
 
 
@@ -146,10 +162,10 @@ def test_images_are_points_and_keep_their_dtype(name, dtype, rng):
 def test_gradients_flow(name, rng):
     x = torch.randn(3, 2, generator=rng, dtype=torch.float64, requires_grad=True)
     sampler = SAMPLERS[name](4)
-    assert torch.autograd.gradcheck(lambda x: sampler(polynomial, x), x)
+    assert torch.autograd.gradcheck(lambda x: run(sampler, polynomial, x), x)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ORDERS)
 def test_one_data_point_is_hit_exactly(name, rng):
     """x_0 = c alone gives v = (x - c) / t; lines are straight and every method is exact."""
     c = torch.tensor([2.0, -1.0], dtype=torch.float64)
@@ -198,7 +214,78 @@ def test_bad_options_are_refused(name, make, message):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_bad_times_are_refused(name, times, message, rng):
     with pytest.raises(ValueError, match=message):
-        SAMPLERS[name](2)(polynomial, torch.randn(2, 2, generator=rng), torch.tensor(times))
+        run(SAMPLERS[name](2), polynomial, torch.randn(2, 2, generator=rng), torch.tensor(times))
+
+
+# Stochastic samplers: the law of the end, by linearity, without sampling error
+
+
+def law(sampler, velocity, dim, times=None):
+    """Mean and variance of every coordinate, for velocities affine in it, from N(0, 1).
+
+    The end is  c + A x_1 + sum_i B_i z_i : row 0 is c, rows 1 .. N + 1 have one unit input each.
+    """
+    units = torch.eye(sampler.num_steps + 2, dtype=torch.float64)[:, :, None].expand(-1, -1, dim)
+    ends = sampler(velocity, units[1], times, lambda step: units[2 + step])
+    return ends[0], (ends[1:] - ends[0]).square().sum(0)
+
+
+MEANS, VARIANCES = torch.tensor([[2.0, -1.0, 0.5], [0.25, 1.0, 9.0]], dtype=torch.float64)
+
+
+def gaussian_velocity(x, t, step):
+    """The data are N(mean, variance), a world per coordinate."""
+    t = t[:, None]
+    slope = (t - (1 - t) * VARIANCES) / ((1 - t) ** 2 * VARIANCES + t**2)
+    return slope * (x - (1 - t) * MEANS) - MEANS
+
+
+@pytest.mark.parametrize("shift", [1.0, 2.0])
+@pytest.mark.parametrize("name", WEAK_ORDERS)
+def test_measured_weak_order_is_the_declared_one(name, shift):
+    steps, e = WEAK_ORDERS[name], []
+    for n in steps:
+        mean, variance = law(SAMPLERS[name](n, shift), gaussian_velocity, 3)
+        torch.testing.assert_close(mean, MEANS, rtol=0, atol=1e-12)  # exact at any N
+        e.append((variance - VARIANCES).abs().numpy())
+    for errors in np.array(e).T:
+        assert slope(errors, steps) == pytest.approx(SAMPLERS[name].order, abs=0.2)
+    assert max(e[-1] / VARIANCES.numpy()) < 0.03
+
+
+@pytest.mark.parametrize("times", [[1, 0.6, 0.5, 0.2], [1, 0.9, 0.01, 0], [1, 0.3, 0.2, 0.1]])
+@pytest.mark.parametrize("name", WEAK_ORDERS)
+def test_the_law_of_one_data_point_is_exact(name, times):
+    """x_0 = c alone gives v = (x - c) / t, and x_t ~ N((1 - t) c, t^2) after any steps."""
+    times = torch.tensor(times, dtype=torch.float64)
+    c, t = MEANS[:2], times[-1]
+    mean, variance = law(SAMPLERS[name](3), lambda x, t, step: (x - c) / t[:, None], 2, times)
+    torch.testing.assert_close(mean, (1 - t) * c)
+    torch.testing.assert_close(variance, t.square().expand(2))
+
+
+def test_ancestral_draws_with_the_noise_of_the_step(rng):
+    recorder, x = Recorder(polynomial), torch.randn(4, 2, generator=rng, dtype=torch.float64)
+    z, times = drawn(x, 3), torch.tensor([1.0, 0.7, 0.3, 0.0], dtype=torch.float64)
+    asked = []
+    end = Ancestral(3)(recorder, x, times, lambda step: asked.append(step) or z[step])
+    assert asked == [0, 1, 2]
+    for i, after in enumerate([*recorder.x[1:], end]):
+        s, t = (x.new_full((4,), time.item()) for time in times[i : i + 2])
+        before = recorder.x[i]
+        mean, std = paths.reverse_transition(before, polynomial(before, s, i), s, t)
+        torch.testing.assert_close(after, mean + std[:, None] * z[i])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_noise_is_for_stochastic_samplers(name, rng):
+    x, sampler = torch.randn(3, 2, generator=rng), SAMPLERS[name](4)
+    if sampler.is_stochastic:
+        with pytest.raises(ValueError, match=f"{name} needs noise.*got none") as refused:
+            sampler(polynomial, x)
+        assert "\n" not in str(refused.value)
+    else:
+        assert torch.equal(run(sampler, polynomial, x), sampler(polynomial, x))
 
 
 # DPM-Solver++(2M)
