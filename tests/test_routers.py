@@ -4,11 +4,17 @@ import math
 import pytest
 import torch
 
+from routing.conditions import Condition
 from routing.oracle import Mixture
 from routing.paths import noised
 from routing.policies import Full
 from routing.routers import (
     ROUTERS,
+    ConditionalNetwork,
+    ConditionalPrior,
+    ConditionalPriorOptions,
+    ConfidenceOptions,
+    DensityOptions,
     Exact,
     ExactOptions,
     Materials,
@@ -20,6 +26,7 @@ from routing.routers import (
     Prior,
     PriorOptions,
     Router,
+    Said,
     Uniform,
     UniformOptions,
 )
@@ -44,17 +51,25 @@ def logits(x, t):
     return torch.stack([x[:, 0], x[:, 1], t], dim=1)
 
 
-MATERIALS = Materials(PRIOR, CENTROIDS, itself, logits, WORLD, CLUSTERS)
+COUNTS = torch.tensor([[3, 0, 0], [1, 0, 0], [4, 0, 1]])  # 8, none and 1 images of labels 0, 1, 2
+MATERIALS = Materials(PRIOR, CENTROIDS, itself, logits, WORLD, CLUSTERS, COUNTS)
 OPTIONS = {
     "prior": PriorOptions(),
     "uniform": UniformOptions(),
     "oracle_label": OracleLabelOptions(),
     "nearest_centroid": NearestCentroidOptions(0.7),
+    "conditional_prior": ConditionalPriorOptions(),
+    "confidence": ConfidenceOptions(1.5),
+    "density": DensityOptions(),
     "exact": ExactOptions(),
 }
 BOUND = {name: options.bind(MATERIALS) for name, options in OPTIONS.items()}
-BOUND["network"] = Network(logits)
+BOUND["network"] = Network(logits, torch.tensor([2.0, 0.5]))
+BOUND["conditional_network"] = ConditionalNetwork(
+    lambda x, t, c: logits(x, t) * (c.label % 2)[:, None]
+)
 NAMES = sorted(BOUND)
+CONDITIONAL = {"conditional_prior", "conditional_network", "confidence", "density"}
 
 
 def states(rng):
@@ -65,10 +80,16 @@ def states(rng):
 
 
 def posteriors(router, x, t, v, cluster):
-    """At the first call and at the one after it."""
-    carry = router.start(x, cluster)
-    first = router.posterior(x, t, carry)
-    return torch.stack([first, router.posterior(x, t, router.observe(x, t, v, carry))], dim=1)
+    """At the first call and at the two after it, at falling times."""
+    carry = router.start(x, cluster, Condition(label=cluster))
+    p = []
+    for _ in range(3):
+        p.append(router.posterior(x, t, carry))
+        velocities = torch.stack([v, x * v, 0.5 * x], dim=1)
+        said = Said(v, velocities, velocities[:, :, 0])
+        carry = router.observe(x, t, said, carry)
+        x, t = x - 0.3 * t[:, None] * v, 0.7 * t
+    return torch.stack(p, dim=1)
 
 
 def test_the_list_is_the_table():
@@ -80,11 +101,15 @@ def test_the_list_is_the_table():
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_distributions_and_the_bill_is_declared(name, rng):
     x, t = states(rng)
-    assert isinstance(BOUND[name], Router)
-    assert BOUND[name].network_calls == (1 if name == "network" else 0)
-    p = posteriors(BOUND[name], x, t, torch.ones_like(x), LABELS)
-    assert p.shape == (BATCH, 2, 3) and p.dtype == x.dtype and (p >= 0).all()
-    torch.testing.assert_close(p.sum(dim=2), torch.ones(BATCH, 2, dtype=x.dtype))
+    router = BOUND[name]
+    assert isinstance(router, Router)
+    assert router.network_calls == (1 if "network" in name else 0)
+    assert router.reads == {"confidence": "velocities", "density": "divergences"}.get(name)
+    assert getattr(OPTIONS.get(name), "wants_noise", False) == (name == "confidence")
+    for dtype in [torch.float64] if name == "exact" else [torch.float32, torch.float64]:
+        p = posteriors(router, x.to(dtype), t.to(dtype), torch.ones_like(x, dtype=dtype), LABELS)
+        assert p.shape == (BATCH, 3, 3) and p.dtype == dtype and (p >= 0).all()
+        torch.testing.assert_close(p.sum(dim=2), torch.ones(BATCH, 3, dtype=dtype))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -98,6 +123,14 @@ def test_rows_do_not_see_each_other(name, rng):
         torch.testing.assert_close(p, torch.cat(alone), rtol=1e-12, atol=1e-14)
     else:
         assert torch.equal(p, torch.cat(alone))
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - CONDITIONAL))
+def test_the_others_do_not_look_at_the_condition(name, rng):
+    x, t = states(rng)
+    for condition in (Condition(label=LABELS), Condition(text=torch.ones(BATCH, 1, 5))):
+        p = BOUND[name].posterior(x, t, BOUND[name].start(x, LABELS, condition))
+        assert torch.equal(p, BOUND[name].posterior(x, t, BOUND[name].start(x, LABELS)))
 
 
 def test_prior_uniform_and_oracle_label_are_what_they_say(rng):
@@ -125,6 +158,58 @@ def test_network_is_the_softmax_of_its_logits(rng):
         assert row == pytest.approx([w / sum(weights) for w in weights], rel=1e-12)
 
 
+def test_logits_are_divided_by_the_temperature_of_the_bin_of_t():
+    t = torch.tensor([0.0, 0.24, 0.25, 0.5, 0.74, 0.75, 1.0], dtype=torch.float64)
+    x = torch.linspace(-1, 2, 14, dtype=torch.float64).reshape(7, 2)
+    temperatures = torch.tensor([0.5, 2.0, 3.0, 7.0])
+    of_row = temperatures[[0, 0, 1, 2, 2, 3, 3]].double()
+    p = Network(logits, temperatures).posterior(x, t, None)
+    torch.testing.assert_close(p, (logits(x, t) / of_row[:, None]).softmax(1))
+    conditional = ConditionalNetwork(lambda x, t, c: logits(x, t), temperatures)
+    assert torch.equal(conditional.posterior(x, t, None), p)
+    with pytest.raises(ValueError, match="temperatures must be > 0, got"):
+        Network(logits, torch.tensor([1.0, 0.0]))
+
+
+def test_a_conditional_network_is_told_what_is_asked_for_and_a_blind_one_is_not(rng):
+    x, t = states(rng)
+    condition, asked = Condition(label=LABELS), []
+
+    def net(x, t, *condition):
+        asked.append(condition)
+        return logits(x, t)
+
+    for router in (Network(net), ConditionalNetwork(net)):
+        for given in (condition, None):
+            router.posterior(x, t, router.start(x, None, given))
+    assert asked == [(), (), (condition,), (None,)]
+
+
+def test_conditional_prior_counts_training_images(rng):
+    x, t = states(rng)
+    router = ConditionalPrior(PRIOR, COUNTS)
+    shares = torch.stack([torch.tensor([3 / 8, 1 / 8, 4 / 8]), PRIOR, torch.tensor([0, 0, 1.0])])
+    shares = torch.cat([shares, PRIOR[None]])
+    for labels in (LABELS, LABELS + 1):  # no image of label 1, and the null label 3: the prior
+        p = router.posterior(x, t, router.start(x, None, Condition(label=labels)))
+        torch.testing.assert_close(p, shares.double()[labels])
+    assert torch.equal(router.posterior(x, t, router.start(x, None)), PRIOR.expand(BATCH, -1))
+
+
+@pytest.mark.parametrize(
+    "condition, message",
+    [
+        (Condition(text=torch.ones(BATCH, 1, 5)), "wants a label, got a text"),
+        (Condition(label=LABELS - 1), "in 0..3 .3: null., got -1..1"),
+        (Condition(label=LABELS + 2), "in 0..3 .3: null., got 2..4"),
+    ],
+)
+def test_conditional_prior_refuses_what_it_has_not_counted(condition, message, rng):
+    with pytest.raises(ValueError, match=message) as refused:
+        ConditionalPrior(PRIOR, COUNTS).start(states(rng)[0], None, condition)
+    assert "\n" not in str(refused.value)
+
+
 def test_exact_is_bayes_rule_written_out(rng):
     x, t = states(rng)
     p = Exact(WORLD, CLUSTERS, 3).posterior(x, t, None)
@@ -149,7 +234,7 @@ def test_nearest_centroid_is_the_prior_at_first_then_its_formula(rng):
     router = NearestCentroid(encode, CENTROIDS, PRIOR, temperature=0.8)
     carry = router.start(x, None)
     assert torch.equal(router.posterior(x, t, carry), PRIOR.expand(BATCH, -1))
-    carry = router.observe(x, t, v, carry)
+    carry = router.observe(x, t, Said(v), carry)
     p = router.posterior(torch.zeros_like(x), torch.zeros_like(t), carry)  # x_t is not looked at
     for i in range(BATCH):
         (a, b), time = (x[i] - t[i] * v[i]).tolist(), 2 * 0.8**2
@@ -166,7 +251,7 @@ def test_nearest_centroid_is_exact_at_the_data():
     x, _ = world.sample(BATCH, torch.Generator().manual_seed(1))
     t = torch.zeros(BATCH, dtype=torch.float64)
     router = NearestCentroid(itself, CENTROIDS, PRIOR, temperature=0.7)
-    carry = router.observe(x, t, world.velocity(x, t), None)
+    carry = router.observe(x, t, Said(world.velocity(x, t)), None)
     torch.testing.assert_close(router.posterior(x, t, carry), world.posterior(x, t))
 
 
@@ -205,6 +290,7 @@ def test_the_exact_posterior_makes_experts_the_whole(rng):
         (OPTIONS["nearest_centroid"], "centroids"),
         (OPTIONS["exact"], "mixture"),
         (OPTIONS["exact"], "cluster_of_component"),
+        (OPTIONS["conditional_prior"], "label_counts"),
     ],
 )
 def test_a_missing_material_is_named(options, missing):
@@ -213,8 +299,23 @@ def test_a_missing_material_is_named(options, missing):
         options.bind(materials)
 
 
+def test_what_is_bound_is_made_of_options_and_materials():
+    def fields(router):
+        return {f.name: getattr(router, f.name) for f in dataclasses.fields(router)}
+
+    assert fields(BOUND["prior"]) == {"prior": PRIOR}
+    assert fields(BOUND["conditional_prior"]) == {"prior": PRIOR, "label_counts": COUNTS}
+    assert fields(BOUND["density"]) == {"prior": PRIOR, "label_counts": COUNTS}
+    confidence = {"prior": PRIOR, "temperature": 1.5, "label_counts": COUNTS}
+    assert fields(BOUND["confidence"]) == confidence
+    centroid = {"encode": itself, "centroids": CENTROIDS, "prior": PRIOR, "temperature": 0.7}
+    assert fields(BOUND["nearest_centroid"]) == centroid
+    exact = {"mixture": WORLD, "cluster_of_component": CLUSTERS, "num_experts": 3}
+    assert fields(BOUND["exact"]) == exact
+
+
 def test_training_free_routers_need_only_the_prior():
-    for name in ("prior", "uniform", "oracle_label"):
+    for name in ("prior", "uniform", "oracle_label", "confidence", "density"):
         OPTIONS[name].bind(Materials(PRIOR))
 
 
@@ -224,7 +325,8 @@ def test_a_prior_that_is_none_is_refused(prior):
         Materials(torch.tensor(prior))
 
 
+@pytest.mark.parametrize("options", [NearestCentroidOptions, ConfidenceOptions])
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
-def test_temperature_must_be_a_length(temperature):
+def test_temperature_must_be_positive(options, temperature):
     with pytest.raises(ValueError, match="temperature must be > 0, got"):
-        NearestCentroidOptions(temperature)
+        options(temperature)
