@@ -9,30 +9,36 @@ trained on all the data (McAllister et al. 2025, arXiv:2501.05450); any other w 
 adds its terms in the order of the experts, starting from 0, so what it gets does not depend on
 the other samples (beyond what an expert's own matrix products do with the size of a batch).
 `RoutedField` is the velocity that a sampler integrates: router, policy and experts along the
-trajectories of one batch, with the trace of what was decided and the bill.
+trajectories of one batch, with the trace of what was decided and the bill. With a condition c it
+is the conditional branch, experts v_k(x_t, t | c) and a router that is told c as well: then the
+identity above holds for p(k | x_t, t, c). `routing.guidance` combines the branches.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from routing.conditions import Condition
+from routing.divergence import EVALUATIONS_PER_PRODUCT, num_products, with_divergence
 from routing.paths import Time, along
 from routing.policies import Policy, Probs
-from routing.routers import Router
+from routing.routers import Router, Said
 
 X = Float[Tensor, "batch *dims"]
-Expert = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> v_k, one row per sample
+Expert = Callable[..., Tensor]  # (x_t, t) or (x_t, t, condition) -> v_k, one row per sample
 
 
 def ensemble_velocity(
-    experts: Sequence[Expert], w: Probs, x: X, t: Time
+    experts: Sequence[Expert], w: Probs, x: X, t: Time, condition: Condition | None = None
 ) -> tuple[X, Int[Tensor, " experts"]]:
     """The weighted sum of the experts' velocities, and how many samples each expert was given.
 
-    An expert without weight anywhere is not called. Gradients with respect to w are those on its
-    support. Raises ValueError unless there is one column of `w` for each expert.
+    An expert without weight anywhere is not called; the others get a third argument where there
+    is a condition. Gradients with respect to w are those on its support. Raises ValueError
+    unless there is one column of `w` for each expert.
     """
     if len(experts) != w.shape[1]:
         raise ValueError(
@@ -46,24 +52,35 @@ def ensemble_velocity(
     v = torch.zeros_like(x)
     for k, (expert, rows) in enumerate(zip(experts, rows_of, strict=True)):
         if len(rows) == len(x):
-            v += along(w[:, k], x) * expert(x, t)
+            v += along(w[:, k], x) * asked(expert, x, t, condition)
         elif len(rows) > 0:
-            v_k = expert(x[rows], t[rows])
+            some = None if condition is None else condition[rows]
+            v_k = asked(expert, x[rows], t[rows], some)
             v.index_add_(0, rows, along(w[rows, k], v_k) * v_k)
     return v, evaluations
+
+
+def asked(expert: Expert, x: X, t: Time, condition: Condition | None) -> X:
+    """What the expert says; one that knows no conditions need not take any."""
+    return expert(x, t) if condition is None else expert(x, t, condition)
 
 
 class RoutedField:
     """The velocity  v(x, t, step)  of one batch along its trajectories, with memory and records.
 
     `uniforms[b, step]` in [0, 1) is the random number of sample b at that step, the same at all
-    stages of the step. `cluster` is for routers that know the sample's true cluster, `seeds`
-    names the samples in errors. One object serves one trajectory.
+    stages of the step. `cluster` is for routers that know the sample's true cluster, `condition`
+    is told to router and experts, `directions` are for divergences (`routing.divergence`) if the
+    router reads them, `seeds` names the samples in errors. One object serves one trajectory.
+
+    A call is `speak` and `observe`; who follows another velocity, a guided one, say, makes the
+    two calls and tells the router which. `speak` is `decide` and, with its weights, `combined`.
 
     The trace has an entry for each call: `steps`, `times` [batch], `posteriors` [batch experts]
     (NaN where the policy had no need of one and the router was not asked), `weights`, and with
     `keep_states` the `states` x. The bill counts samples: `expert_evaluations` [experts], and
-    `router_evaluations`, networks of the router.
+    `router_evaluations`, networks of the router. For a router that `reads` all experts each of
+    them evaluates all samples, and a divergence costs two evaluations more for each product.
     """
 
     def __init__(
@@ -75,9 +92,13 @@ class RoutedField:
         cluster: Int[Tensor, " batch"] | None = None,
         seeds: Int[Tensor, " batch"] | None = None,
         keep_states: bool = False,
+        condition: Condition | None = None,
+        directions: X | None = None,
     ):
+        assert condition is None or len(condition) == len(uniforms), "one row for each sample"
         self.experts, self.router, self.policy = experts, router, policy
         self.uniforms, self.cluster, self.keep_states = uniforms, cluster, keep_states
+        self.condition, self.directions = condition, directions
         self.seeds = torch.arange(len(uniforms)) if seeds is None else seeds
         self.steps: list[int] = []
         self.times: list[Tensor] = []
@@ -89,28 +110,57 @@ class RoutedField:
         )
         self.router_evaluations = 0
         self._router_carry = self._policy_carry = None
+        self._velocities = self._divergences = None  # of all experts, for a router that reads them
 
     def __call__(self, x: X, t: Time, step: int) -> X:
-        """The velocity at (x, t), within step `step` of the sampler.
+        """The velocity at (x, t), within step `step` of the sampler, which the samples follow.
 
         Raises ValueError where the state, the posterior or the velocity of an expert is NaN or
         Inf: one line with the expert, the step, the time and the first seeds of the samples.
         """
+        v = self.speak(x, t, step)
+        self.observe(x, t, v)
+        return v
+
+    def speak(self, x: X, t: Time, step: int) -> X:
+        """The velocity at (x, t), of which the router has not been told yet."""
+        return self.combined(self.decide(x, t, step), x, t, step)
+
+    def observe(self, x: X, t: Time, v: X) -> None:
+        """Tell the router that the samples follow v at (x, t), where the field has just spoken."""
+        said = Said(v, self._velocities, self._divergences)
+        self._router_carry = self.router.observe(x, t, said, self._router_carry)
+
+    def decide(self, x: X, t: Time, step: int) -> Probs:
+        """The weights of router and policy at (x, t), which go into the trace."""
         self._check("the state", x, t, step)
         if not self.steps:
-            self._router_carry = self.router.start(x, self.cluster)
+            self._router_carry = self.router.start(x, self.cluster, self.condition)
         p = self._posterior(x, t, step)
         w, self._policy_carry = self.policy(p, t, self.uniforms[:, step], self._policy_carry)
-        watched = [self._watched(k, w, step) for k in range(len(self.experts))]
-        v, evaluations = ensemble_velocity(watched, w, x, t)
-        self._router_carry = self.router.observe(x, t, v, self._router_carry)
-        self.expert_evaluations += evaluations
         self.steps.append(step)
         self.times.append(t)
         self.posteriors.append(torch.full_like(w, torch.nan) if p is None else p.detach())
         self.weights.append(w.detach())
         if self.keep_states:
             self.states.append(x.detach().clone())
+        return w
+
+    def combined(self, w: Probs, x: X, t: Time, step: int) -> X:
+        """The velocity of this branch with weights `w`, and what else the router reads."""
+        if self.router.reads is None:
+            return self.weighed(w, x, t, step, self.condition)
+        self._hear_all(x, t, step)
+        v, w = torch.zeros_like(x), w.to(x.dtype)
+        for k, v_k in enumerate(self._velocities.unbind(dim=1)):  # in order: `weighed`, bitwise
+            v += along(w[:, k], x) * v_k
+        return v
+
+    def weighed(self, w: Probs, x: X, t: Time, step: int, condition: Condition | None) -> X:
+        """The sum of the experts on the support of `w`, under any condition, and on the bill."""
+        experts = [self._watched(k, w[:, k] > 0, step) for k in range(len(self.experts))]
+        v, evaluations = ensemble_velocity(experts, w, x, t, condition)
+        self.expert_evaluations += evaluations
         return v
 
     def switched(self) -> Bool[Tensor, " batch"]:
@@ -133,22 +183,40 @@ class RoutedField:
         self.router_evaluations += self.router.network_calls * len(x)
         return p
 
-    def _watched(self, k: int, w: Probs, step: int) -> Expert:
-        """Expert `k`, with its velocities checked."""
+    def _hear_all(self, x: X, t: Time, step: int) -> None:
+        """Evaluate all experts on all samples, with divergences if the router reads them."""
+        velocities, divergences = [], []
+        for k in range(len(self.experts)):
+            expert = self._watched(k, slice(None), step)
+            says = partial(asked, expert, t=t, condition=self.condition)
+            if self.router.reads == "velocities":
+                velocities.append(says(x))
+            else:
+                v_k, divergence = with_divergence(says, x, self.directions)
+                self._check(f"the divergence of expert {k}", divergence[:, None], t, step)
+                velocities.append(v_k)
+                divergences.append(divergence)
+        self._velocities = torch.stack(velocities, dim=1)
+        self._divergences = torch.stack(divergences, dim=1) if divergences else None
+        evaluations = 1 + EVALUATIONS_PER_PRODUCT * num_products(x) if divergences else 1
+        self.expert_evaluations += evaluations * len(x)
 
-        def expert(x: Tensor, t: Tensor) -> Tensor:
-            v = self.experts[k](x, t)
-            self._check(f"the velocity of expert {k}", v, t, step, w[:, k] > 0)
+    def _watched(self, k: int, rows: Bool[Tensor, " batch"] | slice, step: int) -> Expert:
+        """Expert `k`, with its velocities, of these samples, checked."""
+
+        def expert(x: Tensor, t: Tensor, *condition: Condition) -> Tensor:
+            v = self.experts[k](x, t, *condition)
+            self._check(f"the velocity of expert {k}", v, t, step, rows)
             return v
 
         return expert
 
-    def _check(self, what: str, values: Tensor, t: Time, step: int, asked=...):
-        """Raise ValueError unless `values`, rows of the samples `asked`, are finite."""
+    def _check(self, what: str, values: Tensor, t: Time, step: int, rows=...):
+        """Raise ValueError unless `values`, rows of the samples `rows`, are finite."""
         if values.isfinite().all():
             return
         is_bad = ~values.isfinite().flatten(1).all(dim=1)
-        seeds = self.seeds.to(is_bad.device)[asked][is_bad].tolist()
+        seeds = self.seeds.to(is_bad.device)[rows][is_bad].tolist()
         where = f"at step {step}, t = {t[is_bad][0].item():.4g}, in {len(seeds)} samples"
         raise ValueError(
             f"{what} must be finite, got nan or inf {where} (seeds "

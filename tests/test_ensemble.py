@@ -1,10 +1,32 @@
 import pytest
 import torch
+from posteriors import speaking
+from worlds import (
+    CLUSTERS,
+    LABELS,
+    NUM_CLUSTERS,
+    NUM_LABELS,
+    exact_experts,
+    labelled,
+    prior,
+    states,
+)
 
+from routing.conditions import Condition
 from routing.ensemble import RoutedField, ensemble_velocity
 from routing.oracle import Mixture
 from routing.policies import POLICIES, Full, Sample, Sticky, Switch, TopK
-from routing.routers import Exact, NearestCentroid, Network, OracleLabel, Prior, Router
+from routing.routers import (
+    ROUTERS,
+    Exact,
+    Materials,
+    NearestCentroid,
+    Network,
+    OracleLabel,
+    Prior,
+    Router,
+)
+from routing.routers.labelled import ExactLabelled
 from routing.samplers import SAMPLERS, Euler, Heun
 
 BATCH, EXPERTS, STEPS = 10, 4, 6
@@ -314,10 +336,169 @@ def test_a_broken_state_posterior_or_expert_is_one_line(rng):
     assert "in 10 samples (seeds 100, 101, 102, 103, 104)" in text
 
 
+# Conditions
+
+
+class Told(Affine):
+    """An expert that adds the label to what it says, and records the labels."""
+
+    def __call__(self, x, t, condition):
+        self.labels = condition.label
+        return super().__call__(x, t) + condition.label.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def test_every_sample_takes_its_condition_along(rng):
+    x, t = batch(rng)
+    w = weights(rng, 0.6)
+    w[:, 0] = 0.0  # not called
+    w[:, 3] = 0.5  # all rows
+    w = w / w.sum(dim=1, keepdim=True)
+    condition = Condition(torch.arange(BATCH))
+    experts = [Told(k) for k in range(EXPERTS)]
+    v, _ = ensemble_velocity(experts, w, x, t, condition)
+    expected = dense(w, x, t) + torch.arange(BATCH).double()[:, None, None]
+    torch.testing.assert_close(v.double(), expected, rtol=1e-5, atol=1e-5)
+    assert not hasattr(experts[0], "labels")
+    for k in (1, 2, 3):
+        assert torch.equal(experts[k].labels, (w[:, k] > 0).nonzero()[:, 0])
+
+
+def test_router_and_experts_are_told_the_condition(rng):
+    class Remembers(Prior):
+        def start(self, x, cluster, condition=None):
+            return condition
+
+        def posterior(self, x, t, carry):
+            self.__dict__["heard"] = carry
+            return super().posterior(x, t, carry)
+
+    x, t = batch(rng)
+    condition, router = Condition(torch.arange(BATCH)), Remembers(PRIOR)
+    told = [Told(k) for k in range(EXPERTS)]
+    v = field(rng, Full(), router, told, condition=condition)(x, t, 0)
+    assert router.heard is condition
+    expected = ensemble_velocity(told, PRIOR.repeat(BATCH, 1), x, t, condition)[0]
+    assert torch.equal(v, expected)
+    field(rng, Full(), router)(x, t, 0)
+    assert router.heard is None
+
+
+# Routers that read what all experts say
+
+
+class Reader(Router):
+    """Keeps what it is told; its posterior has zeros."""
+
+    def __init__(self, reads, w):
+        self.reads, self.w, self.told = reads, w, []
+
+    def posterior(self, x, t, carry):
+        assert carry == len(self.told)
+        return self.w
+
+    def start(self, x, cluster, condition=None):
+        self.told.clear()
+        return 0
+
+    def observe(self, x, t, said, carry):
+        self.told.append((x, t, said))
+        return carry + 1
+
+
+@pytest.mark.parametrize("reads", ["velocities", "divergences"])
+@pytest.mark.parametrize("shape", [(2, 2), (2, 3)])
+def test_a_router_that_reads_all_experts(reads, shape, rng):
+    x, t = torch.randn(BATCH, *shape, generator=rng), torch.rand(BATCH, generator=rng)
+    w, condition = weights(rng), Condition(torch.arange(BATCH))
+    u = torch.randn(BATCH, *shape, generator=rng)
+    router, experts = Reader(reads, w), [Told(k) for k in range(EXPERTS)]
+    routed = field(rng, Full(), router, experts, condition=condition, directions=u)
+    with torch.no_grad():
+        v = routed(x, t, 0)
+        routed(2 * x, t, 1)
+    assert torch.equal(v, ensemble_velocity(experts, w, x, t, condition)[0])  # bitwise
+    assert torch.equal(routed.weights[0], w)
+    (x_told, t_told, said), again = router.told
+    assert x_told is x and t_told is t and torch.equal(said.v, v)
+    assert again[2].v.shape == v.shape and torch.equal(again[0], 2 * x)
+    products = {(2, 2): 4, (2, 3): 1}[shape]
+    each = 2 * BATCH * (1 if reads == "velocities" else 1 + 2 * products)
+    assert routed.expert_evaluations.tolist() == [each] * EXPERTS
+    assert [len(expert.batches) for expert in experts] == [
+        2 + (w[:, k] > 0).any() for k, expert in enumerate(experts)
+    ]
+    for k in range(EXPERTS):
+        assert torch.equal(said.velocities[:, k], Told(k)(x, t, condition))
+        if reads == "divergences":
+            div = {4: 4.0 * torch.ones(BATCH), 1: (u * u).sum(dim=(1, 2))}[products] * (k + 1)
+            torch.testing.assert_close(said.divergences[:, k], div)
+    assert (said.divergences is None) == (reads == "velocities")
+
+
+def test_directions_stay_along_a_trajectory(rng):
+    """Of x^2 the estimate is  2 u . (x u) : it shows which u was used, at every call."""
+    x, u = torch.randn(2, BATCH, 6, generator=rng)
+    t, router = torch.ones(BATCH), Reader("divergences", torch.ones(BATCH, 1))
+    routed = field(rng, Full(), router, [lambda x, t: x**2], directions=u)
+    for step in range(2):
+        routed((step + 1) * x, t, step)
+        expected = 2 * (step + 1) * (u * x * u).sum(dim=1)
+        torch.testing.assert_close(router.told[step][2].divergences[:, 0], expected)
+    with pytest.raises(ValueError, match="give directions"):
+        field(rng, Full(), router, [lambda x, t: x**2])(x, t, 0)
+
+
+def test_a_router_is_told_the_velocity_that_is_followed(rng):
+    x, t = batch(rng)
+    for reads in (None, "velocities"):
+        router = Reader(reads, weights(rng))
+        routed = field(rng, Full(), router)
+        v = routed.speak(x, t, 0)
+        assert not router.told and routed.steps == [0]
+        routed.observe(x, t, v + 1)
+        ((x_told, t_told, said),) = router.told
+        assert x_told is x and t_told is t and torch.equal(said.v, v + 1)
+        assert (said.velocities is None) == (reads is None)
+        routed(x, t, 1)  # the carry, not the start again
+        assert len(router.told) == 2
+
+
+def test_gradients_flow_to_a_router_that_reads_velocities(rng):
+    x, t = batch(rng)
+    x.requires_grad_()
+    w = weights(rng).requires_grad_()
+    got = torch.autograd.grad(field(rng, Full(), Reader("velocities", w))(x, t, 0).sum(), (x, w))
+    v = sum(w[:, k, None, None] * Affine(k)(x, t) for k in range(EXPERTS))
+    expected = torch.autograd.grad(v.sum(), (x, w))
+    torch.testing.assert_close(got, expected)
+
+
+def test_what_a_reader_is_told_is_finite(rng):
+    """Also of experts without weight; and a velocity may be finite where its slope is not."""
+    x = torch.zeros(BATCH, 2)
+    x[4] = 50.0
+    w, t = torch.tensor([1.0, 0.0]).repeat(BATCH, 1), torch.ones(BATCH)
+
+    def broken(x, t):
+        return torch.where(x > 10, torch.inf, x)
+
+    routed = field(rng, Full(), Reader("velocities", w), [Affine(0), broken])
+    with pytest.raises(ValueError, match=r"velocity of expert 1 must be finite.*\(seeds 4\)"):
+        routed(x, t, 0)
+
+    def steep(x, t):
+        return (x - 50).abs().sqrt() + x
+
+    routed = field(rng, Full(), Reader("divergences", w), [Affine(0), steep])
+    with pytest.raises(ValueError, match=r"divergence of expert 1 must be finite.*\(seeds 4\)"):
+        routed(x, t, 0)
+
+
 PRIOR = torch.tensor([0.1, 0.2, 0.3, 0.4])
 CHOSEN = {
     "top_k": {"k": 2},
     "switch": {"early": Full(), "late": Sticky()},
+    "budget": {"mean_experts": 1.5},
 }
 
 
@@ -325,7 +506,7 @@ CHOSEN = {
 @pytest.mark.parametrize("sampler", [Euler(STEPS), Heun(STEPS), SAMPLERS["dpmpp_2m"](STEPS)])
 def test_a_trajectory_does_not_see_its_batch(name, sampler, rng):
     """Samplers, routers with memory, policies with memory: bitwise, end to end."""
-    policy = POLICIES[name](**CHOSEN.get(name, {}))
+    policy = speaking(POLICIES[name](**CHOSEN.get(name, {})), EXPERTS)
     x = torch.randn(BATCH, 6, generator=rng)
     uniforms = torch.rand(BATCH, STEPS, generator=rng)
     router = NearestCentroid(lambda x0: x0, torch.randn(EXPERTS, 6, generator=rng) * 3, PRIOR, 2.0)
@@ -336,3 +517,104 @@ def test_a_trajectory_does_not_see_its_batch(name, sampler, rng):
     together = sampled(slice(None))
     parts = [slice(0, 1), slice(1, 4), slice(4, BATCH)]
     assert torch.equal(together, torch.cat([sampled(rows) for rows in parts]))
+
+
+# Every router with every policy, in the world with closed forms
+
+
+def bound(name):
+    """The router of this name, made of all that there is in the world."""
+    world = labelled()
+    if name == "labelled":
+        return ExactLabelled(world, CLUSTERS, NUM_CLUSTERS)
+    if name == "network":
+        return Network(lambda x, t: torch.stack([x[:, 0], t, x[:, 1] - t], dim=1))
+    counts = torch.zeros(NUM_CLUSTERS, NUM_LABELS, dtype=torch.long)
+    counts[CLUSTERS, LABELS] = 10
+    materials = Materials(
+        prior=prior(world.mixture),
+        centroids=torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64),
+        encode=lambda x0: x0,
+        mixture=world.mixture,
+        cluster_of_component=CLUSTERS,
+        label_counts=counts,
+    )
+    return ROUTERS[name]().bind(materials)
+
+
+NUM_CALLS = 3
+
+
+def sampled(router, policy, rng, experts=None, **options):
+    """The end and the field of a short run, with a sampler that suits the router."""
+    x, _ = states(labelled().mixture, BATCH, 1.0, rng)
+    kind = SAMPLERS["ancestral" if router == "confidence" else "euler"]
+    uniforms = torch.rand(BATCH, NUM_CALLS, generator=rng, dtype=torch.float64)
+    noise = torch.randn(NUM_CALLS, BATCH, 2, generator=rng, dtype=torch.float64)
+    routed = RoutedField(
+        experts or exact_experts(labelled()),
+        bound(router),
+        policy,
+        uniforms,
+        cluster=torch.arange(BATCH) % NUM_CLUSTERS,
+        condition=Condition(torch.arange(BATCH) % NUM_LABELS),
+        seeds=torch.arange(BATCH) + 100,
+        **options,
+    )
+    with torch.no_grad():
+        return kind(NUM_CALLS)(routed, x, noise=lambda step: noise[step]), routed
+
+
+ALL_ROUTERS = [*ROUTERS, "network", "labelled"]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("router", ALL_ROUTERS)
+def test_every_router_goes_with_every_policy(router, policy, rng):
+    policy = speaking(POLICIES[policy](**CHOSEN.get(policy, {})), NUM_CLUSTERS)
+    x, routed = sampled(router, policy, rng, keep_states=True)
+    w, p = torch.stack(routed.weights), torch.stack(routed.posteriors)
+    assert x.isfinite().all() and x.dtype == torch.float64
+    assert routed.steps == list(range(NUM_CALLS)) and len(routed.states) == NUM_CALLS
+    assert w.shape == p.shape == (NUM_CALLS, BATCH, NUM_CLUSTERS)
+    for rows in (w, p[~p.isnan().any(dim=2)]):
+        assert (rows >= 0).all()
+        torch.testing.assert_close(rows.sum(-1), torch.ones_like(rows[..., 0]))
+    was_asked = (~p.isnan().any(dim=2)).sum().item()
+    assert routed.router_evaluations == (was_asked if router == "network" else 0)
+    reads = {"confidence": 1, "density": 1 + 2 * 2}
+    asked = NUM_CALLS * BATCH * reads[router] if router in reads else (w > 0).sum(dim=(0, 1))
+    assert torch.equal(routed.expert_evaluations, torch.zeros(3, dtype=torch.long) + asked)
+    # What was followed is what these weights make of the experts.
+    v = torch.zeros_like(routed.states[0])
+    for k, expert in enumerate(exact_experts(labelled())):
+        v += w[0, :, k, None] * expert(routed.states[0], routed.times[0], routed.condition)
+    if router != "confidence":
+        torch.testing.assert_close(routed.states[1], routed.states[0] - v / NUM_CALLS)
+
+
+@pytest.mark.parametrize("router", ALL_ROUTERS)
+def test_with_every_router_an_error_names_the_seeds(router, rng):
+    def broken(k):
+        def expert(x, t, condition):
+            v = exact_experts(labelled())[k](x, t, condition)
+            is_bad = (condition.label == 2) & (t < 0.5)
+            return v.masked_fill(is_bad[:, None], torch.nan)
+
+        return expert
+
+    with pytest.raises(ValueError) as error:
+        sampled(router, Full(), rng, [broken(k) for k in range(NUM_CLUSTERS)])
+    assert "must be finite" in str(error.value) and "\n" not in str(error.value)
+    # Label 2 has samples 2, 5 and 8, which oracle_label all gives to cluster 2.
+    assert "(seeds 102, 105, 108)" in str(error.value)
+    assert "at step 2, t = 0.3333" in str(error.value)
+
+
+def test_exact_routing_given_labels_is_the_conditional_monolith(rng):
+    x, routed = sampled("labelled", Full(), rng, keep_states=True)
+    condition, world = routed.condition, labelled()
+    alone = Euler(NUM_CALLS)(lambda x, t, step: world.velocity(x, t, condition), routed.states[0])
+    torch.testing.assert_close(x, alone, rtol=0, atol=1e-12)
+    blind, _ = sampled("exact", Full(), torch.Generator().manual_seed(0))
+    assert (blind - x).abs().max() > 0.05
