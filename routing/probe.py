@@ -1,0 +1,84 @@
+"""Stage probe: what all experts of a partition say on one fixed set of noised held-out states.
+
+With  e_k = v_k - (eps - x_0)  the stage stores for each state the Gram matrix  G = E E^T / dim
+(K x K) and projections <u_j, v_k> of the velocities on random directions, with what makes the
+state again (`routing.states`), but not the velocities. Since weights sum to one, the squared
+error of any weighted ensemble on a state is  w^T G w : every comparison of experts and the
+training of every alignment-aware router follow without asking an expert again.
+
+A shard is a job. Experts are loaded one after the other, so that one is in memory at a time.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from routing import images, models, prompts, states
+from routing.conditions import Condition, Told
+from routing.dit import DiT
+from routing.gram import gram
+from routing.progress import Progress
+
+BATCH = 512  # states in one forward pass
+
+
+def run(job) -> None:
+    """Write `gram` (arrays, a row per state) and `states` (the table) of one shard."""
+    spec = job.spec
+    index, levels = job.table("index"), job.notes("samples")["levels"]
+    values = images.to_values(job.arrays("samples")["samples"], levels)
+    heldout = np.flatnonzero((index["split"] == "heldout").to_numpy())
+    parts = {part: spec["probe"][part] for part in (states.FIT, states.CALIBRATE)}
+    table = states.table(heldout, spec["probe"]["num_states"], spec["seed"], parts)
+    chosen = table.iloc[spec["first_state"] : spec["first_state"] + spec["probe"]["shard_size"]]
+    shard = states.states(chosen, values, spec["seed"])
+    velocities = torch.stack(answers(job, shard, index))
+    num, shape = spec["probe"]["num_directions"], values.shape[1:]
+    along = states.directions(chosen, num, shape, spec["seed"]).to(velocities)
+    arrays = {
+        "gram": gram(velocities, shard.target).numpy(),
+        "projections": projections(velocities, along).float().numpy(),
+    }
+    job.write_arrays("gram", arrays, num_evaluations=len(shard) * len(velocities))
+    job.write_table("states", chosen.reset_index(drop=True))
+
+
+def projections(velocities: torch.Tensor, along: torch.Tensor) -> torch.Tensor:
+    """<u_j, v_k> [states, directions, experts] of velocities [experts, states, *dims]."""
+    return torch.einsum("sjd,ksd->sjk", along.flatten(2), velocities.flatten(2))
+
+
+def answers(job, shard: states.States, index: pd.DataFrame) -> list[torch.Tensor]:
+    """The velocities of every expert on the states of the shard."""
+    num = job.count("experts")
+    progress = Progress(f"probe {job.spec['partition']}", num * len(shard))
+    return [answer(job, k, shard, index, progress) for k in range(num)]
+
+
+def answer(
+    job, k: int, shard: states.States, index: pd.DataFrame, progress: Progress
+) -> torch.Tensor:
+    """The velocity of expert k [states, *dims]; it is gone from memory when this returns."""
+    notes = job.notes("experts", k)
+    net = models.load(job.arrays("experts", k), notes)
+    prompter = prompts.of_note(notes.get("prompts"))
+    is_network = isinstance(net, DiT)
+    expert = Told(net) if is_network else net.velocity
+    parts = []
+    for first in range(0, len(shard), BATCH):
+        rows = slice(first, first + BATCH)
+        told = () if prompter is None else (condition(prompter, shard, index, rows),)
+        x, t = shard.x[rows], shard.t[rows]
+        if not is_network:  # a closed form, in double
+            x, t = x.double(), t.double()
+        parts.append(expert(x, t, *told))
+        progress.advance(len(x))
+    return torch.cat(parts)
+
+
+def condition(
+    prompter: prompts.Prompter, shard: states.States, index: pd.DataFrame, rows: slice
+) -> Condition:
+    """What the states in `rows` are told."""
+    of = index.iloc[shard.row[rows]]
+    return prompter(of["label"].to_numpy(), of["caption"].tolist(), shard.is_null[rows])

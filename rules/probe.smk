@@ -1,0 +1,27 @@
+"""What all experts of a partition say on one fixed set of noised held-out states."""
+
+
+rule probe:
+    input:
+        samples=f"{R}/data/samples-00000.safetensors",
+        index=f"{R}/data/index.parquet",
+        experts=probed_experts,
+    output:
+        gram=f"{R}/probe/{{partition}}/{{training}}/gram-{{shard}}.safetensors",
+        states=f"{R}/probe/{{partition}}/{{training}}/states-{{shard}}.parquet",
+    log:
+        f"{R}/logs/probe/{{partition}}-{{training}}-{{shard}}.log",
+    priority: 8
+    conda:
+        "../envs/routing.yaml"
+    threads: 1
+    params:
+        spec=probe_spec,
+        code=code("probe"),
+    message:
+        "probe: ask the experts of partition {wildcards.partition}, training"
+        " {wildcards.training}, shard {wildcards.shard}"
+    shell:
+        "python -m routing probe --in samples={input.samples} --in index={input.index}"
+        " --in experts={input.experts} --out gram={output.gram} --out states={output.states}"
+        " --spec {params.spec:q} --log {log}"
