@@ -1,45 +1,45 @@
 """Stage router: train the posterior p(expert k | x_t, t) that is asked during sampling.
 
-One backbone (a small DiT with a CLS token), one table of objectives. An objective is a function
-`loss(net, x_t, t, cluster) -> scalar`; to add one, write it and give it a row in OBJECTIVES.
+One backbone (a small DiT with a CLS token), one table of objectives (routing/objectives.py). An
+objective that reads images gets fresh noisings of the training images, as in DDM; one that reads
+the probe gets the stored states of its part `fit` with what the experts said there, so that no
+router ever asks an expert. With a condition the router is told the prompt of the image, but for
+the share `drop` of a batch (of a probe, where the experts were told nothing).
 
-    cluster    cross-entropy  E[-log p_k(x_t, t)],  k the cluster of x_0  (DDM, arXiv:2501.05450)
-
-Beside the weights go the loss curve and a report on the held-out split: accuracy, negative
-log-likelihood and expected calibration error by time.
+After training, a temperature for each time bin is fitted on the part `calibrate` of the probe, by
+the cluster's likelihood and by the ensemble's error; `temperature` says which one the sampler
+uses, if any. The `report` on the part `report`, on which nothing was fitted, compares them all.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 
-from routing import choices, code, images, models, paths, seeds
-from routing.routers import ROUTERS
+from routing import choices, code, images, models, paths, prompts, seeds, states
+from routing.calibration import fit_temperatures, fit_temperatures_error
+from routing.conditions import Condition, Told
+from routing.objectives import OBJECTIVES, Batch, Objective
+from routing.reports import reliability_table, report_table
 from routing.training import Identity, Schedule, noise_batch, train
 
 NUM_TIME_BINS = 10
-NUM_EVALUATIONS = 8  # noisings of every held-out image
-
-
-def cluster_cross_entropy(
-    net: torch.nn.Module, x: torch.Tensor, t: torch.Tensor, cluster: torch.Tensor
-) -> torch.Tensor:
-    """Mean of -log softmax(net(x_t, t))[cluster]."""
-    return F.cross_entropy(net(x, t), cluster)
-
-
-OBJECTIVES = {"cluster": cluster_cross_entropy}
+ASKED_AT_ONCE = 2048  # states
+Draw = Callable[[np.random.Generator], tuple[Batch, Condition | None]]
 
 
 @dataclass(frozen=True)
 class Learned:
-    """A DiT with logits, trained on (x_t, t) of the training images by `objective`."""
+    """A DiT with logits, trained by `objective`; from the weights of the router `start`, if any.
 
-    objective: Literal[tuple(OBJECTIVES)]
+    With `start` and no steps it is that router, with a temperature of its own. `temperature` is
+    fitted per time bin by likelihood ("nll") or by the ensemble's squared error ("error").
+    """
+
+    objective: Objective
     steps: int
     batch_size: int
     patch_size: int = 2
@@ -50,101 +50,232 @@ class Learned:
     warmup_steps: int = 100
     weight_decay: float = 0.01
     ema: float = 0.999
-    seed: int = 0
+    condition: Literal["none", "label", "text"] = "none"
+    drop: float = 0.2
+    start: str | None = None
+    temperature: Literal["none", "nll", "error"] = "none"
 
+    # As of `routing.routers.Options`, which is not in sight here: who edits a router that is not
+    # trained shall not train this one again.
     learned: ClassVar[bool] = True
+    wants_noise: ClassVar[bool] = False
+    counts_labels: ClassVar[bool] = False
+    tables: ClassVar[dict] = {"objective": ("objectives", OBJECTIVES)}
+
+    def __post_init__(self):
+        """Refuse what cannot be trained."""
+        if not 0 <= self.drop < 1:
+            raise ValueError(f"drop: wanted a share in [0, 1), got {self.drop}; 0 drops nothing")
+        if self.steps == 0 and self.start is None:
+            raise ValueError("steps: wanted 1 or more without `start`, got 0; raise it")
+        if self.steps:
+            self.schedule()
+
+    def schedule(self) -> Schedule:
+        """How long and how fast it is trained; ValueError if that cannot be."""
+        names = "steps batch_size learning_rate warmup_steps weight_decay ema"
+        return Schedule(**{name: getattr(self, name) for name in names.split()})
 
 
-TABLE = ROUTERS | {"learned": Learned}
+LEARNED: dict[str, type] = {"learned": Learned}
 
 
 def run(job) -> None:
-    """Write `weights`, the `loss` curve and the held-out `report` of one learned router."""
+    """Write `weights`, the `loss` curve, the `report` and the `reliability` of one router."""
     spec = job.spec
     where = f"routers.{spec['router_name']}"
-    kind = choices.build(choices.rows("routers", TABLE), spec["router"], where)
-    index, notes = job.table("index"), job.notes("samples")
-    values = images.to_values(job.arrays("samples")["samples"], notes["levels"])
-    clusters = job.table("assignments")["cluster"].to_numpy()
-    is_train = (index["split"] == "train").to_numpy()
+    kind = choices.build(choices.rows("routers", LEARNED), spec["router"], where)
+    data = Data(job, kind.condition)
     model = models.architecture(
-        values.shape[1:],
+        data.values.shape[1:],
         patch_size=kind.patch_size,
         width=kind.width,
         depth=kind.depth,
         num_heads=kind.num_heads,
         num_logits=spec["num_experts"],
+        **(data.prompter.options() if data.prompter else {}),
     )
-    weights, curve = fit(kind, model, values[is_train], clusters[is_train], job)
-    net = models.load(weights, {"model": model})
-    report = evaluate(net, values[~is_train], clusters[~is_train], spec["seed"])
-    job.write_arrays("weights", weights, model=model)
+    weights, curve = fit(kind, model, data, job)
+    net = Told(models.load(weights, {"model": model}))
+    calibrated, reported = (Asked(net, data, part) for part in (states.CALIBRATE, states.REPORT))
+    temperatures = {
+        "nll": fit_temperatures(*calibrated.clusters(), NUM_TIME_BINS),
+        "error": fit_temperatures_error(*calibrated.grams(), NUM_TIME_BINS),
+    }
+    used = temperatures.get(kind.temperature)
+    versions = {"raw": None} | temperatures
+    job.write_arrays(
+        "weights",
+        weights,
+        model=model,
+        prompts=prompts.note(data.prompter),
+        temperatures=None if used is None else used.tolist(),
+    )
     job.write_table("loss", curve)
-    job.write_table("report", report)
+    job.write_table("report", report_table(reported, versions, data.prior, NUM_TIME_BINS))
+    job.write_table("reliability", reliability_table(reported, versions))
 
 
-def fit(
-    kind: Learned, model: dict, values: np.ndarray, clusters: np.ndarray, job
-) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """Train on `values` [images, ...] with their `clusters`."""
-    spec = job.spec
-    identity = (seeds.number(spec["partition"]), seeds.number(kind.objective), kind.seed)
+class Data:
+    """What a router may be trained on: training images with their clusters, and the probe."""
+
+    def __init__(self, job, condition: str):
+        """Read the inputs of the job."""
+        levels = job.notes("samples")["levels"]
+        self.job, self.root = job, job.spec["seed"]
+        self.index, self.assignments = job.table("index"), job.table("assignments")
+        self.values = images.to_values(job.arrays("samples")["samples"], levels)
+        self.cluster = torch.tensor(self.assignments["cluster"].to_numpy())
+        distances = self.assignments.filter(like="distance_").to_numpy(np.float32)
+        self.distances = torch.tensor(distances)
+        self.train = np.flatnonzero((self.index["split"] == "train").to_numpy())
+        sizes = self.cluster[self.train].bincount(minlength=job.spec["num_experts"])
+        self.prior = sizes / sizes.sum()
+        self.prompter = None
+        if condition != "none":
+            train = self.index.iloc[self.train]
+            labels, captions = train["label"].to_numpy(), train["caption"].tolist()
+            self.prompter = prompts.PROMPTERS[condition].of(labels, captions)
+
+    def told(self, rows: np.ndarray, is_dropped: np.ndarray) -> Condition | None:
+        """The prompts of these images; None where the router takes none."""
+        if self.prompter is None:
+            return None
+        of = self.index.iloc[rows]
+        return self.prompter(of["label"].to_numpy(), of["caption"].tolist(), is_dropped)
+
+    def probe(self, part: str) -> tuple[pd.DataFrame, states.States, dict[str, torch.Tensor]]:
+        """Table, states and stored arrays of one part of the probe."""
+        num = self.job.count("states")
+        tables = [self.job.table("states", i) for i in range(num)]
+        arrays = [self.job.arrays("gram", i) for i in range(num)]
+        table = pd.concat(tables, ignore_index=True)
+        mine = np.flatnonzero((table["part"] == part).to_numpy())
+        stored = {
+            name: torch.from_numpy(np.concatenate([a[name] for a in arrays])[mine])
+            for name in arrays[0]
+        }
+        chosen = table.iloc[mine].reset_index(drop=True)
+        return chosen, states.states(chosen, self.values, self.root), stored
+
+
+class Asked:
+    """What a router says on a part of the probe, beside what the experts said there."""
+
+    @torch.no_grad()
+    def __init__(self, net: Told, data: Data, part: str):
+        """Ask it on all states of the part."""
+        _, held, stored = data.probe(part)
+        logits = []
+        for first in range(0, len(held), ASKED_AT_ONCE):
+            rows = slice(first, first + ASKED_AT_ONCE)
+            told = data.told(held.row[rows], held.is_null[rows])
+            logits.append(net(held.x[rows], held.t[rows], told))
+        self.t, self.gram = held.t, stored["gram"]
+        self.logits = torch.cat(logits).double()
+        self.cluster = data.cluster[held.row]
+
+    def clusters(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits, true clusters, times."""
+        return self.logits, self.cluster, self.t
+
+    def grams(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits, Gram matrices, times."""
+        return self.logits, self.gram.double(), self.t
+
+
+def fit(kind: Learned, model: dict, data: Data, job) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """Train on what the objective reads."""
+    spec, objective = job.spec, kind.objective
+    name = choices.describe(choices.rows("objectives", OBJECTIVES), objective)["name"]
+    # A router that goes on from another one of its objective shall not see its batches again.
+    purpose = f"{name} from {kind.start}" if kind.start else name
+    identity = (seeds.number(spec["partition"]), seeds.number(purpose), spec["training"])
     torch.manual_seed(seeds.integer(spec["seed"], "initial_weights", *identity))
-    schedule = Schedule(
-        steps=kind.steps,
-        batch_size=kind.batch_size,
-        learning_rate=kind.learning_rate,
-        warmup_steps=kind.warmup_steps,
-        weight_decay=kind.weight_decay,
-        ema=kind.ema,
-    )
-    data, target = torch.from_numpy(values), torch.from_numpy(clusters)
-    objective = OBJECTIVES[kind.objective]
+    net = models.new_network(model)
+    if job.count("start"):
+        begin(net, job, model)
+    if kind.steps == 0:
+        weights = {name: p.detach().numpy() for name, p in net.named_parameters()}
+        return weights, pd.DataFrame({"step": [], "images": [], "loss": []})
+    if objective.reads not in BATCHES:
+        raise ValueError(
+            f"routers.{spec['router_name']}.objective: {name!r} wants to read "
+            f"{objective.reads!r}, there are {', '.join(BATCHES)}; correct its `reads`"
+        )
+    draw = BATCHES[objective.reads](kind, data)
 
     def loss(net: torch.nn.Module, rng: np.random.Generator) -> torch.Tensor:
-        rows, eps, t = noise_batch(data, kind.batch_size, rng)
-        return objective(net, paths.noised(data[rows], eps, t), t, target[rows])
+        batch, told = draw(rng)
+
+        def logits(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            """At the batch, or at several points of each of its states, batch after batch."""
+            many = told and told[torch.arange(len(x)) % len(told)]
+            return Told(net)(x, t, many)
+
+        return objective(logits, batch)
 
     who = Identity(f"router {spec['partition']}/{spec['router_name']}", spec["seed"], identity)
     key = {"spec": spec, "inputs": job.digests(), "code": code.code_digest("router")}
-    state = job.unfinished("weights")
-    return train(models.new_network(model), loss, schedule, who, state, key)
+    return train(net, loss, kind.schedule(), who, job.unfinished("weights"), key)
 
 
-@torch.no_grad()
-def evaluate(
-    net: torch.nn.Module, values: np.ndarray, clusters: np.ndarray, root: int
-) -> pd.DataFrame:
-    """Accuracy, nll (nats) and ece of `net` on noised `values`, by time bin.
-
-    Every image is noised NUM_EVALUATIONS times in every bin. The expected calibration error is
-    over 10 equal bins of the largest probability (Guo et al. 2017, arXiv:1706.04599).
-    """
-    rng = seeds.stream(root, "evaluation")
-    rows = []
-    x0 = torch.from_numpy(values).repeat_interleave(NUM_EVALUATIONS, 0)
-    target = torch.from_numpy(clusters).repeat_interleave(NUM_EVALUATIONS)
-    for b in range(NUM_TIME_BINS):
-        t = torch.from_numpy((b + rng.random(len(x0), np.float32)) / NUM_TIME_BINS)
-        eps = torch.from_numpy(rng.standard_normal(x0.shape, np.float32))
-        logp = F.log_softmax(net(paths.noised(x0, eps, t), t).double(), -1)
-        confidence, said = logp.exp().max(-1)
-        right = (said == target).double()
-        rows.append(
-            {
-                "t_low": b / NUM_TIME_BINS,
-                "t_high": (b + 1) / NUM_TIME_BINS,
-                "accuracy": right.mean().item(),
-                "nll": F.nll_loss(logp, target).item(),
-                "ece": calibration_error(confidence, right),
-                "num_states": len(target),
-            }
+def begin(net: torch.nn.Module, job, model: dict) -> None:
+    """Start from another router's weights; ValueError if its architecture is another one."""
+    other = job.notes("start")["model"]
+    if differ := sorted(key for key in model if model[key] != other.get(key)):
+        raise ValueError(
+            f"routers.{job.spec['router_name']}.start: wanted a router of the same architecture, "
+            f"got another {differ[0]} ({other.get(differ[0])}, here {model[differ[0]]}); make "
+            f"them equal"
         )
-    return pd.DataFrame(rows)
+    arrays = job.arrays("start")
+    net.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()}, strict=True)
 
 
-def calibration_error(confidence: torch.Tensor, right: torch.Tensor, num_bins: int = 10) -> float:
-    """Mean |accuracy - confidence| over equal bins of confidence, weighted by their counts."""
-    bins = (confidence * num_bins).long().clamp(max=num_bins - 1)
-    gaps = torch.zeros(num_bins, dtype=torch.float64).index_add(0, bins, right - confidence)
-    return (gaps.abs().sum() / len(confidence)).item()
+def image_batches(kind: Learned, data: Data) -> Draw:
+    """Fresh noisings of training images."""
+    values = torch.from_numpy(data.values[data.train])
+    rows_of, cluster = torch.from_numpy(data.train), data.cluster[data.train]
+    distances = data.distances[data.train]
+
+    def draw(rng: np.random.Generator) -> tuple[Batch, Condition | None]:
+        rows, eps, t = noise_batch(values, kind.batch_size, rng)
+        is_dropped = rng.random(len(rows)) < kind.drop
+        uniforms = torch.from_numpy(rng.random(len(rows), np.float32))
+        x = paths.noised(values[rows], eps, t)
+        batch = Batch(x, t, cluster[rows], distances[rows], data.prior, uniforms=uniforms)
+        return batch, data.told(rows_of[rows].numpy(), is_dropped)
+
+    return draw
+
+
+def probe_batches(kind: Learned, data: Data) -> Draw:
+    """Stored states of the part `fit`, drawn with replacement."""
+    chosen, held, stored = data.probe(states.FIT)
+    num = stored["projections"].shape[1]
+    along = states.directions(chosen, num, data.values.shape[1:], data.root)
+    cluster, distances = data.cluster[held.row], data.distances[held.row]
+
+    def draw(rng: np.random.Generator) -> tuple[Batch, Condition | None]:
+        rows = torch.from_numpy(rng.integers(len(held), size=kind.batch_size))
+        uniforms = torch.from_numpy(rng.random(len(rows), np.float32))
+        one = [int(rng.integers(num))]  # direction at a time: of one state they say much the same
+        batch = Batch(
+            held.x[rows],
+            held.t[rows],
+            cluster[rows],
+            distances[rows],
+            data.prior,
+            gram=stored["gram"][rows],
+            directions=along[rows][:, one],
+            projections=stored["projections"][rows][:, one],
+            uniforms=uniforms,
+        )
+        picked = rows.numpy()
+        return batch, data.told(held.row[picked], held.is_null[picked])
+
+    return draw
+
+
+BATCHES = {"images": image_batches, "probe": probe_batches}  # by what an objective reads

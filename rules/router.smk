@@ -6,12 +6,16 @@ rule router:
         samples=f"{R}/data/samples-00000.safetensors",
         index=f"{R}/data/index.parquet",
         assignments=f"{R}/partition/{{partition}}/assignments.parquet",
+        gram=router_gram,
+        states=router_states,
+        start=router_start,
     output:
-        weights=f"{R}/router/{{partition}}/{{router}}/weights.safetensors",
-        loss=f"{R}/router/{{partition}}/{{router}}/loss.parquet",
-        report=f"{R}/router/{{partition}}/{{router}}/report.parquet",
+        weights=f"{R}/router/{{partition}}/{{router}}/{{training}}/weights.safetensors",
+        loss=f"{R}/router/{{partition}}/{{router}}/{{training}}/loss.parquet",
+        report=f"{R}/router/{{partition}}/{{router}}/{{training}}/report.parquet",
+        reliability=f"{R}/router/{{partition}}/{{router}}/{{training}}/reliability.parquet",
     log:
-        f"{R}/logs/router/{{partition}}-{{router}}.log",
+        f"{R}/logs/router/{{partition}}-{{router}}-{{training}}.log",
     priority: 5
     conda:
         "../envs/routing.yaml"
@@ -20,9 +24,11 @@ rule router:
         spec=router_spec,
         code=code("router"),
     message:
-        "router: train {wildcards.router} for partition {wildcards.partition}"
+        "router: train {wildcards.router} for partition {wildcards.partition}, training"
+        " {wildcards.training}"
     shell:
         "python -m routing router --in samples={input.samples} --in index={input.index}"
-        " --in assignments={input.assignments} --out weights={output.weights}"
-        " --out loss={output.loss} --out report={output.report}"
+        " --in assignments={input.assignments} --in gram={input.gram} --in states={input.states}"
+        " --in start={input.start} --out weights={output.weights} --out loss={output.loss}"
+        " --out report={output.report} --out reliability={output.reliability}"
         " --spec {params.spec:q} --log {log}"
