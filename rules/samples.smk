@@ -1,19 +1,23 @@
-"""Every arm draws its samples: one job per arm and shard of seeds."""
+"""Every arm draws its samples: one job per arm, training and shard of seeds."""
 
 
 rule samples:
     input:
+        index=f"{R}/data/index.parquet",
         experts=arm_experts,
         router=arm_router,
         centroids=arm_centroids,
         encoder=arm_encoder,
+        gram=pilot_gram,
+        states=pilot_states,
+        images=pilot_images,
     output:
-        samples=f"{R}/samples/{{arm}}/samples-{{shard}}.safetensors",
-        trace=f"{R}/samples/{{arm}}/trace-{{shard}}.safetensors",
-        trajectories=f"{R}/samples/{{arm}}/trajectories-{{shard}}.safetensors",
-        bill=f"{R}/samples/{{arm}}/bill-{{shard}}.parquet",
+        samples=f"{R}/samples/{{arm}}/{{training}}/samples-{{shard}}.safetensors",
+        trace=f"{R}/samples/{{arm}}/{{training}}/trace-{{shard}}.safetensors",
+        trajectories=f"{R}/samples/{{arm}}/{{training}}/trajectories-{{shard}}.safetensors",
+        bill=f"{R}/samples/{{arm}}/{{training}}/bill-{{shard}}.parquet",
     log:
-        f"{R}/logs/samples/{{arm}}-{{shard}}.log",
+        f"{R}/logs/samples/{{arm}}-{{training}}-{{shard}}.log",
     conda:
         "../envs/routing.yaml"
     threads: 1
@@ -21,10 +25,11 @@ rule samples:
         spec=samples_spec,
         code=code("samples"),
     message:
-        "samples: arm {wildcards.arm}, shard {wildcards.shard}"
+        "samples: arm {wildcards.arm}, training {wildcards.training}, shard {wildcards.shard}"
     shell:
-        "python -m routing samples --in experts={input.experts} --in router={input.router}"
-        " --in centroids={input.centroids} --in encoder={input.encoder}"
-        " --out samples={output.samples} --out trace={output.trace}"
+        "python -m routing samples --in index={input.index} --in experts={input.experts}"
+        " --in router={input.router} --in centroids={input.centroids}"
+        " --in encoder={input.encoder} --in gram={input.gram} --in states={input.states}"
+        " --in images={input.images} --out samples={output.samples} --out trace={output.trace}"
         " --out trajectories={output.trajectories} --out bill={output.bill}"
         " --spec {params.spec:q} --log {log}"

@@ -2,133 +2,100 @@
 
 from pathlib import Path
 
+import arms
 import numpy as np
 import pytest
 import torch
 import yaml
-from stages import make, refused, run
+from arms import FULL, LABELLED, TOP1, draw, spec
+from stages import make, refused
 from test_data import WORLD
 
 from routing import models, samples, seeds, store
+from routing.conditions import Condition, Told
 from routing.dit import flop_per_sample
 from routing.samplers import SAMPLERS
 from routing.shares import chi_square_p_value
 
 DEFAULT = yaml.safe_load((Path(__file__).parent.parent / "workflow_config.yaml").read_text())
 SHARES = np.array([1.0, 2, 3, 4]) / 10
-FULL, TOP1 = {"name": "full"}, {"name": "top_k", "k": 1}
-
-
-def spec(router="learned", policy=FULL, steps=4, num=16, **more):
-    sampler = {"name": "euler", "num_steps": steps}
-    sizes = {"first_seed": 0, "num_seeds": num, "batch_size": 64, "num_trajectories": 3}
-    router = {"name": router} if isinstance(router, str) else router
-    parts = {"arm_name": "arm", "router": router, "policy": policy, "sampler": sampler}
-    return {"seed": 7} | parts | sizes | more
-
-
-def network(path, stage, generator, num_logits=None):
-    """A network whose weights are all random: fresh ones say zero."""
-    options = {"patch_size": 2, "width": 16, "depth": 1, "num_heads": 2}
-    note = models.architecture((1, 4, 4), **options, num_logits=num_logits)
-    net = models.new_network(note)
-    arrays = {
-        name: 0.2 * torch.randn(p.shape, generator=generator).numpy()
-        for name, p in net.named_parameters()
-    }
-    return make(stage, path, arrays, model=note, levels=16)
+ASKED = {"guidance": {"name": "conditional"}}
+CONDITIONAL = {"name": "learned", "condition": "label"}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Five networks, their router, a prior, centroids and an encoder."""
-    folder, rng = tmp_path_factory.mktemp("trained"), torch.Generator().manual_seed(5)
-    numpy = np.random.default_rng(0)
-    division = {
-        "centroids": numpy.normal(size=(5, 16)).astype(np.float32),
-        "sizes": np.array([10, 20, 30, 25, 15]),
-    }
-    encoder = {"mean": np.zeros(16), "projection": np.eye(16)}
-    return {
-        "experts": [network(folder / f"{k}.safetensors", "experts", rng) for k in range(5)],
-        "router": [network(folder / "r.safetensors", "router", rng, num_logits=5)],
-        "centroids": make("partition", folder / "c.safetensors", division),
-        "encoder": make("embed", folder / "e.safetensors", encoder),
-    }
+    return arms.networks(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """Networks that are told a label, the router at temperatures of its own."""
+    folder = tmp_path_factory.mktemp("told")
+    return arms.networks(folder, "label", [0.5, 1.0, 2.0, 4.0])
 
 
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory):
-    """Inputs of the closed-form world by partition: the monolith and its four components."""
-    folder = tmp_path_factory.mktemp("exact")
-    world = run("data", folder, {"seed": 1, "source": WORLD, "heldout": 0.5})
-    embedded = run("embed", folder, {"seed": 1, "encoder": {"name": "identity"}}, **world)
-    methods = {
-        "monolith": {"name": "kmeans", "num_clusters": 1},
-        "components": {"name": "labels", "num_clusters": 4},
-    }
-    made = {}
-    for name, method in methods.items():
-        num = method["num_clusters"]
-        parts = {"seed": 1, "partition": name, "method": method, "num_clusters": num}
-        inputs = {"index": world["index"], "features": embedded["features"]}
-        divided = run("partition", folder / name, parts, **inputs)
-        inputs = world | {"assignments": divided["assignments"]}
-        parts = {"seed": 1, "partition": name, "expert": {"name": "exact"}, "num_experts": num}
-        weights = [
-            run("experts", folder / name / str(k), parts | {"cluster": k}, **inputs)["weights"]
-            for k in range(num)
-        ]
-        made[name] = {
-            "experts": weights,
-            "router": [],
-            "centroids": divided["centroids"],
-            "encoder": embedded["encoder"],
-        }
-    return made
+    """The monolith and its four components."""
+    return arms.exact(tmp_path_factory.mktemp("exact"))
 
 
-def draw(folder, inputs, parts):
-    """Arrays of all outputs and the bill; the router's weights only go to arms that learned it."""
-    if parts["router"]["name"] != "learned":
-        inputs = inputs | {"router": []}
-    files = run("samples", folder, parts, **inputs)
-    found = {n: store.read_arrays(files[n]) for n in ("samples", "trace", "trajectories")}
-    return found | {"bill": store.read_table(files["bill"]), "files": files}
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """The same world with labels, which experts are told."""
+    return arms.exact(tmp_path_factory.mktemp("labelled"), LABELLED, "label")
 
 
-@pytest.mark.parametrize("kind", ["trained", "exact"])
-@pytest.mark.parametrize("policy", [TOP1, {"name": "sample"}, {"name": "sticky"}], ids=str)
-def test_a_sample_depends_on_neither_batch_nor_shard(kind, policy, tmp_path, request):
-    inputs = request.getfixturevalue(kind)
-    inputs, router = (inputs, "learned") if kind == "trained" else (inputs["components"], "exact")
-    whole = draw(tmp_path / "w", inputs, spec(router, policy, num_trajectories=11))
+SEPARATE, SHARED = {"name": "separate", "scale": 2.0}, {"name": "shared", "scale": 2.0}
+BUDGET = {"name": "budget", "mean_experts": 1.6}
+DRAWN, HEUN = {"name": "ancestral", "num_steps": 4}, {"name": "heun", "num_steps": 2}
+KINDS = {  # inputs, router, policy, and what is not the default
+    "networks top1": ("trained", "learned", TOP1, {}),
+    "networks each step": ("trained", "learned", {"name": "sample"}, {}),
+    "networks density": ("trained", "density", TOP1, {}),
+    "exact sticky": ("exact", "exact", {"name": "sticky"}, {}),
+    "confidence budget": ("exact", "confidence", BUDGET, {"sampler": DRAWN}),
+    "told separate": ("told", CONDITIONAL, {"name": "sample"}, {"guidance": SEPARATE}),
+    "told shared": ("told", CONDITIONAL, BUDGET, {"guidance": SHARED, "sampler": DRAWN}),
+    "labelled separate": ("labelled", "exact", TOP1, {"guidance": SEPARATE, "sampler": HEUN}),
+    "labelled density": ("labelled", "density", FULL, {"guidance": SEPARATE, "sampler": HEUN}),
+    "labelled confidence": ("labelled", "confidence", FULL, ASKED | {"sampler": DRAWN}),
+    "labelled sticky": ("labelled", "conditional_prior", {"name": "sticky"}, ASKED),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample_depends_on_neither_batch_nor_shard(kind, tmp_path, request):
+    name, router, policy, more = KINDS[kind]
+    inputs = request.getfixturevalue(name)
+    inputs = inputs.get("components", inputs)
+    whole = draw(tmp_path / "w", inputs, spec(router, policy, num_trajectories=11, **more))
     pieces = [
         draw(
             tmp_path / str(first),
             inputs,
-            spec(router, policy, 4, 8, first_seed=first, batch_size=3, num_trajectories=11),
+            spec(
+                router, policy, 4, 8, first_seed=first, batch_size=3, num_trajectories=11, **more
+            ),
         )
         for first in (0, 8)
     ]
-    for name, key in (
-        ("samples", "samples"),
-        ("samples", "seeds"),
-        ("trace", "weights"),
-        ("trace", "posteriors"),
-        ("trace", "seeds"),
-        ("trajectories", "states"),
-        ("trajectories", "seeds"),
-    ):
-        joined = np.concatenate([piece[name][key] for piece in pieces])
-        if key in ("weights", "seeds"):
-            assert np.array_equal(joined, whole[name][key])
-        np.testing.assert_allclose(joined, whole[name][key], rtol=1e-5, atol=1e-5)
-    assert np.array_equal(pieces[1]["trace"]["times"], whole["trace"]["times"])
+    assert ("asked" in whole["samples"]) == ("guidance" in more)
+    for file, arrays in (f for f in whole.items() if f[0] in ("samples", "trace", "trajectories")):
+        for key, values in arrays.items():
+            if key == "times":
+                assert all(np.array_equal(piece[file][key], values) for piece in pieces)
+                continue
+            joined = np.concatenate([piece[file][key] for piece in pieces])
+            if key in ("seeds", "asked"):
+                assert np.array_equal(joined, values)
+            np.testing.assert_allclose(joined, values, rtol=1e-5, atol=1e-5)
     assert whole["samples"]["seeds"].tolist() == list(range(16))
     assert whole["trajectories"]["seeds"].tolist() == list(range(11))
     sums = [piece["bill"][["evaluations", "flop"]] for piece in pieces]
     np.testing.assert_allclose((sums[0] + sums[1]) / 2, whole["bill"][["evaluations", "flop"]])
+    assert whole["samples"]["samples"].std(0).min() > 0.01
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -302,3 +269,160 @@ def test_a_finished_sample_that_is_not_finite_is_named():
     with refused(r"nan or inf after the last step in 2 samples \(seeds 11, 13\)"):
         samples.refuse_broken(x, np.arange(10, 14))
     samples.refuse_broken(x[:1], np.arange(10, 11))
+
+
+# What is asked for.
+
+
+def asked_of(inputs, numbers, root=7):
+    """Labels of the training images that these seeds ask for, by their definition."""
+    index = store.read_table(inputs["index"])
+    train = index[index["split"] == "train"]
+    u = seeds.uniforms(root, "condition", numbers, 1)[:, 0].astype(float)
+    return train.iloc[np.floor(u * len(train)).astype(int)], np.unique(train["label"])
+
+
+def test_what_is_asked_for_is_of_the_seed_and_the_same_in_all_arms(labelled, tmp_path):
+    inputs = labelled["components"]
+    kinds = [
+        spec("exact", num=400, steps=1, guidance=SEPARATE),
+        spec("prior", TOP1, num=400, steps=1, batch_size=77, guidance=SHARED),
+        spec("exact", {"name": "sample"}, num=400, steps=2, sampler=DRAWN, **ASKED),
+    ]
+    found = [draw(tmp_path / str(n), inputs, parts) for n, parts in enumerate(kinds)]
+    rows, names = asked_of(inputs, range(400))
+    for arm in found:
+        assert np.array_equal(names[arm["samples"]["asked"]], rows["label"])
+    assert "asked" not in draw(tmp_path / "n", inputs, spec("exact", num=4))["samples"]
+    counts = torch.from_numpy(np.bincount(found[0]["samples"]["asked"])[None].astype(float))
+    assert chi_square_p_value(counts, torch.tensor([0.4, 0.2, 0.4], dtype=torch.float64)) > 1e-3
+
+
+def test_labels_are_ranks_where_they_are_not_numbers_from_zero(told, tmp_path):
+    found = draw(tmp_path, told, spec(CONDITIONAL, num=30, steps=1, **ASKED))
+    rows, names = asked_of(told, range(30))
+    assert names.tolist() == [2, 5, 8]
+    assert np.array_equal(names[found["samples"]["asked"]], rows["label"])
+
+
+def test_a_router_is_told_the_prompt_and_speaks_at_its_temperature(told, tmp_path):
+    found = draw(tmp_path, told, spec(CONDITIONAL, num_trajectories=16, **ASKED))
+    (path,) = told["router"]
+    net = Told(models.load(store.read_arrays(path), store.read_provenance(path)))
+    condition = Condition(label=torch.from_numpy(found["samples"]["asked"]))
+    for call, time in enumerate([1.0, 0.75, 0.5, 0.25]):
+        x = torch.from_numpy(found["trajectories"]["states"][:, call])
+        bin_temperature = [0.5, 1.0, 2.0, 4.0][min(3, int(time * 4))]
+        p = (net(x, torch.full((16,), time), condition) / bin_temperature).softmax(1)
+        np.testing.assert_allclose(found["trace"]["posteriors"][:, call], p.detach(), atol=1e-5)
+    unasked = draw(tmp_path / "n", told, spec(CONDITIONAL, num_trajectories=16))
+    p = net(torch.from_numpy(unasked["trajectories"]["states"][:, 0]), torch.ones(16)) / 4.0
+    np.testing.assert_allclose(
+        unasked["trace"]["posteriors"][:, 0], p.softmax(1).detach(), atol=1e-5
+    )
+
+
+def test_sticky_draws_from_the_prior_given_the_label(labelled, tmp_path):
+    inputs = labelled["halves"]
+    parts = spec("conditional_prior", {"name": "sticky"}, num=600, steps=2, batch_size=600)
+    found = draw(tmp_path, inputs, parts | ASKED)
+    counts = store.read_arrays(inputs["centroids"])["label_counts"]
+    p = (counts / counts.sum(0)).T[found["samples"]["asked"]]
+    np.testing.assert_allclose(found["trace"]["posteriors"][:, 0], p, atol=1e-6)
+    u = seeds.uniforms(7, "routing", range(600), 2)[:, 0]
+    chosen = found["trace"]["weights"]
+    assert np.array_equal(chosen[:, 0].argmax(1), (u >= p[:, 0]).astype(int))
+    assert np.array_equal(chosen[:, 0], chosen[:, 1])
+    low, between, high = np.unique(p[:, 0])  # labels: in one, in both, in the other
+    assert low == 0 and 0.2 < between < 0.3 and high == 1
+
+
+@pytest.mark.parametrize("guidance", [{"name": "conditional"}, SEPARATE], ids=str)
+def test_exact_experts_guided_apart_draw_what_the_guided_monolith_draws(
+    guidance, labelled, tmp_path
+):
+    parts = spec("exact", num=64, steps=20, guidance=guidance)
+    whole, halves = (draw(tmp_path / n, labelled[n], parts) for n in ("monolith", "halves"))
+    drawn = halves["samples"]["samples"]
+    np.testing.assert_allclose(drawn, whole["samples"]["samples"], rtol=1e-9, atol=1e-9)
+    asked = halves["samples"]["asked"]
+    means, labels = np.array(WORLD["means"]), np.array(LABELLED["labels"])
+    nearest = np.sqrt(((drawn[:, None] - means) ** 2).sum(-1)).argmin(1)
+    assert np.array_equal(labels[nearest], asked)
+    shared = draw(tmp_path / "s", labelled["halves"], parts | {"guidance": SHARED})
+    assert np.abs(shared["samples"]["samples"] - drawn).max() > 0.1
+    blind = draw(tmp_path / "b", labelled["halves"], spec("exact", num=64, steps=20))
+    assert np.abs(blind["samples"]["samples"] - drawn).max() > 0.1
+
+
+# The bill of what costs more.
+
+
+@pytest.mark.parametrize(
+    ("router", "guidance", "each", "asked"),
+    [
+        ("uniform", SEPARATE, 2 * 4, 0),
+        ("uniform", SHARED, 2 * 4, 0),
+        ("uniform", {"name": "conditional"}, 4, 0),
+        ("density", {"name": "none"}, 4 * (1 + 2 * 2), 0),  # two dimensions, two products
+        ("density", SEPARATE, 2 * 4 * (1 + 2 * 2), 0),
+        ("density", SHARED, 4 * (1 + 2 * 2) + 4, 0),
+    ],
+    ids=str,
+)
+def test_both_branches_and_what_routers_read_are_billed(
+    router, guidance, each, asked, labelled, tmp_path
+):
+    parts = spec(router, num=6, batch_size=4, guidance=guidance)
+    bill = draw(tmp_path, labelled["halves"], parts)["bill"]
+    assert bill["evaluations"].tolist() == [each, each, asked, 2 * each]
+    assert (bill["flop"] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("guidance", "asked"), [(SEPARATE, 8), (SHARED, 4), ({"name": "none"}, 4)], ids=str
+)
+def test_a_router_speaks_once_for_every_branch_that_it_weighs(guidance, asked, told, tmp_path):
+    bill = draw(tmp_path, told, spec(CONDITIONAL, num=6, guidance=guidance))["bill"]
+    assert bill["evaluations"][5] == asked and bill["flop"][5] > 0
+    (path,) = told["router"]
+    net = models.load(store.read_arrays(path), store.read_provenance(path))
+    assert bill["flop"][5] == asked * flop_per_sample(net)
+
+
+def test_a_text_is_billed_with_its_tokens(tmp_path):
+    inputs = arms.networks(tmp_path, "text")
+    learned = {"name": "learned", "condition": "text"}
+    found = draw(tmp_path / "d", inputs, spec(learned, num=12, batch_size=5, **ASKED))
+    rows, _ = asked_of(inputs, range(12))
+    longest = max(len(caption.split()) for caption in rows["caption"])
+    assert longest == 4  # "a digit 8 again", the others have three words
+    bill = found["bill"]
+    for table, path in ((bill[:5], inputs["experts"][0]), (bill[5:6], inputs["router"][0])):
+        net = models.load(store.read_arrays(path), store.read_provenance(path))
+        np.testing.assert_allclose(
+            table["flop"], table["evaluations"] * flop_per_sample(net, longest)
+        )
+    assert flop_per_sample(net, longest) > flop_per_sample(net, 1)
+    untold = draw(tmp_path / "u", inputs, spec(learned, num=12, guidance={"name": "none"}))
+    table = untold["bill"][5:6]
+    np.testing.assert_allclose(table["flop"], table["evaluations"] * flop_per_sample(net, 1))
+
+
+def test_every_draw_has_a_stream_of_its_own(trained, monkeypatch, tmp_path):
+    """Seen at its source: which numbers are drawn, for whom, and at which step."""
+    calls, real = [], seeds.normals
+
+    def recorded(root, name, numbers, shape, *index):
+        calls.append((root, name, tuple(numbers), tuple(shape), *index))
+        return real(root, name, numbers, shape, *index)
+
+    monkeypatch.setattr(seeds, "normals", recorded)
+    draw(tmp_path / "d", trained, spec("density", steps=2, num=3, first_seed=5))
+    who = (5, 6, 7), arms.SHAPE
+    assert sorted(calls) == [(7, "divergence", *who), (7, "noise", *who)]
+    calls.clear()
+    sampler = {"name": "ancestral", "num_steps": 3}
+    draw(tmp_path / "a", trained, spec(num=3, first_seed=5, sampler=sampler))
+    steps = {(7, "sampler_noise", *who, step) for step in range(3)}
+    assert set(calls) == steps | {(7, "noise", *who)} and len(calls) <= 4
