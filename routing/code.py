@@ -18,6 +18,7 @@ STAGES = (  # in the order of the data flow
     "embed",
     "partition",
     "experts",
+    "probe",
     "router",
     "samples",
     "extractor",

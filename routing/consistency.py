@@ -13,23 +13,30 @@ from routing.extractor import EXTRACTORS, TrainedClassifier
 from routing.intervals import seed_blocks
 from routing.metrics import METRICS, ClassShares
 from routing.policies import POLICIES
-from routing.router import TABLE as ROUTERS
-from routing.router import Learned
-from routing.routers import ExactOptions
+from routing.router import LEARNED, Learned
+from routing.routers import ROUTERS as TRAINING_FREE
+from routing.routers import ConditionalPriorOptions, ExactOptions
+from routing.samplers import SAMPLERS
 
+ROUTERS = TRAINING_FREE | LEARNED
 RESERVED = ("data", "heldout")  # the names of the real images among the arms
 PARTS = {  # of an arm, and where they are named
     "partition": "partitions",
     "router": "routers",
     "policy": "policies",
     "sampler": "samplers",
+    "guidance": "guidances",
 }
+BACKBONE = ("patch_size", "width", "depth", "num_heads", "condition")  # of a learned router
 
 
 def check(spec: dict) -> None:
     """Raise ValueError (one line, key first) if the config `spec` cannot run."""
     _partitions(spec)
+    _routers(spec)
     _arms(spec)
+    _conditions(spec)
+    _noise(spec)
     _metrics(spec)
     _counts(spec)
     _worlds(spec)
@@ -57,12 +64,96 @@ def _partitions(spec: dict) -> None:
             )
 
 
+def _routers(spec: dict) -> None:
+    """A chain of routers that start from one another ends at one that starts from nothing."""
+    for name in spec["routers"]:
+        chain = [name]
+        while start := spec["routers"][chain[-1]].get("start"):
+            where = f"routers.{chain[-1]}.start"
+            _named(where, start, spec["routers"])
+            if "start" not in spec["routers"][start]:
+                kind = spec["routers"][start]["name"]
+                raise ValueError(
+                    f"{where}: wanted a router that is trained, got {start!r} ({kind}); name a "
+                    f"learned one"
+                )
+            if start in chain:
+                raise ValueError(
+                    f"{where}: wanted a router that does not start from this one, got {start!r}; "
+                    f"break the circle"
+                )
+            chain.append(start)
+        if len(chain) > 1:
+            _alike(f"routers.{name}.start", spec["routers"][name], spec["routers"], chain[1])
+
+
+def _alike(where: str, router: dict, routers: dict[str, dict], start: str) -> None:
+    for key in BACKBONE:
+        if router[key] != routers[start][key]:
+            raise ValueError(
+                f"{where}: wanted a router with the same {key} ({router[key]!r}), got {start!r} "
+                f"with {routers[start][key]!r}; make them equal"
+            )
+
+
 def _arms(spec: dict) -> None:
     for name, arm in spec["arms"].items():
         if name in RESERVED:
             raise ValueError(f"arms.{name}: this name stands for real images; rename the arm")
         for part, table in PARTS.items():
-            _named(f"arms.{name}.{part}", arm[part], spec[table])
+            if arm[part] is not None:
+                _named(f"arms.{name}.{part}", arm[part], spec[table])
+
+
+def _conditions(spec: dict) -> None:
+    """Only experts that are told a condition can be asked for it, and routers with them."""
+    routers = choices.rows("routers", ROUTERS)
+    is_exact = choices.rows("experts", EXPERTS)[spec["experts"]["name"]] is Exact
+    for name, arm in spec["arms"].items():
+        of, where = arm["partition"], f"arms.{name}"
+        condition = spec["partitions"][of]["condition"]
+        guidance = spec["guidances"].get(arm["guidance"], {"name": "none"})["name"]
+        if condition == "none" and guidance != "none":
+            raise ValueError(
+                f"{where}.guidance: {arm['guidance']!r} ({guidance}) wants experts that are told "
+                f"a condition, partition {of!r} has 'none'; give it condition 'label' or 'text'"
+            )
+        if is_exact and condition == "text":
+            raise ValueError(
+                f"partitions.{of}.condition: wanted 'none' or 'label', which experts 'exact' can "
+                f"be told, got 'text'; change one of them"
+            )
+        router = spec["routers"][arm["router"]]
+        told = router.get("condition", "none")
+        if told not in ("none", condition):
+            raise ValueError(
+                f"{where}.router: {arm['router']!r} is told the {told}, the experts of partition "
+                f"{of!r} are told {condition!r}; make them equal"
+            )
+        if routers[router["name"]] is ConditionalPriorOptions and condition != "label":
+            raise ValueError(
+                f"{where}.router: {arm['router']!r} (conditional_prior) wants a partition with "
+                f"condition 'label', got {condition!r}; take another router"
+            )
+        if routers[router["name"]].counts_labels and condition == "text" and guidance != "none":
+            raise ValueError(
+                f"{where}.router: {arm['router']!r} ({router['name']}) starts from p(k | label), "
+                f"the samples are asked for a text; take another router or guidance 'none'"
+            )
+
+
+def _noise(spec: dict) -> None:
+    """Some routers read the noise of a stochastic sampler, some the path of an ODE."""
+    routers = choices.rows("routers", ROUTERS)
+    samplers = choices.rows("samplers", SAMPLERS)
+    for name, arm in spec["arms"].items():
+        kind = spec["routers"][arm["router"]]["name"]
+        is_stochastic = samplers[spec["samplers"][arm["sampler"]]["name"]].is_stochastic
+        if routers[kind].wants_noise and not is_stochastic:
+            raise ValueError(
+                f"arms.{name}.router: {arm['router']!r} ({kind}) wants a stochastic sampler "
+                f"('ancestral'), got {arm['sampler']!r}; change one of them"
+            )
 
 
 def _metrics(spec: dict) -> None:
@@ -100,6 +191,17 @@ def _counts(spec: dict) -> None:
         seed_blocks(samples["num_samples"], spec["metrics"]["num_blocks"])
     except ValueError as error:
         raise ValueError(f"metrics.{error}") from None
+    probe = spec["probe"]
+    if probe["num_states"] % probe["shard_size"]:
+        raise ValueError(
+            f"probe.shard_size: wanted a divisor of {probe['num_states']} (num_states), got "
+            f"{probe['shard_size']}; change one of them"
+        )
+    if not probe["fit"] + probe["calibrate"] < 1:
+        raise ValueError(
+            f"probe.calibrate: wanted fit + calibrate < 1, so that some images are left for "
+            f"reports, got {probe['fit']} + {probe['calibrate']}; lower one"
+        )
     nums = num_experts(spec["partitions"])
     experts = choices.build(choices.rows("experts", EXPERTS), spec["experts"], "experts")
     for name, arm in spec["arms"].items():
@@ -109,7 +211,7 @@ def _counts(spec: dict) -> None:
         if policy.least_experts > num:
             raise ValueError(
                 f"arms.{name}.policy: {arm['policy']!r} wants at least {policy.least_experts} "
-                f"experts (k), partition {arm['partition']!r} has {num}; lower k or take "
+                f"experts, partition {arm['partition']!r} has {num}; let it want fewer or take "
                 f"another partition"
             )
         if isinstance(experts, Transformer):

@@ -12,22 +12,24 @@ This file sees all tables of choices; stages never import it, they get their par
 
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.functional_validators import PlainValidator
 from pydantic.json_schema import WithJsonSchema
 
 from routing import choices, consistency
+from routing.consistency import ROUTERS
 from routing.data import SOURCES
 from routing.embed import ENCODERS
 from routing.experts import EXPERTS
 from routing.extractor import EXTRACTORS
 from routing.figures import FIGURES
+from routing.guidance import GUIDANCE
 from routing.metrics import METRICS
+from routing.objectives import OBJECTIVES
 from routing.partition import METHODS
-from routing.policies import POLICIES
-from routing.router import TABLE as ROUTERS
+from routing.policies import POLICIES, wants
 from routing.samplers import SAMPLERS
 
 TABLES = {
@@ -36,7 +38,9 @@ TABLES = {
     "partitions": METHODS,
     "experts": EXPERTS,
     "routers": ROUTERS,
+    "objectives": OBJECTIVES,
     "policies": POLICIES,
+    "guidances": GUIDANCE,
     "samplers": SAMPLERS,
     "extractors": EXTRACTORS,
     "metrics": METRICS,
@@ -57,8 +61,8 @@ def choice(group: str) -> Any:
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Source, Encoder, Method = choice("sources"), choice("encoders"), choice("partitions")
 Experts, Router, Policy = choice("experts"), choice("routers"), choice("policies")
-Sampler, Extractor, Metric = choice("samplers"), choice("extractors"), choice("metrics")
-FigureChoice = choice("figures")
+Sampler, Guidance = choice("samplers"), choice("guidances")
+Extractor, Metric, FigureChoice = choice("extractors"), choice("metrics"), choice("figures")
 
 
 class Model(BaseModel):
@@ -85,6 +89,23 @@ class Partition(Model):
     """The encoder in whose feature space the images are divided."""
     method: Method
     """The method, a row of the table in routing/partition.py."""
+    condition: Literal["none", "label", "text"] = "none"
+    """What its experts are told beside the state; a share of the batch is told nothing."""
+
+
+class Probe(Model):
+    """The noised held-out states on which all experts of a partition are asked once."""
+
+    num_states: int = Field(default=8192, ge=1)
+    """States per partition and training; every held-out image gets as many, spread over t."""
+    shard_size: int = Field(default=8192, ge=1)
+    """States per job; must divide num_states."""
+    num_directions: int = Field(default=2, ge=1)
+    """Random projections of the velocities kept per state (for label-free consistency)."""
+    fit: float = Field(default=0.6, gt=0, lt=1)
+    """Share of the held-out images on whose states routers are trained."""
+    calibrate: float = Field(default=0.2, gt=0, lt=1)
+    """Share for temperatures; the rest is for reports that nothing was fitted on."""
 
 
 class Arm(Model):
@@ -98,6 +119,8 @@ class Arm(Model):
     """How the router's posterior becomes weights."""
     sampler: Name
     """Which solver integrates the ensemble's velocity."""
+    guidance: Name | None = None
+    """How the condition steers the sample; without, it is asked for nothing."""
 
 
 class Samples(Model):
@@ -135,6 +158,8 @@ class Config(Model):
     """Name of the run and of its folder under results/."""
     seed: int = Field(ge=0, lt=2**63)
     """Root of every random stream."""
+    trainings: int = Field(default=1, ge=1)
+    """How often all experts and routers are trained, each time from other random numbers."""
     data: Data
     """The images."""
     encoders: dict[Name, Encoder]
@@ -143,12 +168,16 @@ class Config(Model):
     """Partitions by name; the monolith is the partition with one cluster."""
     experts: Experts
     """How every expert is made."""
+    probe: Probe = Probe()
+    """What all experts say on one fixed set of noised held-out states."""
     routers: dict[Name, Router]
     """Routers by name: posterior sources, trained where they are learned."""
     policies: dict[Name, Policy]
     """Policies by name: from a posterior to weights."""
     samplers: dict[Name, Sampler]
     """Samplers by name: solvers with their grids."""
+    guidances: dict[Name, Guidance] = {}
+    """Guidances by name: how a condition steers the samples."""
     arms: dict[Name, Arm]
     """The comparison."""
     samples: Samples
@@ -174,11 +203,17 @@ def resolve(raw: Any) -> dict:
 def plan(spec: dict) -> dict:
     """What the rules must know about the choices, so that they need not import them."""
     routers = choices.rows("routers", ROUTERS)
+    policies = choices.rows("policies", POLICIES)
     drawn = choices.rows("figures", FIGURES)
     figures = {name: drawn[figure["name"]] for name, figure in spec["figures"].items()}
     return {
         "num_experts": consistency.num_experts(spec["partitions"]),
         "learned": sorted(n for n, r in spec["routers"].items() if routers[r["name"]].learned),
+        "piloted": sorted(
+            n
+            for n, p in spec["policies"].items()
+            if wants(choices.build(policies, p, f"policies.{n}"))
+        ),
         "needs": {name: list(figure.needs) for name, figure in figures.items()},
         "formats": {name: list(figure.formats) for name, figure in figures.items()},
     }

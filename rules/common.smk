@@ -29,6 +29,8 @@ PLAN = SPEC["plan"]
 RUN = SPEC["run"]
 R = f"results/{RUN}"
 NUM_SHARDS = SPEC["samples"]["num_samples"] // SPEC["samples"]["shard_size"]
+NUM_PROBE_SHARDS = SPEC["probe"]["num_states"] // SPEC["probe"]["shard_size"]
+TRAININGS = range(SPEC["trainings"])
 
 
 def _strangers():
@@ -66,6 +68,7 @@ wildcard_constraints:
     arm=one_of(SPEC["arms"]),
     space=one_of([*SPEC["extractors"], *SPEC["encoders"]]),
     extractor=one_of(SPEC["extractors"]),
+    training=r"\d+",
     cluster=r"\d+",
     shard=r"\d{5}",
 
@@ -83,6 +86,12 @@ def part(**keys):
 def shards():
     """The numbers of the sample shards."""
     return [f"{i:05d}" for i in range(NUM_SHARDS)]
+
+
+def probe_shards(stem, suffix, partition, training):
+    """The files of this name of one probe, shard by shard."""
+    folder = f"{R}/probe/{partition}/{training}"
+    return [f"{folder}/{stem}-{i:05d}.{suffix}" for i in range(NUM_PROBE_SHARDS)]
 
 
 def arm_of(wildcards):
@@ -116,9 +125,38 @@ def expert_spec(wildcards):
     return part(
         expert=SPEC["experts"],
         partition=wildcards.partition,
+        training=int(wildcards.training),
         cluster=int(wildcards.cluster),
         num_experts=PLAN["num_experts"][wildcards.partition],
+        condition=SPEC["partitions"][wildcards.partition]["condition"],
     )
+
+
+def probe_spec(wildcards):
+    """What the job may see."""
+    return part(
+        probe=SPEC["probe"],
+        partition=wildcards.partition,
+        training=int(wildcards.training),
+        first_state=int(wildcards.shard) * SPEC["probe"]["shard_size"],
+    )
+
+
+def router_start(wildcards):
+    """The weights of the router that this one starts from, if it does."""
+    start = SPEC["routers"][wildcards.router]["start"]
+    folder = f"{R}/router/{wildcards.partition}/{start}/{wildcards.training}"
+    return [f"{folder}/weights.safetensors"] if start else []
+
+
+def router_gram(wildcards):
+    """What the experts said on the probe."""
+    return probe_shards("gram", "safetensors", wildcards.partition, wildcards.training)
+
+
+def router_states(wildcards):
+    """The states of the probe."""
+    return probe_shards("states", "parquet", wildcards.partition, wildcards.training)
 
 
 def router_spec(wildcards):
@@ -127,15 +165,25 @@ def router_spec(wildcards):
         router_name=wildcards.router,
         router=SPEC["routers"][wildcards.router],
         partition=wildcards.partition,
+        training=int(wildcards.training),
         num_experts=PLAN["num_experts"][wildcards.partition],
     )
 
 
+def experts_of(partition, training):
+    """The weights of all experts of a partition."""
+    folder, num = f"{R}/experts/{partition}/{training}", PLAN["num_experts"][partition]
+    return [f"{folder}/{k}/weights.safetensors" for k in range(num)]
+
+
+def probed_experts(wildcards):
+    """The weights of all experts of this partition."""
+    return experts_of(wildcards.partition, wildcards.training)
+
+
 def arm_experts(wildcards):
     """The weights of all experts of the arm's partition."""
-    partition = arm_of(wildcards)["partition"]
-    num = PLAN["num_experts"][partition]
-    return [f"{R}/experts/{partition}/{k}/weights.safetensors" for k in range(num)]
+    return experts_of(arm_of(wildcards)["partition"], wildcards.training)
 
 
 def arm_router(wildcards):
@@ -143,7 +191,30 @@ def arm_router(wildcards):
     arm = arm_of(wildcards)
     if arm["router"] not in PLAN["learned"]:
         return []
-    return [f"{R}/router/{arm['partition']}/{arm['router']}/weights.safetensors"]
+    folder = f"{R}/router/{arm['partition']}/{arm['router']}/{wildcards.training}"
+    return [f"{folder}/weights.safetensors"]
+
+
+def is_piloted(wildcards):
+    """Whether the arm's policy has a threshold that is found on the probe."""
+    return arm_of(wildcards)["policy"] in PLAN["piloted"]
+
+
+def pilot_gram(wildcards):
+    """What the experts said on the probe, for a piloted arm."""
+    of = arm_of(wildcards)["partition"], wildcards.training
+    return probe_shards("gram", "safetensors", *of) if is_piloted(wildcards) else []
+
+
+def pilot_states(wildcards):
+    """The states of the probe, for a piloted arm."""
+    of = arm_of(wildcards)["partition"], wildcards.training
+    return probe_shards("states", "parquet", *of) if is_piloted(wildcards) else []
+
+
+def pilot_images(wildcards):
+    """The images that the probe has noised, for a piloted arm."""
+    return [f"{R}/data/samples-00000.safetensors"] if is_piloted(wildcards) else []
 
 
 def arm_centroids(wildcards):
@@ -165,6 +236,8 @@ def samples_spec(wildcards):
         router=SPEC["routers"][arm["router"]],
         policy=SPEC["policies"][arm["policy"]],
         sampler=SPEC["samplers"][arm["sampler"]],
+        guidance=SPEC["guidances"].get(arm["guidance"], {"name": "none"}),
+        training=int(wildcards.training),
         first_seed=int(wildcards.shard) * sizes["shard_size"],
         num_seeds=sizes["shard_size"],
         batch_size=sizes["batch_size"],
@@ -184,6 +257,11 @@ def space_kind(wildcards):
     return "encoder" if wildcards.space in SPEC["encoders"] else "extractor"
 
 
+SPACE = SPEC["metrics"]["extractor"]
+PLACE = SPEC["partitions"][SPEC["metrics"]["shares_partition"]]["encoder"]
+SHARES = f"{R}/partition/{SPEC['metrics']['shares_partition']}"
+
+
 USED = {arm["partition"] for arm in SPEC["arms"].values()}
 EXPERTS = [
     [p, k]
@@ -191,6 +269,7 @@ EXPERTS = [
     if p in USED
     for k in range(PLAN["num_experts"][p])
 ]
+PROBED = [p for p in SPEC["partitions"] if p in USED and PLAN["num_experts"][p] > 1]
 ROUTERS = sorted(
     {
         (arm["partition"], arm["router"])
@@ -200,18 +279,33 @@ ROUTERS = sorted(
 )
 
 
-def per_arm(stem, suffix):
-    """One file per arm and shard, arm by arm."""
+def per_arm(stem, suffix, trainings=TRAININGS):
+    """One file per arm, training and shard, arm by arm."""
     return [
-        f"{R}/samples/{arm}/{stem}-{i}.{suffix}"
+        f"{R}/samples/{arm}/{training}/{stem}-{i}.{suffix}"
         for arm in SPEC["arms"]
+        for training in trainings
         for i in shards()
     ]
 
 
-def per_router(stem):
-    """One file per trained router."""
-    return [f"{R}/router/{p}/{r}/{stem}.parquet" for p, r in ROUTERS]
+def per_router(stem, trainings=TRAININGS):
+    """One file per trained router and training."""
+    return [
+        f"{R}/router/{p}/{r}/{training}/{stem}.parquet"
+        for p, r in ROUTERS
+        for training in trainings
+    ]
+
+
+def per_probe(stem, suffix):
+    """One file per probe and shard, partition by partition and training by training."""
+    return [
+        path
+        for p in PROBED
+        for training in TRAININGS
+        for path in probe_shards(stem, suffix, p, training)
+    ]
 
 
 def per_partition(name):
@@ -223,13 +317,23 @@ def per_partition(name):
 NEEDS = {
     "metrics": {"metrics": [f"{R}/metrics/metrics.parquet"]},
     "differences": {"differences": [f"{R}/metrics/differences.parquet"]},
+    "replicates": {"replicates": [f"{R}/metrics/replicates.parquet"]},
     "bills": {"bills": per_arm("bill", "parquet")},
     "traces": {"traces": per_arm("trace", "safetensors")},
-    "samples": {"samples": per_arm("samples", "safetensors")},
-    "trajectories": {"trajectories": per_arm("trajectories", "safetensors")},
-    "losses": {"losses": [f"{R}/experts/{p}/{k}/loss.parquet" for p, k in EXPERTS]},
-    "router_losses": {"router_losses": per_router("loss")},
+    # Pictures and curves are of the first training.
+    "samples": {"samples": per_arm("samples", "safetensors", [0])},
+    "trajectories": {"trajectories": per_arm("trajectories", "safetensors", [0])},
+    "losses": {"losses": [f"{R}/experts/{p}/0/{k}/loss.parquet" for p, k in EXPERTS]},
+    "router_losses": {"router_losses": per_router("loss", [0])},
     "router_reports": {"router_reports": per_router("report")},
+    "reliability": {"reliability": per_router("reliability")},
+    "probes": {
+        "grams": per_probe("gram", "safetensors"),
+        "states": per_probe("states", "parquet"),
+    },
+    "places": {
+        "places": [f"{R}/features/{PLACE}/{arm}.safetensors" for arm in SPEC["arms"]]
+    },
     "data": {
         "data": [f"{R}/data/samples-00000.safetensors"],
         "index": [f"{R}/data/index.parquet"],
@@ -262,13 +366,19 @@ def figure_spec(wildcards):
         figure_name=wildcards.figure,
         figure=SPEC["figures"][wildcards.figure],
         arms=SPEC["arms"],
+        all_routers=SPEC["routers"],
         policies=SPEC["policies"],
         samplers=SPEC["samplers"],
+        guidances=SPEC["guidances"],
         partitions=SPEC["partitions"],
+        trainings=len(TRAININGS),
+        shares_partition=SPEC["metrics"]["shares_partition"],
         num_experts=PLAN["num_experts"],
         experts=EXPERTS,
         routers=[list(pair) for pair in ROUTERS],
+        probed=PROBED,
         num_shards=NUM_SHARDS,
+        num_probe_shards=NUM_PROBE_SHARDS,
     )
 
 
@@ -279,8 +389,3 @@ def figure_files():
         for name in SPEC["figures"]
         for kind in [*PLAN["formats"][name], "parquet"]
     ]
-
-
-SPACE = SPEC["metrics"]["extractor"]
-PLACE = SPEC["partitions"][SPEC["metrics"]["shares_partition"]]["encoder"]
-SHARES = f"{R}/partition/{SPEC['metrics']['shares_partition']}"

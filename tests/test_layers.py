@@ -13,14 +13,17 @@ ROOT = code.PACKAGE.parent
 FILES = sorted(code.PACKAGE.rglob("*.py"))
 STAGES = set(code.STAGES)
 PLUMBING = {
+    "assembly": "an arm from its artifacts",
     "choices": "tables of choices",
     "code": "what a stage can see",
     "config": "the resolved config, remembered",
     "consistency": "what no single key of the config can show",
     "job": "inputs and outputs of one run of a stage",
     "progress": "a bar",
+    "reports": "tables of what a router is worth",
     "seeds": "random streams",
     "spec": "the typed config",
+    "states": "the states of the probe, from the seed",
     "store": "artifacts",
     "training": "the loop, with its state on disk",
     "__main__": "the door",
@@ -225,10 +228,13 @@ def files_of(rule, option):
 
 
 def asked(stage, *methods):
-    """The names that a stage gives to files: the literals in job.table("index") and the like."""
+    """The names that a stage gives to files: the literals in job.table("index") and the like.
+
+    Its own, and those of the plumbing to which it hands its job.
+    """
     found = set()
     for path, tree in TREES.items():
-        if notion(path) != stage:
+        if notion(path) not in (stage, *READERS.get(stage, ())):
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
@@ -238,6 +244,7 @@ def asked(stage, *methods):
     return found
 
 
+READERS = {"samples": ("assembly",)}  # plumbing that reads the job of a stage
 INDIRECT = {"metrics": {"features", "real", "place", "real_place"}}  # job.arrays(*chosen)
 
 

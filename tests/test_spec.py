@@ -1,6 +1,7 @@
 """The config: everything right is written out in full, everything wrong is one clear line."""
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 
 from routing import choices, config, consistency, spec
 from routing.dit import MODULATIONS
+from routing.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "workflow_config.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
@@ -17,8 +19,12 @@ SCHEMA = ROOT / "workflow_config.schema.json"
 DIGITS, ORACLE = (
     yaml.safe_load(path.read_text()) for path in (FILES[0], ROOT / "experiments" / "oracle.yaml")
 )
+# Changes to the router `learned` shall not be about the one that starts from it.
+DIGITS["routers"].pop("aligned")
+DIGITS["arms"] = {n: a for n, a in DIGITS["arms"].items() if a["router"] != "aligned"}
 DELETE = object()
 LEARNED = {"name": "learned", "objective": "cluster", "steps": 9, "batch_size": 8}
+GATED = {"name": "entropy_gated", "threshold": 0.5, "few": 1, "many": 3}
 
 
 class Loader(yaml.SafeLoader):
@@ -136,6 +142,117 @@ def test_networks_want_images():
     spec.resolve(raw)  # nobody measures in it
     line = refusal(changed(raw, "metrics.extractor", "digits"))
     assert line.startswith("metrics.extractor: 'digits' (classifier) wants images, got points")
+
+
+# What takes more than one change; the last one is at fault.
+
+ASKED = [("partitions.semantic.condition", "label"), ("guidances", {"guided": "conditional"})]
+TEXTS = [("partitions.semantic.condition", "text"), ("guidances", {"guided": "conditional"})]
+PAIR = [("routers.first", LEARNED), ("routers.second", LEARNED | {"start": "first"})]
+TOGETHER = [
+    (
+        ASKED[1:] + [("arms.top1.guidance", "guided")],
+        "arms.top1.guidance: 'guided' (conditional) wants experts that are told a condition, "
+        "partition 'semantic' has 'none'; give it condition 'label' or 'text'",
+    ),
+    (
+        ASKED + [("arms.top1.guidance", "guidde")],
+        "arms.top1.guidance: nothing is named 'guidde'; did you mean 'guided'? valid names: guid",
+    ),
+    (
+        TEXTS + [("routers.learned.condition", "label")],
+        "arms.top1.router: 'learned' is told the label, the experts of partition 'semantic' are "
+        "told 'text'; make them equal",
+    ),
+    (
+        ASKED + [("routers.learned.condition", "text")],
+        "arms.top1.router: 'learned' is told the text, the experts of partition 'semantic' are "
+        "told 'label'; make them equal",
+    ),
+    (
+        TEXTS + [("routers.centroid", "conditional_prior")],
+        "arms.centroid_top1.router: 'centroid' (conditional_prior) wants a partition with "
+        "condition 'label', got 'text'; take another router",
+    ),
+    (
+        TEXTS + [("arms.top1.guidance", "guided"), ("routers.learned", {"name": "density"})],
+        "arms.top1.router: 'learned' (density) starts from p(k | label), the samples are asked "
+        "for a text; take another router or guidance 'none'",
+    ),
+    (
+        PAIR + [("routers.first.start", "second")],
+        "routers.second.start: wanted a router that does not start from this one, got 'first'; ",
+    ),
+    (
+        PAIR + [("routers.third", LEARNED | {"start": "fist"})],
+        "routers.third.start: nothing is named 'fist'; did you mean 'first'? valid names: ",
+    ),
+    (
+        PAIR + [("routers.second.width", 32)],
+        "routers.second.start: wanted a router with the same width (32), got 'first' with 64; ",
+    ),
+    (
+        ASKED + PAIR + [("routers.second.condition", "label")],
+        "routers.second.start: wanted a router with the same condition ('label'), got 'first' ",
+    ),
+    (
+        [("policies.top1", {"name": "budget", "mean_experts": 3.5, "by": GATED})],
+        "policies.top1: budget: mean_experts must be in [1, 3] by ",
+    ),
+]
+
+
+@pytest.mark.parametrize("changes, beginning", TOGETHER, ids=[row[1][:40] for row in TOGETHER])
+def test_what_does_not_go_together_is_one_line(changes, beginning):
+    raw = DIGITS
+    for where, value in changes:
+        raw = changed(raw, where, value)
+    assert refusal(raw).startswith(beginning)
+
+
+def test_what_goes_together():
+    """The neighbours of those lines."""
+    raw = changed(changed(DIGITS, *ASKED[0]), *ASKED[1])
+    raw = changed(raw, "arms.top1.guidance", "guided")
+    spec.resolve(raw)
+    spec.resolve(changed(raw, "routers.learned.condition", "label") | one_arm(raw, "top1"))
+    for router in ("density", "conditional_prior", "exact"):
+        given = changed(raw, "routers.learned", router) | one_arm(raw, "top1")
+        if router == "exact":
+            assert refusal(given).startswith("arms.top1.router: 'learned' (exact) wants experts")
+        else:
+            spec.resolve(given)
+    chain = raw
+    for where, value in [*PAIR, ("routers.third", LEARNED | {"start": "second", "steps": 0})]:
+        chain = changed(chain, where, value)
+    assert spec.resolve(chain)["routers"]["third"]["start"] == "second"
+    text = changed(raw, "partitions.semantic.condition", "text")
+    unasked = changed(text, "arms.top1.guidance", DELETE)
+    spec.resolve(changed(unasked, "routers.learned", "density"))
+
+
+def one_arm(raw, name):
+    """The keys of a config that has this arm alone."""
+    metrics = raw["metrics"] | {"reference_arm": name}
+    return {"arms": {name: raw["arms"][name]}, "metrics": metrics}
+
+
+def test_exact_experts_are_told_labels_alone():
+    raw = changed(ORACLE, "partitions.components.condition", "label")
+    spec.resolve(raw)
+    line = refusal(changed(ORACLE, "partitions.components.condition", "text"))
+    assert line.startswith("partitions.components.condition: wanted 'none' or 'label', which exp")
+    spec.resolve(changed(ORACLE, "partitions.spare", raw["partitions"]["components"]))
+
+
+def test_confidence_wants_the_noise_of_the_sampler():
+    raw = changed(ORACLE, "routers.exact", "confidence")
+    assert refusal(raw).startswith(
+        "arms.monolith.router: 'exact' (confidence) wants a stochastic sampler ('ancestral'), "
+        "got 'euler'; change one of them"
+    )
+    raw["arms"] = {"full": ORACLE["arms"]["full"] | {"sampler": "drawn"}}
+    spec.resolve(changed(raw, "samplers.drawn", {"name": "ancestral", "num_steps": 4}))
 
 
 def test_a_chain_of_random_partitions_is_refused():
@@ -260,7 +377,7 @@ def test_the_edges_of_what_is_right(where, value):
 def test_the_plan():
     plan = spec.resolve(DIGITS)["plan"]
     assert plan["num_experts"] == {"monolith": 1, "semantic": 5, "random": 5}
-    assert plan["learned"] == ["learned"]
+    assert plan["learned"] == ["learned"] and plan["piloted"] == []
     assert plan["needs"].keys() == plan["formats"].keys() == DIGITS["figures"].keys()
     assert spec.resolve(ORACLE)["plan"]["num_experts"] == {"monolith": 1, "components": 4}
     assert spec.resolve(ORACLE)["plan"]["learned"] == []
@@ -278,7 +395,7 @@ def test_rows_can_be_choices(group):
     for name, row in spec.TABLES[group].items():
         assert row.__doc__ and not row.__doc__.startswith(f"{row.__name__}("), name
         assert "name" not in row.__dataclass_fields__ and row.__dataclass_params__.frozen, name
-        kinds = {type(f.default) for f in row.__dataclass_fields__.values()}
+        kinds = {type(field.default) for field in dataclasses.fields(row)}
         assert list not in kinds and dict not in kinds, name
 
 
@@ -317,13 +434,51 @@ def test_the_schema_refuses_what_it_can_know():
         assert not validator.is_valid(changed(DIGITS, where, value)), (where, value)
 
 
+def test_choices_within_choices_have_definitions_of_their_own():
+    defs = spec.schema()["$defs"]
+    assert defs.keys() >= spec.TABLES.keys()
+    rows = {row["properties"]["name"]["const"]: row for row in defs["routers"]["oneOf"][:-1]}
+    assert rows["learned"]["properties"]["objective"] == {"$ref": "#/$defs/objectives"}
+    named = [row["properties"]["name"]["const"] for row in defs["objectives"]["oneOf"][:-1]]
+    assert named == list(OBJECTIVES)
+    for group in spec.TABLES:
+        for row in spec.TABLES[group].values():
+            for option, (other, table) in getattr(row, "tables", {}).items():
+                assert option in {field.name for field in dataclasses.fields(row)}
+                assert spec.TABLES[other] is table
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_can_be_chosen(objective):
+    """With its defaults written out, and so in the schema."""
+    raw = changed(DIGITS, "routers.learned.objective", objective)
+    full = spec.resolve(raw)["routers"]["learned"]["objective"]
+    assert full["name"] == objective
+    assert full.keys() - {"name"} == {f.name for f in dataclasses.fields(OBJECTIVES[objective])}
+    jsonschema.validate(changed(raw, "routers.learned.objective", full), spec.schema())
+
+
+def test_the_plan_knows_which_policies_want_a_pilot():
+    raw = changed(DIGITS, "policies.top2", {"name": "budget", "mean_experts": 2.0})
+    inner = {"name": "switch", "early": "full", "late": raw["policies"]["top2"]}
+    raw = changed(raw, "policies.nested", inner)
+    gate = {"name": "disagreement_gated", "threshold": 0.1}
+    assert spec.resolve(changed(raw, "policies.gate", gate))["plan"]["piloted"] == [
+        "gate",
+        "nested",
+        "top2",
+    ]
+
+
 def test_every_key_has_its_sentence():
     def described(model, path=()):
         for name, field in model.model_fields.items():
             assert field.description and field.description.endswith("."), (*path, name)
         assert model.__doc__
 
-    for model in (spec.Config, spec.Data, spec.Partition, spec.Arm, spec.Samples, spec.Metrics):
+    models = [spec.Config, *spec.Model.__subclasses__()]
+    assert len(models) > 6
+    for model in models:
         described(model)
 
 
