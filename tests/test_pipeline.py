@@ -18,14 +18,18 @@ pytest_plugins = ["clones"]
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = "tests/tiny_digits.yaml"
 
-ARMS, SPACES = ("full", "top1"), ("digits", "pixels_pca")
+ARMS, SPACES = ("full", "top1", "budget", "guided"), ("digits", "pixels_pca")
 MADE = {
     "data": {"data: read the source"},
     "embed": {"embed: features of encoder pixels_pca"},
     "partition": {"partition: divide the images, halves"},
-    "experts": {f"experts: train expert {k} of partition halves" for k in (0, 1)},
-    "router": {"router: train learned for partition halves"},
-    "samples": {f"samples: arm {arm}, shard 00000" for arm in ARMS},
+    "experts": {f"experts: train expert {k} of partition halves, training 0" for k in (0, 1)},
+    "probe": {"probe: ask the experts of partition halves, training 0, shard 00000"},
+    "router": {
+        f"router: train {name} for partition halves, training 0"
+        for name in ("learned", "velocity")
+    },
+    "samples": {f"samples: arm {arm}, training 0, shard 00000" for arm in ARMS},
     "extractor": {"extractor: train the classifier digits"},
     "real": {f"features: the real images in {space}" for space in SPACES},
     "features": {f"features: arm {arm} in {space}" for arm in ARMS for space in SPACES},
@@ -38,7 +42,12 @@ ALL = set().union(*MADE.values())
 
 
 def of_arm(arm):
-    return {f"samples: arm {arm}, shard 00000"} | {f"features: arm {arm} in {s}" for s in SPACES}
+    drawn = f"samples: arm {arm}, training 0, shard 00000"
+    return {drawn} | {f"features: arm {arm} in {s}" for s in SPACES}
+
+
+ROUTED = MADE["router"] | of_arm("full") | of_arm("budget") | ENDS  # by a router that is trained
+TRAINED = MADE["experts"] | MADE["probe"] | MADE["router"]
 
 
 def look_at(place):
@@ -60,13 +69,41 @@ def edit(name, old, new):
 ARM = "{partition: halves, router: learned, policy: full, sampler: heun}"
 CHANGES = {  # what is changed: (how, the jobs that follow)
     "touch, comment, docstring": (look_at, set()),
-    "a policy's code": (append("routing/policies.py", "\nEDITED = 1\n"), SAMPLED),
+    "a policy's code": (append("routing/policies/subsets.py", "\nEDITED = 1\n"), SAMPLED),
     "a metric's code": (append("routing/frechet.py", "\nEDITED = 1\n"), ENDS),
+    "the code of a router that is not trained": (
+        append("routing/routers/density.py", "\nEDITED = 1\n"),
+        SAMPLED,
+    ),
+    "an objective's code": (append("routing/objectives/velocity.py", "\nEDITED = 1\n"), ROUTED),
+    "an option of a router": (
+        edit(DIGITS, "objective: velocity", "objective: {name: velocity_topk, max_k: 2}"),
+        {line for line in MADE["router"] if "velocity" in line} | of_arm("budget") | ENDS,
+    ),
+    "where a router starts": (
+        edit(
+            DIGITS,
+            "&small {name: learned, objective: cluster",
+            "&small {name: learned, objective: soft_cluster",
+        ),
+        ROUTED,
+    ),
+    "an option of the probe": (
+        edit(DIGITS, "num_states: 800", "calibrate: 0.3, num_states: 800"),
+        MADE["probe"] | ROUTED,
+    ),
+    "a guidance": (edit(DIGITS, "scale: 2.0", "scale: 3.0"), of_arm("guided") | ENDS),
+    "another training": (
+        edit(DIGITS, "seed: 7", "seed: 7\ntrainings: 2"),
+        {line.replace("training 0", "training 1") for line in TRAINED | MADE["samples"]}
+        | MADE["features"]
+        | ENDS,
+    ),
     "an option of one arm": (edit(DIGITS, "k: 1}", "k: 2}"), of_arm("top1") | ENDS),
     "one more arm": (edit(DIGITS, "arms:", f"arms:\n  again: {ARM}"), of_arm("again") | ENDS),
     "an option of the experts": (
         edit(DIGITS, "steps: 300", "steps: 301"),
-        MADE["experts"] | SAMPLED,
+        TRAINED | SAMPLED,
     ),
     "the environment": (append("envs/requirements.txt", "more==1.0\n"), ALL),
 }
@@ -117,10 +154,8 @@ def test_the_same_twice_in_two_folders(oracle_run, checkout, clone):
 def test_every_stage_leaves_artifacts(oracle_run, digits_run):
     stages = {name.split("/")[0] for name in digits_run.contents()}
     assert stages == set(code.STAGES) - {"audit"}
-    assert {name.split("/")[0] for name in oracle_run.contents()} == stages - {
-        "router",
-        "extractor",
-    }
+    untrained = stages - {"probe", "router", "extractor"}
+    assert {name.split("/")[0] for name in oracle_run.contents()} == untrained
     for name in ("quality.pdf", "quality.png"):
         assert oracle_run.path(f"figures/{name}").stat().st_size > 1000
 
@@ -128,7 +163,8 @@ def test_every_stage_leaves_artifacts(oracle_run, digits_run):
 def test_the_batch_size_changes_no_sample_and_no_decision(digits_run, clone):
     place = clone(digits_run)
     place.edit(DIGITS, "batch_size: 32\n", "batch_size: 5\n")
-    files = {a: [f"samples/{a}/{n}-00000.safetensors" for n in ("samples", "trace")] for a in ARMS}
+    names = ("samples", "trace")
+    files = {a: [f"samples/{a}/0/{n}-00000.safetensors" for n in names] for a in ARMS}
     done = place.make(*(f"results/tiny/{name}" for names in files.values() for name in names))
     assert {line for line in MADE["samples"] if done.lines(line)} == MADE["samples"]
     for arm, (samples, trace) in files.items():
@@ -150,6 +186,14 @@ def test_the_literal_commands_run_in_a_fresh_checkout(words, fresh):
     done = fresh.make(*words.split())
     assert done.lines("Job stats:") and done.lines("This was a dry-run")
     assert ("Using profiles slurm" in done.text) == ("slurm" in words)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_experiment_has_a_plan(path, fresh):
+    done = fresh.make("-n", "--quiet", "rules", "--configfile", f"experiments/{path.name}")
+    assert not done.lines("Nothing to be done")
 
 
 def test_the_link_to_the_slurm_profile_is_committed_as_a_link():

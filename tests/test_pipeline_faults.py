@@ -10,7 +10,7 @@ import pytest
 
 pytest_plugins = ["clones"]
 
-EXPERT = "experts/halves/0"
+EXPERT = "experts/halves/0/0"
 
 
 def test_a_killed_and_an_interrupted_training_go_on_and_end_as_if_unbroken(digits_run, clone):
@@ -37,7 +37,7 @@ def test_a_killed_and_an_interrupted_training_go_on_and_end_as_if_unbroken(digit
 
 def first_step(place):
     """The first step that the last training did."""
-    log = place.path("logs/experts/halves-0.log").read_text()
+    log = place.path("logs/experts/halves-0-0.log").read_text()
     return int(re.search(r"(\d+)/300,", log)[1])
 
 
@@ -91,8 +91,8 @@ def cut(data):
 )
 def test_a_damaged_input_stops_its_reader_with_one_line(name, spoilt, maker, oracle_run, clone):
     place = clone(oracle_run)
-    for output in ("metrics.parquet", "differences.parquet"):
-        place.path(f"metrics/{output}").unlink()
+    for output in ("metrics", "differences", "replicates"):
+        place.path(f"metrics/{output}.parquet").unlink()
     path = place.path(name)
     time_ns = path.stat().st_mtime_ns
     path.write_bytes(spoilt(path.read_bytes()))
