@@ -6,16 +6,25 @@ FIGURES. The config names the file and the options.
 """
 
 from routing import choices
+from routing.figures.calibration import Calibration, Reliability
 from routing.figures.clusters import Clusters
-from routing.figures.curves import Calibration, Losses
+from routing.figures.curves import Losses
+from routing.figures.departure import Departure
 from routing.figures.dynamics import Routing
+from routing.figures.errors import ExpertErrors
+from routing.figures.exposure import Exposure
 from routing.figures.frontier import Frontier
+from routing.figures.gains import Gains
 from routing.figures.grids import Grids
+from routing.figures.guidance import Guidance
 from routing.figures.inputs import Inputs
+from routing.figures.matrix import RouterMatrix, RouterTable
 from routing.figures.plane import Densities, Trajectories
 from routing.figures.quality import Differences, Quality
 from routing.figures.results import Results
 from routing.figures.shares import Shares
+from routing.figures.switching import Switching
+from routing.figures.weights import WeightsByTime
 
 FIGURES = {
     "grids": Grids,
@@ -26,10 +35,20 @@ FIGURES = {
     "clusters": Clusters,
     "losses": Losses,
     "calibration": Calibration,
+    "reliability": Reliability,
     "shares": Shares,
     "results": Results,
     "densities": Densities,
     "trajectories": Trajectories,
+    "router_table": RouterTable,
+    "router_matrix": RouterMatrix,
+    "gains": Gains,
+    "weights_by_time": WeightsByTime,
+    "switching": Switching,
+    "expert_errors": ExpertErrors,
+    "guidance": Guidance,
+    "departure": Departure,
+    "exposure": Exposure,
 }
 
 

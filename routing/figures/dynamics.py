@@ -35,25 +35,17 @@ class Routing:
         """Bands of up to six arms."""
         names = inputs.chosen(self.arms)
         tables = [profile(arm, inputs.trace(arm)) for arm in names]
-        columns = min(WIDEST, len(names))
-        bands = -(-len(names) // columns)
-        figure = style.canvas(style.PAGE * max(columns, 3) / WIDEST, 2.75 * bands + 0.5)
-        axes = figure.subplots(3 * bands, columns, squeeze=False)
+        figure, columns = style.columns(len(names), 3, WIDEST, 2.75)
         highest = max(inputs.num_experts[inputs.arms[arm]["partition"]] for arm in names)
-        for i in range(bands * columns):
-            own = axes[3 * (i // columns) :][:3, i % columns]
-            if i >= len(names):
-                for ax in own:
-                    ax.remove()
-                continue
-            sizes = inputs.sizes(inputs.arms[names[i]]["partition"])
-            colour = arms.look(inputs, names[i]).colour
-            _column(own, tables[i], sizes / sizes.sum(), np.log(max(highest, 2)), colour)
-            own[0].set_title(arms.label(names[i]))
-            _label(own, is_first=i % columns == 0)
+        for own, arm, table in zip(columns, names, tables, strict=True):
+            sizes = inputs.sizes(inputs.arms[arm]["partition"])
+            colour = arms.look(inputs, arm).colour
+            _column(own, table, sizes / sizes.sum(), np.log(max(highest, 2)), colour)
+            own[0].set_title(arms.label(arm))
+            style.label_column(own, ["mean weight", "entropy (nats)", "occupancy"])
         figure.align_ylabels()
         figure.supxlabel(style.TIME)
-        style.legend(figure, _handles(highest), columns + 2)
+        style.legend(figure, _handles(highest), min(WIDEST, len(names)) + 2)
         return Drawing(pd.concat(tables, ignore_index=True), figure)
 
 
@@ -105,8 +97,6 @@ def _column(
     axes[1].axhline(np.log(len(shares)), **style.DOTTED)
     axes[1].set_ylim(-0.05 * top, 1.12 * top)
     _areas(axes[2], of["occupancy"], shares)
-    for ax in axes:
-        style.time_axis(ax)
 
 
 def _areas(axes: Any, table: pd.DataFrame, shares: np.ndarray) -> None:
@@ -128,12 +118,6 @@ def _areas(axes: Any, table: pd.DataFrame, shares: np.ndarray) -> None:
 def _held(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """t and values of a step curve: the last value holds until t = 0."""
     return np.append(series.index.to_numpy(), 0), np.append(series.to_numpy(), series.iloc[-1])
-
-
-def _label(axes: np.ndarray, is_first: bool) -> None:
-    for ax, text in zip(axes, ("mean weight", "entropy (nats)", "occupancy"), strict=True):
-        ax.tick_params(labelleft=is_first, labelbottom=ax is axes[-1])
-        ax.set_ylabel(text if is_first else "")
 
 
 def _handles(num_experts: int) -> list:

@@ -1,24 +1,31 @@
-"""Quality against its price: a metric over expert evaluations per sample, with the Pareto front.
+"""Quality against its price: a metric over the cost of a sample, with the Pareto front.
 
 An arm is on the front if no other is at least as cheap and at least as good, and better in one.
+The price is expert evaluations per sample, or FLOPs, which count the router's too. With
+`by: router` arms that differ in the policy alone are joined, from the cheapest to the dearest: a
+colour per router, a marker per policy, the router's name at the end of its curve.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, labels, style, words
+from routing.figures import arms, families, labels, style, words
 from routing.figures.inputs import Inputs
 from routing.figures.style import Drawing
+
+PREFIXES = {"T": 1e12, "G": 1e9, "M": 1e6}
 
 
 @dataclass(frozen=True)
 class Frontier:
-    """One metric of every arm against its expert evaluations per sample; the front is drawn."""
+    """One metric of every arm against the cost of a sample; the front is drawn."""
 
     metric: str
+    by: Literal["none", "router"] = "none"
+    cost: Literal["experts", "flop"] = "experts"
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("metrics", "bills")
@@ -34,41 +41,60 @@ class Frontier:
 
     @style.styled
     def draw(self, inputs: Inputs) -> Drawing:
-        """A labelled point with its interval per arm."""
+        """A point with its interval per arm."""
         table = self._table(inputs)
         figure = style.canvas(style.PAGE, 3.4)
         axes = figure.subplots()
-        x, y = table["expert_evaluations"].to_numpy(), table["value"].to_numpy()
+        x, y = table["cost"].to_numpy(), table["value"].to_numpy()
         half = ((table["hi"] - table["lo"]) / 2).to_numpy()
         style.fit_scale(axes, "y", y, half)
         _cost_axis(axes, x)
+        parts = families.Families(inputs, table) if self.by == "router" else None
         for row in table.itertuples():
             error = [[row.value - row.lo], [row.hi - row.value]]
-            look = arms.look(inputs, row.arm).points()
-            axes.errorbar(row.expert_evaluations, row.value, yerr=error, elinewidth=0.9, **look)
-        front = table[table["is_on_front"]].sort_values("expert_evaluations")
+            look = parts.points(row.arm) if parts else arms.look(inputs, row.arm).points()
+            axes.errorbar(row.cost, row.value, yerr=error, elinewidth=0.9, **look)
+        front = table[table["is_on_front"]].sort_values("cost")
         line = {"color": style.GREY, "linewidth": 0.8, "dashes": (3, 1.5), "zorder": 0}
-        steps = front[["expert_evaluations", "value"]].to_numpy()
-        corners = staircase(steps, axes.get_xlim()[1])
+        corners = staircase(front[["cost", "value"]].to_numpy(), axes.get_xlim()[1])
         axes.plot(*corners.T, **line)
-        axes.set_xlabel("expert evaluations per sample")
+        axes.set_xlabel(table["cost_unit"].iloc[0] + " per sample")
         axes.set_ylabel(words.axis_label(self.metric))
         axes.grid(zorder=0)
-        style.legend(figure, _handles(inputs, list(table["arm"])), 6)
-        intervals = np.stack([table[["expert_evaluations", end]] for end in ("lo", "hi")], axis=1)
-        stairs = np.stack([corners[:-1], corners[1:]], 1)
-        names = [*map(arms.label, table["arm"])]
-        labels.write(axes, np.stack([x, y], 1), names, np.concatenate([intervals, stairs]))
+        handles = parts.handles() if parts else _handles(inputs, list(table["arm"]))
+        style.legend(figure, [*handles, _front_handle()], 6)
+        intervals = np.stack([table[["cost", end]] for end in ("lo", "hi")], axis=1)
+        taken = [intervals, np.stack([corners[:-1], corners[1:]], 1)]
+        points, names = np.stack([x, y], 1), [*map(arms.label, table["arm"])]
+        colours = ["black"] * len(names)
+        if parts:
+            taken.append(parts.curves(axes))
+            points, names, colours = parts.ends()
+        labels.write(axes, points, names, np.concatenate(taken), colours)
         return Drawing(table, figure)
 
     def _table(self, inputs: Inputs) -> pd.DataFrame:
-        """The metric's rows with the bill of each arm and whether it is on the front."""
-        names = inputs.chosen(self.arms)
-        found = inputs.rows_of(self.metric, inputs.metrics).loc[names].reset_index(drop=True)
-        bills = [inputs.bill(arm).set_index("part") for arm in names]
-        found["expert_evaluations"] = [b.loc["total", "evaluations"] for b in bills]
+        """The metric's rows with the cost of each arm and whether it is on the front."""
+        measured = inputs.rows_of(self.metric, inputs.metrics)
+        names = arms.measured(self.metric, measured, inputs.chosen(self.arms))
+        found = measured.loc[names].reset_index(drop=True)
+        totals = [inputs.bill(arm).set_index("part").loc["total"] for arm in names]
+        found["expert_evaluations"] = [float(total["evaluations"]) for total in totals]
+        cost = found["expert_evaluations"].to_numpy()
+        unit, size = "expert evaluations", 1.0
+        if self.cost == "flop":
+            cost = np.array([float(total["flop"]) for total in totals])
+            if not (cost > 0).all():
+                raise ValueError(
+                    "frontier: wanted FLOPs of every arm, got 0 (closed forms have none); take "
+                    "cost: experts"
+                )
+            sizes = {p: s for p, s in PREFIXES.items() if s <= cost.min()} or {"": 1.0}
+            prefix, size = next(iter(sizes.items()))
+            unit = f"{prefix}FLOP of experts and router"
+        found = found.assign(cost=cost / size, cost_unit=unit)
         sign = words.direction(self.metric)
-        found["is_on_front"] = on_front(found["expert_evaluations"], sign * found["value"])
+        found["is_on_front"] = on_front(found["cost"], sign * found["value"])
         return found
 
 
@@ -101,7 +127,7 @@ def _cost_axis(axes: Any, x: np.ndarray) -> None:
     for tick in values[np.lexsort((values, -counts))]:
         if all(abs(np.log(tick / t)) > 0.12 for t in ticks):
             ticks.append(tick)
-    axes.set_xticks(ticks, [f"{t:.0f}" for t in ticks])
+    axes.set_xticks(ticks, [f"{t:.0f}" if low >= 1 else f"{t:.3g}" for t in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.minorticks_off()
 
@@ -110,9 +136,9 @@ def _handles(inputs: Inputs, names: list[str]) -> list:
     """What markers and fills mean, as far as they occur."""
     from matplotlib.lines import Line2D
 
-    def dot(text: str, colour: str, face: str, marker: str = "o") -> Line2D:
+    def dot(text: str, colour: str, face: str, marker: str = "o", fill: str = "full") -> Line2D:
         edge = {"markerfacecolor": face, "markeredgecolor": colour, "markeredgewidth": 0.9}
-        return Line2D([], [], linestyle="none", marker=marker, label=text, **edge)
+        return Line2D([], [], linestyle="none", marker=marker, label=text, fillstyle=fill, **edge)
 
     looks = {arm: arms.look(inputs, arm) for arm in names}
     solvers = {x.marker: arms.label(inputs.arms[arm]["sampler"]) for arm, x in looks.items()}
@@ -121,5 +147,13 @@ def _handles(inputs: Inputs, names: list[str]) -> list:
         handles.append(dot("monolith", arms.MONOLITH, arms.MONOLITH))
     if any(x.is_hollow for x in looks.values()):
         handles.append(dot("random partition", style.GREY, "white"))
-    front = Line2D([], [], color=style.GREY, linewidth=0.8, dashes=(3, 1.5), label="Pareto front")
-    return [*handles, front]
+    if any(x.is_guided for x in looks.values()):
+        handles.append(dot("guided", style.GREY, style.GREY, fill="left"))
+    return handles
+
+
+def _front_handle() -> Any:
+    from matplotlib.lines import Line2D
+
+    look = {"color": style.GREY, "linewidth": 0.8, "dashes": (3, 1.5)}
+    return Line2D([], [], label="Pareto front", **look)

@@ -1,8 +1,10 @@
 """What a figure may read, by the words of the pipeline instead of file numbers.
 
-`needs` of a figure names any of: metrics, differences, bills, traces, samples, trajectories,
-losses, router_losses, router_reports, extractor_reports, data, partitions. The rule hands over
-just these files, in the order of the names in the spec.
+`needs` of a figure names any of: metrics, differences, replicates, bills, traces, samples,
+trajectories, losses, router_losses, router_reports, reliability, probes, places, data,
+partitions. The rule hands over just these files, in the order of the names in the spec. Where
+everything was trained several times, pictures, trajectories and losses are those of the first
+training; numbers are of all.
 """
 
 from functools import cached_property
@@ -22,8 +24,23 @@ class Inputs:
 
     @property
     def arms(self) -> dict[str, dict]:
-        """{arm: {partition, router, policy, sampler}}."""
+        """{arm: {partition, router, policy, sampler, guidance}}."""
         return self.spec["arms"]
+
+    @property
+    def num_trainings(self) -> int:
+        """How often everything was trained."""
+        return self.spec["trainings"]
+
+    @property
+    def routers(self) -> dict[str, dict]:
+        """{router: {name, options}} of the config."""
+        return self.spec["all_routers"]
+
+    @property
+    def guidances(self) -> dict[str, dict]:
+        """{guidance: {name, options}} of the config."""
+        return self.spec["guidances"]
 
     @property
     def partitions(self) -> dict[str, dict]:
@@ -53,13 +70,21 @@ class Inputs:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """run, arm, metric, value, lo, hi, num_samples."""
+        """run, arm, metric, value, lo, hi, errors and counts (routing/metrics.py)."""
         return self.job.table("metrics")
 
     @cached_property
     def differences(self) -> pd.DataFrame:
-        """run, arm, reference, metric, value, lo, hi, num_samples."""
+        """The same with `reference`."""
         return self.job.table("differences")
+
+    def replicates(self, arm: str, metric: str) -> np.ndarray:
+        """Values under the jackknife weights [trainings, replicates], all samples first."""
+        table = self._replicates
+        mine = table[(table["arm"] == arm) & (table["metric"] == metric)]
+        known(metric, list(dict.fromkeys(table["metric"])), "metric")
+        wide = mine.pivot(index="training", columns="block", values="value")
+        return wide.sort_index().sort_index(axis=1).to_numpy()
 
     def rows_of(self, metric: str, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of `metric` in `table`, by arm; ValueError where it was not measured."""
@@ -67,14 +92,25 @@ class Inputs:
         return table[table["metric"] == metric].set_index("arm", drop=False)
 
     def bill(self, arm: str) -> pd.DataFrame:
-        """part (expert, router, total), number, evaluations and flop per sample, seconds."""
+        """part (expert, router, total), number, evaluations and flop per sample, seconds.
+
+        Means over the shards and trainings; seconds are the sum.
+        """
         parts = [self.job.table("bills", i) for i in self._shards("bills", arm)]
         mean = pd.concat(parts).groupby(["part", "number"], as_index=False, sort=False)
         return mean.agg({"evaluations": "mean", "flop": "mean", "seconds": "sum"})
 
     def trace(self, arm: str) -> dict[str, np.ndarray]:
-        """times [calls], weights and posteriors [samples, calls, experts], seeds [samples]."""
+        """times [calls], weights and posteriors [samples, calls, experts], seeds [samples].
+
+        The samples of all trainings, one training after the other.
+        """
         return self._joined("traces", arm, shared=("times",))
+
+    def place(self, arm: str) -> np.ndarray:
+        """Features [samples, dim] where cluster shares are counted, in the order of `trace`."""
+        i = list(self.arms).index(arm)
+        return self.job.arrays("places", i)["features"]
 
     def samples(self, arm: str) -> np.ndarray:
         """Generated values [samples, ...], not clipped, in the order of the seeds."""
@@ -95,8 +131,24 @@ class Inputs:
         return self.job.table("router_losses", self._router("router_losses", partition, router))
 
     def router_report(self, partition: str, router: str) -> pd.DataFrame:
-        """t_low, t_high, accuracy, nll (nats), ece, num_states on the held-out split."""
-        return self.job.table("router_reports", self._router("router_reports", partition, router))
+        """version, t_low, t_high, num_states, quantity, value, training (routing/reports.py)."""
+        return self._of_trainings("router_reports", partition, router)
+
+    def reliability(self, partition: str, router: str) -> pd.DataFrame:
+        """version, bin, num_states, confidence, accuracy, training."""
+        return self._of_trainings("reliability", partition, router)
+
+    def probe(self, partition: str) -> tuple[pd.DataFrame, np.ndarray]:
+        """States (number, row, t, is_null, part, training) and their Gram matrices."""
+        per_training, first = self.spec["num_probe_shards"], self.spec["probed"].index(partition)
+        tables, grams = [], []
+        for training in range(self.num_trainings):
+            for shard in range(per_training):
+                i = (first * self.num_trainings + training) * per_training + shard
+                self._expect("grams", i, partition=partition, training=training)
+                tables.append(self.job.table("states", i).assign(training=training))
+                grams.append(self.job.arrays("grams", i)["gram"])
+        return pd.concat(tables, ignore_index=True), np.concatenate(grams)
 
     @cached_property
     def index(self) -> pd.DataFrame:
@@ -120,6 +172,10 @@ class Inputs:
         """weights, means, stds of a closed-form world, else None (needs `data`)."""
         return self.job.notes("data")["world"]
 
+    def centroids(self, partition: str) -> np.ndarray:
+        """Centroids [clusters, dim] in the space of `place` (needs `partitions`)."""
+        return self.job.arrays("centroids", self._partition("centroids", partition))["centroids"]
+
     def clusters(self, partition: str) -> np.ndarray:
         """Cluster of every real sample (needs `partitions`)."""
         i = self._partition("partitions", partition)
@@ -139,8 +195,22 @@ class Inputs:
         self._expect(name, i, partition=partition, router_name=router)
         return i
 
+    @cached_property
+    def _replicates(self) -> pd.DataFrame:
+        return self.job.table("replicates")
+
+    def _of_trainings(self, name: str, partition: str, router: str) -> pd.DataFrame:
+        first = self.spec["routers"].index([partition, router]) * self.num_trainings
+        parts = []
+        for training in range(self.num_trainings):
+            whose = {"partition": partition, "router_name": router, "training": training}
+            self._expect(name, first + training, **whose)
+            parts.append(self.job.table(name, first + training).assign(training=training))
+        return pd.concat(parts, ignore_index=True)
+
     def _shards(self, name: str, arm: str) -> range:
-        num, first = self.spec["num_shards"], list(self.arms).index(arm)
+        # Of all trainings or of the first: as many as the rule hands over.
+        num, first = self.job.count(name) // len(self.arms), list(self.arms).index(arm)
         shards = range(first * num, (first + 1) * num)
         for i in shards:
             self._expect(name, i, arm_name=arm)

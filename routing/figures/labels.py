@@ -53,7 +53,9 @@ def place(
     return [boxes[i] for i in range(len(points))]
 
 
-def write(axes: Any, points: np.ndarray, names: list[str], taken: np.ndarray) -> None:
+def write(
+    axes: Any, points: np.ndarray, names: list[str], taken: np.ndarray, colours: list[str]
+) -> None:
     """Write `names` at `points` (data units), clear of the segments `taken` [n, 2 ends, 2].
 
     To be called when everything else is drawn and the axes have their limits.
@@ -61,8 +63,16 @@ def write(axes: Any, points: np.ndarray, names: list[str], taken: np.ndarray) ->
     figure = axes.figure
     figure.draw_without_rendering()  # settles the layout, so that pixels are known
     texts = [
-        axes.annotate(name, point, (0, 0), textcoords="offset points", fontsize=6.5, va="center")
-        for name, point in zip(names, points, strict=True)
+        axes.annotate(
+            name,
+            point,
+            (0, 0),
+            textcoords="offset points",
+            fontsize=6.5,
+            va="center",
+            color=colour,
+        )
+        for name, point, colour in zip(names, points, colours, strict=True)
     ]
     extents = [text.get_window_extent() for text in texts]
     sizes = np.array([[e.width, e.height * 0.8] for e in extents])
@@ -73,7 +83,7 @@ def write(axes: Any, points: np.ndarray, names: list[str], taken: np.ndarray) ->
     inset = 2 * unit
     frame = Box(window.x0 + inset, window.y0 + inset, window.x1 - inset, window.y1 - inset)
     dots = [Box(x - 3 * unit, y - 3 * unit, x + 3 * unit, y + 3 * unit) for x, y in pixels]
-    lines = [_around_segment(*pair, unit) for pair in ends]
+    lines = [box for pair in ends for box in _around_segment(*pair, unit)]
     boxes = place(pixels, sizes, dots + lines, frame, 4.5 * unit)
     for text, point, box in zip(texts, pixels, boxes, strict=True):
         middle = (box.y0 + box.y1) / 2
@@ -102,6 +112,10 @@ def _cost(box: Box, taken: list[Box], frame: Box) -> float:
     return covered + 10 * (box.area - box.overlap(frame))
 
 
-def _around_segment(a: np.ndarray, b: np.ndarray, unit: float) -> Box:
-    low, high = np.minimum(a, b) - unit, np.maximum(a, b) + unit
-    return Box(*low, *high)
+def _around_segment(a: np.ndarray, b: np.ndarray, unit: float) -> list[Box]:
+    """Boxes along a segment: one if it is level or upright, else a chain of small ones."""
+    is_slanted = np.abs(b - a).min() > 2 * unit
+    num = max(1, int(np.linalg.norm(b - a) / (6 * unit))) if is_slanted else 1
+    at = a + (b - a) * np.linspace(0, 1, num + 1)[:, None]
+    pairs = zip(at[:-1], at[1:], strict=True)
+    return [Box(*np.minimum(p, q) - unit, *np.maximum(p, q) + unit) for p, q in pairs]

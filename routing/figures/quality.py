@@ -31,7 +31,7 @@ class Quality:
     def draw(self, inputs: Inputs) -> Drawing:
         """A row per arm, the best of each group on top."""
         found = inputs.rows_of(self.metric, inputs.metrics)
-        names = inputs.chosen(self.arms)
+        names = arms.measured(self.metric, found, inputs.chosen(self.arms))
         layout = rows(inputs, names, found["value"].to_dict(), words.direction(self.metric))
         shown = [*layout.of_arm, *([HELDOUT] if HELDOUT in found.index else [])]
         table = found.loc[shown].reset_index(drop=True)
@@ -65,6 +65,7 @@ class Differences:
                 "differences: wanted arms beside the reference, got none; name others"
             )
         found = inputs.rows_of(self.metric, inputs.differences)
+        names = arms.measured(self.metric, found, names)
         layout = rows(inputs, names, found["value"].to_dict(), words.direction(self.metric))
         table = found.loc[list(layout.of_arm)].reset_index(drop=True)
         figure = style.canvas(style.COLUMN, layout.height + 0.42)

@@ -1,16 +1,16 @@
 """All arms in one table, for a README (Markdown) and for a paper (LaTeX, booktabs)."""
 
-import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pandas as pd
 
-from routing.figures import arms, style, words
+from routing.figures import arms, style, tables, words
 from routing.figures.inputs import Inputs, known
 from routing.figures.quality import HELDOUT
 from routing.figures.style import Drawing
 
+FACTS = ("partition", "router", "policy", "sampler", "guidance")
 COSTS = {  # column: head, digits after the point
     "expert_evaluations": ("expert evals", 1),
     "router_evaluations": ("router evals", 1),
@@ -36,7 +36,8 @@ class Results:
         valid = list(dict.fromkeys(inputs.metrics["metric"]))
         for metric in self.metrics:
             known(metric, valid, "metrics")
-        chosen = list(self.metrics or (m for m in valid if words.direction(m)))
+        of_arms = set(inputs.metrics["metric"][inputs.metrics["arm"] != HELDOUT])
+        chosen = list(self.metrics or (m for m in valid if words.direction(m) and m in of_arms))
         table = self._table(inputs, chosen)
         return Drawing(table, texts={"md": _markdown(table), "tex": _latex(table)})
 
@@ -63,7 +64,7 @@ def _facts(inputs: Inputs, arm: str) -> dict:
     of, bill = inputs.arms[arm], inputs.bill(arm).set_index("part")
     return {
         "arm": arm,
-        **{key: of[key] for key in ("partition", "router", "policy", "sampler")},
+        **{key: of.get(key) or "" for key in FACTS},
         "expert_evaluations": bill.loc["total", "evaluations"],
         "router_evaluations": bill.loc["router", "evaluations"],
         "mflop": bill.loc["total", "flop"] / 1e6,
@@ -75,27 +76,33 @@ def _is_best(metric: str, values: pd.Series) -> pd.Series:
     return sign * values == (sign * values).max() if sign else pd.Series(False, values.index)
 
 
-def _cells(table: pd.DataFrame, bold: str, dash: str) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of text; `bold` has a place for the text of a best value."""
-    metrics = list(dict.fromkeys(table["metric"]))
-    heads = ["arm", "partition", "router", "policy", "sampler"]
+def _cells(table: pd.DataFrame, kind: str) -> tuple[list[str], list[list[str]], int]:
+    """Heads, lines of text of the format `kind`, and how many columns are words."""
+    metrics, dash = list(dict.fromkeys(table["metric"])), tables.DASH[kind]
+    facts = [key for key in FACTS if table[key].fillna("").any()]  # guidance, if any arm has one
     costs = [key for key in COSTS if table[key].any()]  # a closed form has no FLOP
-    heads += [COSTS[key][0] for key in costs] + [_head(m) for m in metrics]
+    heads = ["arm", *facts] + [COSTS[key][0] for key in costs] + [_head(m) for m in metrics]
     lines = []
     for arm, rows in table.groupby("arm", sort=False):
         first, by_metric = rows.iloc[0], rows.set_index("metric")
         if arm == HELDOUT:
-            line = [f"held-out data (n = {first['num_samples']:,})", *[dash] * (4 + len(costs))]
+            line = [f"held-out data (n = {first['num_samples']:,})"]
+            line += [dash] * len([*facts, *costs])
         else:
             line = [arms.label(arm)]
-            line += [arms.label(first[key]) for key in heads[1:5]]
+            line += [arms.label(first[key]) or dash for key in facts]
             line += [_cost(first[key], COSTS[key][1]) for key in costs]
-        for metric in metrics:
-            row = by_metric.loc[metric]
-            text = words.rounded(row["value"], row["half_width"])
-            line.append(bold.format(text) if row["is_best"] else text)
-        lines.append(line)
-    return heads, lines
+        lines.append(line + [_value(by_metric, metric, kind) for metric in metrics])
+    return heads, lines, 1 + len(facts)
+
+
+def _value(by_metric: pd.DataFrame, metric: str, kind: str) -> str:
+    """Value and half-width; a dash where there is none, as for agreement unasked."""
+    if metric not in by_metric.index:
+        return tables.DASH[kind]
+    row = by_metric.loc[metric]
+    text = words.rounded(row["value"], row["half_width"])
+    return tables.BOLD[kind].format(text) if row["is_best"] else text
 
 
 def _head(metric: str) -> str:
@@ -109,27 +116,9 @@ def _cost(value: float, digits: int) -> str:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    heads, lines = _cells(table, "**{}**", "–")
-    rule = ["---"] * 5 + ["--:"] * (len(heads) - 5)
-    text = "\n".join(f"| {' | '.join(line)} |" for line in [heads, rule, *lines])
-    return text + "\n\nPer sample; ± is half of a 95 % interval; the best arm is in bold.\n"
+    note = "\nPer sample; ± is half of a 95 % interval; the best arm is in bold.\n"
+    return tables.markdown(*_cells(table, "md")) + note
 
 
 def _latex(table: pd.DataFrame) -> str:
-    """A booktabs tabular; needs \\usepackage{booktabs}."""
-    heads, lines = _cells(table, r"\textbf{{{}}}", "--")
-    body = [" & ".join(map(_tex, line)) + r" \\" for line in [heads, *lines]]
-    is_real = table["arm"].iloc[-1] == HELDOUT
-    if is_real:
-        body.insert(len(body) - 1, r"\midrule")
-    rows = [r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule"]
-    start = r"\begin{tabular}{lllll" + "r" * (len(heads) - 5) + "}"
-    return "\n".join([start, *rows, r"\end{tabular}", ""])
-
-
-def _tex(text: str) -> str:
-    """Text for LaTeX: a bold interval is bold in text, its sign in mathematics."""
-    symbols = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "%": r"\%", "_": r"\_"}
-    for symbol, command in symbols.items():
-        text = text.replace(symbol, command)
-    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", text)
+    return tables.latex(*_cells(table, "tex"), int(table["arm"].iloc[-1] == HELDOUT))

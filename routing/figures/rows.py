@@ -23,11 +23,14 @@ class Rows:
         """Height on paper, in."""
         return ROW * (max(self.of_arm.values()) + 1.2)
 
-    def frame(self, axes: Any, labelled: bool = True) -> None:
-        """Lines to follow by eye and the names of arms and groups (in italics) on the left."""
+    def frame(self, axes: Any, labelled: bool = True, names: dict[str, str] | None = None) -> None:
+        """Lines to follow by eye and the names of arms and groups (in italics) on the left.
+
+        `names` are other names for the arms.
+        """
         places = [*self.headings.values(), *self.of_arm.values()]
-        names = [*self.headings, *map(arms.label, self.of_arm)]
-        axes.set_yticks(places, names)
+        told = [arms.label((names or {}).get(arm, arm)) for arm in self.of_arm]
+        axes.set_yticks(places, [*self.headings, *told])
         for text in axes.get_yticklabels()[: len(self.headings)]:
             text.set_fontstyle("italic")
         axes.tick_params(axis="y", length=0, labelleft=labelled)
@@ -44,12 +47,21 @@ def rows(inputs: Inputs, names: list[str], values: dict[str, float], sign: int) 
 
     sign 1: the highest of `values` first, -1: the lowest, 0: in the order of the config.
     """
+    ordered = {
+        title: sorted(members, key=lambda arm: -sign * values[arm])
+        for title, members in arms.groups(inputs, names).items()
+    }
+    return stacked(ordered)
+
+
+def stacked(groups: dict[str, list[str]]) -> Rows:
+    """Rows of the arms of each group, in the order given, under a heading of its own."""
     y, of_arm, headings, spans = 0.0, {}, {}, {}
-    for title, members in arms.groups(inputs, names).items():
+    for title, members in groups.items():
         if headings:
             y += HEADING - 1
         headings[title], first = y, y
-        for arm in sorted(members, key=lambda arm: -sign * values[arm]):
+        for arm in members:
             y += 1
             of_arm[arm] = y
         spans[title] = (first + 0.5, y + 0.5)

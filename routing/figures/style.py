@@ -116,6 +116,45 @@ def panels(num: int, columns: int, width: float, height: float, **options: Any) 
     return figure, axes[:num]
 
 
+def columns(num: int, rows: int, widest: int, height: float) -> tuple[Any, list[np.ndarray]]:
+    """A figure with `num` columns of `rows` axes: `widest` side by side, then another band.
+
+    A band is `height` in high.
+    """
+    across = min(widest, num)
+    bands = -(-num // across)
+    figure = canvas(PAGE * max(across, 3) / widest, height * bands + 0.5)
+    axes = figure.subplots(rows * bands, across, squeeze=False)
+    found = []
+    for i in range(bands * across):
+        own = axes[rows * (i // across) :][:rows, i % across]
+        if i < num:
+            found.append(own)
+            continue
+        for ax in own:
+            ax.remove()
+    return figure, found
+
+
+def label_column(axes: np.ndarray, words: list[str]) -> None:
+    """Names and ticks of a column of axes along t: on the left of a band and at its bottom."""
+    is_first = axes[0].get_subplotspec().is_first_col()
+    for ax, text in zip(axes, words, strict=True):
+        time_axis(ax)
+        ax.tick_params(labelleft=is_first, labelbottom=ax is axes[-1])
+        ax.set_ylabel(text if is_first else "")
+
+
+def steps(rows: pd.DataFrame) -> list[np.ndarray]:
+    """Corners t, value, low and high of a step curve over the bins t_low..t_high, cut at gaps."""
+    rows = rows.sort_values("t_low")
+    low, high = rows["t_low"].to_numpy(), rows["t_high"].to_numpy()
+    corners = [np.stack([low, high], 1).ravel()]
+    corners += [np.repeat(rows[c].to_numpy(np.float64), 2) for c in ("value", "low", "high")]
+    gaps = 2 * (1 + np.flatnonzero(np.abs(low[1:] - high[:-1]) > 1e-9))
+    return [np.insert(c, gaps, np.nan) for c in corners]
+
+
 def legend(figure: Any, handles: list, columns: int) -> None:
     """A legend above the axes, outside of them."""
     figure.legend(handles=handles, loc="outside upper center", ncols=min(columns, len(handles)))

@@ -13,6 +13,7 @@ WORDS = {
     "recall": "recall",
     "density": "density",
     "coverage": "coverage",
+    "agreement": "agreement with the class asked for",
 }
 SHARES = {
     "class_tv": "total variation of class shares",
@@ -20,7 +21,7 @@ SHARES = {
     "cluster_tv": "total variation of cluster shares",
     "cluster_kl": "KL divergence of cluster shares (nats)",
 }
-RISING = ("precision", "recall", "density", "coverage")  # higher is better
+RISING = ("precision", "recall", "density", "coverage", "agreement")  # higher is better
 
 
 def words(metric: str) -> str:

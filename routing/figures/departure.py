@@ -1,0 +1,79 @@
+"""How far guided samples are from the guided monolith's, seed by seed, against the scale.
+
+    departure = sqrt( mean over seeds and dimensions of (x_arm - x_monolith)^2 )
+
+under the same sampler, the same seeds, the same prompts and the same scale. In an exact world the
+monolith is the truth, and weights by the posterior of each branch (`separate`) reach it to
+rounding, while `shared` ones do not: what the figure shows is the error of sharing alone. With
+trained experts it also holds what the networks of the two disagree about.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from routing.figures import arms, style
+from routing.figures.guidance import curve, places
+from routing.figures.inputs import Inputs
+from routing.figures.style import Drawing
+
+FLOOR = 1e-16  # of a logarithmic axis: below it lies nothing but rounding
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Distance from the guided monolith's samples over the scale, a curve per kind of weights."""
+
+    arms: tuple[str, ...] = ()
+
+    needs: ClassVar[tuple[str, ...]] = ("samples",)
+    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+
+    @style.styled
+    def draw(self, inputs: Inputs) -> Drawing:
+        """One panel, logarithmic."""
+        table = self._table(inputs)
+        figure = style.canvas(style.COLUMN, 2.2)
+        axes = figure.subplots()
+        for (family, kind), rows in table.groupby(["family", "kind"], sort=False):
+            of_one = table["family"].nunique() == 1
+            drawn = rows.assign(value=rows["departure"].clip(lower=FLOOR))
+            drawn = drawn.assign(lo=drawn["value"], hi=drawn["value"])
+            curve(axes, drawn, kind if of_one else f"{kind}, {family}", kind, "o")
+        axes.set_yscale("log")
+        axes.set_xticks(sorted(table["scale"].unique()))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("guidance scale")
+        axes.set_ylabel("rms distance from the\nguided monolith, same seeds", linespacing=1.1)
+        axes.grid(zorder=0)
+        style.legend(figure, axes.get_legend_handles_labels()[0], 2)
+        return Drawing(table, figure)
+
+    def _table(self, inputs: Inputs) -> pd.DataFrame:
+        """arm, monolith, family, kind, scale, departure."""
+        chosen = inputs.chosen(self.arms)
+        truth = {}
+        for arm in chosen:
+            if arms.is_monolith(inputs, arm):
+                for _, _, _, scale in places(inputs, arm):
+                    truth[(inputs.arms[arm]["sampler"], scale)] = arm
+        rows = []
+        for arm in chosen:
+            if arms.is_monolith(inputs, arm) or inputs.arms[arm]["guidance"] is None:
+                continue
+            for _, family, kind, scale in places(inputs, arm):
+                monolith = truth.get((inputs.arms[arm]["sampler"], scale))
+                if monolith:
+                    apart = inputs.samples(arm) - inputs.samples(monolith)
+                    value = float(np.sqrt(np.square(apart, dtype=np.float64).mean()))
+                    rows.append([arm, monolith, family, kind, scale, value])
+        if not rows:
+            raise ValueError(
+                "departure: wanted guided arms beside a monolith with the same sampler and "
+                "scale, got none; add the monolith"
+            )
+        columns = ["arm", "monolith", "family", "kind", "scale", "departure"]
+        table = pd.DataFrame(rows, columns=columns)
+        return table.sort_values(["family", "kind", "scale"], ignore_index=True)
