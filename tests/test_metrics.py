@@ -310,6 +310,12 @@ def test_trainings_are_views_of_one_file(world, tables, tmp_path):
     row = values(differences, "shifted").loc["fd_toy"]
     expected = jackknife_interval(each["shifted"] - each["good"])
     assert row[["value", "lo", "hi"]].tolist() == pytest.approx(list(expected)[:3], rel=1e-8)
+    found = store.read_table(files["replicates"]).query("arm == 'collapsed' and block == 0")
+    place = np.split(twice.places["collapsed"], 2)  # features and places are of one training
+    nearest = [np.linalg.norm(x[5:, None] - CENTROIDS, axis=-1).argmin(1) for x in place]
+    share = found[found["metric"] == "cluster_share_0"]["value"]
+    np.testing.assert_allclose(share, [(x == 0).mean() for x in nearest])
+    assert share.nunique() == 2
     table = store.read_table(files["replicates"]).query("arm == 'good' and metric == 'fd_toy'")
     wide = table.pivot(index="training", columns="block", values="value").to_numpy()
     np.testing.assert_allclose(wide, each["good"].numpy(), rtol=1e-12)
