@@ -1,21 +1,27 @@
-"""The images: a source becomes shards and an index."""
+"""The images: a source becomes shards, a job each."""
 
 
 rule data:
     output:
-        samples=f"{R}/data/samples-00000.safetensors",
-        index=f"{R}/data/index.parquet",
+        samples=f"{DATA}/samples-{{shard}}.safetensors",
+        rows=f"{DATA}/rows-{{shard}}.parquet",
+        rejected=f"{DATA}/rejected-{{shard}}.parquet",
     log:
-        f"{R}/logs/data.log",
+        f"{R}/logs/data/{{shard}}.log",
     priority: 20
     conda:
         "../envs/routing.yaml"
-    threads: 1
+    threads: 2
     params:
-        spec=part(**SPEC["data"]),
+        spec=lambda wildcards: part(
+            source=SPEC["data"]["source"],
+            image=SPEC["data"]["image"],
+            shard=int(wildcards.shard),
+            num_shards=len(DATA_SHARDS),
+        ),
         code=code("data"),
     message:
-        "data: read the source"
+        "data: read shard {wildcards.shard} of the source"
     shell:
-        "python -m routing data --out samples={output.samples} --out index={output.index}"
-        " --spec {params.spec:q} --log {log}"
+        "python -m routing data --out samples={output.samples} --out rows={output.rows}"
+        " --out rejected={output.rejected} --spec {params.spec:q} --log {log}"
