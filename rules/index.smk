@@ -1,0 +1,25 @@
+"""One index of all shards, with the held-out split."""
+
+
+rule index:
+    input:
+        rows=[f"{DATA}/rows-{i}.parquet" for i in DATA_SHARDS],
+        rejected=[f"{DATA}/rejected-{i}.parquet" for i in DATA_SHARDS],
+    output:
+        index=INDEX,
+        rejected=f"{R}/index/rejected.parquet",
+    log:
+        f"{R}/logs/index.log",
+    priority: 20
+    conda:
+        "../envs/routing.yaml"
+    threads: 1
+    params:
+        spec=part(heldout=SPEC["data"]["heldout"], rejects=SPEC["data"]["rejects"]),
+        code=code("index"),
+    message:
+        "index: the rows of all shards"
+    shell:
+        "python -m routing index --in rows={input.rows} --in rejected={input.rejected}"
+        " --out index={output.index} --out rejected={output.rejected}"
+        " --spec {params.spec:q} --log {log}"
