@@ -1,25 +1,25 @@
-"""Features of the real images, in the space where partitions are made."""
+"""Features of the real images, in the space where partitions are made, a job per shard."""
 
 
 rule embed:
     input:
-        samples=f"{R}/data/samples-00000.safetensors",
-        index=f"{R}/data/index.parquet",
+        encoder=f"{R}/encoder/{{encoder}}/encoder.safetensors",
+        samples=embed_samples,
     output:
-        encoder=f"{R}/embed/{{encoder}}/encoder.safetensors",
-        features=f"{R}/embed/{{encoder}}/features.safetensors",
+        features=f"{R}/embed/{{encoder}}/features-{{shard}}.safetensors",
     log:
-        f"{R}/logs/embed/{{encoder}}.log",
+        f"{R}/logs/embed/{{encoder}}-{{shard}}.log",
     priority: 20
     conda:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=lambda wildcards: part(encoder=SPEC["encoders"][wildcards.encoder]),
+        spec=lambda wildcards: part(
+            encoder=SPEC["encoders"][wildcards.encoder], shard=int(wildcards.shard)
+        ),
         code=code("embed"),
     message:
-        "embed: features of encoder {wildcards.encoder}"
+        "embed: features of encoder {wildcards.encoder}, shard {wildcards.shard}"
     shell:
-        "python -m routing embed --in samples={input.samples} --in index={input.index}"
-        " --out encoder={output.encoder} --out features={output.features}"
-        " --spec {params.spec:q} --log {log}"
+        "python -m routing embed --in encoder={input.encoder} --in samples={input.samples}"
+        " --out features={output.features} --spec {params.spec:q} --log {log}"

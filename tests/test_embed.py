@@ -1,98 +1,123 @@
-"""The embed stage: whitened components, fitted on the train split and on nothing else."""
+"""The embed stage: a shard at a time, block by block, the same features as all at once."""
 
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA as Decomposition
-from stages import DIGITS, content, make_data, refused, run
+from encoder_worlds import LEVELS, fitted, stage, world
+from stages import content, make, refused
 
-from routing import images, store
-from routing.embed import ENCODERS, PCA, Identity
-from routing.encoders import encode
+from routing import embed, encoders, images, store
 
-SPEC = {"seed": 7, "encoder": {"name": "pca", "dim": 12}}
-EXAMPLES = {"pca": PCA(3), "identity": Identity()}
+pytest_plugins = ["encoder_worlds"]
+EXAMPLES = {"pca": {"name": "pca", "dim": 12}, "identity": {"name": "identity"}}
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return run("data", tmp_path_factory.mktemp("data"), DIGITS)
+def embedded(folder, encoder, shard):
+    return stage("embed", folder / "f.safetensors", {}, encoder=[encoder], samples=[shard])
 
 
-@pytest.fixture(scope="module")
-def embedded(digits, tmp_path_factory):
-    return run("embed", tmp_path_factory.mktemp("embed"), SPEC, **digits)
+def features(path):
+    return store.read_arrays(path)["features"]
 
 
-def parts(digits):
-    stored = store.read_arrays(digits["samples"])["samples"]
-    train = (store.read_table(digits["index"])["split"] == "train").to_numpy()
-    return stored, train
+@pytest.mark.parametrize("spec", EXAMPLES.values(), ids=EXAMPLES.keys())
+def test_shards_together_are_the_whole(spec, digits, shards, tmp_path):
+    encoder = fitted(tmp_path, spec, **shards)
+    found = [features(embedded(tmp_path, encoder, shard)) for shard in shards["samples"]]
+    values = images.to_values(digits[0], LEVELS)
+    truth = encoders.encode(store.read_arrays(encoder), values)
+    assert found[0].dtype == np.float32 and found[0].shape[1] == truth.shape[1]
+    np.testing.assert_allclose(np.concatenate(found), truth, rtol=1e-5, atol=1e-6)
 
 
-def test_every_encoder_is_asked():
-    assert EXAMPLES.keys() == ENCODERS.keys()
+@pytest.mark.parametrize("spec", EXAMPLES.values(), ids=EXAMPLES.keys())
+def test_one_shard_is_bit_equal_to_the_product(spec, digits, tmp_path):
+    whole = world(tmp_path, *digits)
+    encoder = fitted(tmp_path, spec, **whole)
+    arrays, values = store.read_arrays(encoder), images.to_values(digits[0], LEVELS)
+    found = features(embedded(tmp_path, encoder, whole["samples"][0]))
+    assert np.array_equal(found, encoders.encode(arrays, values))
+    eye = arrays | {"projection": arrays.get("projection", np.eye(64))}
+    flat = values.reshape(len(values), -1).astype(np.float64) - eye["mean"]
+    assert np.array_equal(found, (flat @ eye["projection"]).astype(np.float32))
 
 
-@pytest.mark.parametrize("encoder", EXAMPLES.values(), ids=EXAMPLES.keys())
-def test_a_sample_is_encoded_alone(encoder):
-    values = np.random.default_rng(0).normal(size=(20, 1, 2, 3)).astype(np.float32)
-    arrays = encoder.fit(values)
-    alone = np.concatenate([encode(arrays, v[None]) for v in values])
-    np.testing.assert_allclose(encode(arrays, values), alone, rtol=1e-5, atol=1e-6)
-    assert alone.dtype == np.float32
+def test_train_features_are_white(digits, tmp_path):
+    whole = world(tmp_path, *digits)
+    encoder = fitted(tmp_path, EXAMPLES["pca"], **whole)
+    found = features(embedded(tmp_path, encoder, whole["samples"][0])).astype(np.float64)
+    train = digits[1]
+    np.testing.assert_allclose(found[train].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.cov(found[train].T), np.eye(12), atol=1e-4)
 
 
-def test_train_features_are_white(digits, embedded):
-    features = store.read_arrays(embedded["features"])["features"].astype(np.float64)
-    _, train = parts(digits)
-    assert features.shape == (1797, 12)
-    np.testing.assert_allclose(features[train].mean(0), 0, atol=1e-5)
-    np.testing.assert_allclose(np.cov(features[train].T), np.eye(12), atol=1e-4)
+def test_a_sample_is_encoded_alone(digits, shards, tmp_path):
+    path = fitted(tmp_path, EXAMPLES["pca"], **shards)
+    encode = encoders.load(store.read_arrays(path), store.read_provenance(path))
+    values = images.to_values(digits[0][:20], LEVELS)
+    alone = np.concatenate([encode(value[None]) for value in values])
+    np.testing.assert_allclose(encode(values), alone, rtol=1e-5, atol=1e-6)
 
 
-def test_features_are_those_of_scikit_learn_up_to_sign(digits, embedded):
-    stored, train = parts(digits)
-    flat = images.to_values(stored, 16).reshape(1797, -1).astype(np.float64)
-    truth = Decomposition(12, whiten=True, svd_solver="full").fit(flat[train]).transform(flat)
-    found = store.read_arrays(embedded["features"])["features"]
-    signs = np.sign((truth * found).sum(0))
-    np.testing.assert_allclose(found, truth * signs, atol=1e-4)
+class Double:
+    """An encoder that counts."""
+
+    block, dim, device, flop_per_image = 4, 1, "cpu", 0
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, values):
+        self.seen.append(len(values))
+        return 2 * values[:, :1]
 
 
-def test_the_encoder_artifact_gives_the_features(digits, embedded):
-    stored, _ = parts(digits)
-    arrays = store.read_arrays(embedded["encoder"])
-    found = encode(arrays, images.to_values(stored, 16))
-    assert np.array_equal(found, store.read_arrays(embedded["features"])["features"])
+@pytest.mark.parametrize("num", [0, 1, 4, 5, 12])
+def test_blocks_cover_the_shard_in_order(num):
+    stored = np.arange(num, dtype=np.float32)[:, None]
+    encode = Double()
+    blocks = list(embed.features(encode, stored, None))
+    found = np.concatenate([block["features"] for block in blocks])
+    assert found.tolist() == [[2.0 * i] for i in range(num)]
+    assert sum(encode.seen) == num and max(encode.seen) <= 4
 
 
-def test_held_out_images_change_nothing(digits, embedded, tmp_path):
-    stored, train = parts(digits)
-    stored = stored.copy()
-    stored[~train] = np.random.default_rng(0).integers(17, size=stored[~train].shape)
-    changed = run("embed", tmp_path, SPEC, **made(tmp_path, stored, train))
-    assert content(changed["encoder"]) == content(embedded["encoder"])
-    stored[np.flatnonzero(train)[0]] = 16
-    changed = run("embed", tmp_path, SPEC, **made(tmp_path, stored, train))
-    assert content(changed["encoder"]) != content(embedded["encoder"])
+def test_a_network_embeds_a_shard(digits, few, resnet, tmp_path, monkeypatch):
+    encoder = fitted(tmp_path, resnet, **few)
+    encode = encoders.load(store.read_arrays(encoder), store.read_provenance(encoder))
+    truth = encode(images.to_values(digits[0][30:60], LEVELS))
+    monkeypatch.setattr(encoders, "CPU_BATCH", 7)  # the last batch is not full
+    path = embedded(tmp_path, encoder, few["samples"][1])
+    np.testing.assert_allclose(features(path), truth, rtol=1e-4, atol=1e-5)
+    assert features(path).shape == (30, 512)
 
 
-def test_the_identity_gives_the_values(digits, tmp_path):
-    files = run("embed", tmp_path, {"seed": 7, "encoder": {"name": "identity"}}, **digits)
-    stored, _ = parts(digits)
-    values = images.to_values(stored, 16).reshape(1797, 64)
-    assert np.array_equal(store.read_arrays(files["features"])["features"], values)
+def test_the_features_say_where_they_were_made(shards, tmp_path, monkeypatch):
+    encoder = fitted(tmp_path, EXAMPLES["identity"], **shards)
+    elsewhere = encoders.Linear({"mean": np.zeros(64)}, (1, 8, 8), device="elsewhere")
+    monkeypatch.setattr(encoders, "load", lambda *_: elsewhere)
+    path = embedded(tmp_path, encoder, shards["samples"][0])
+    assert store.read_provenance(path)["device"] == "elsewhere"
 
 
-def test_what_cannot_be_whitened_is_refused(digits, tmp_path):
-    with refused("encoder: pca wants dim >= 1, got 0"):
-        run("embed", tmp_path, {"seed": 7, "encoder": {"name": "pca", "dim": 0}}, **digits)
-    with refused("pca wants dim <= 64 here, got 65"):
-        run("embed", tmp_path, {"seed": 7, "encoder": {"name": "pca", "dim": 65}}, **digits)
-    with refused("component 64 has no variance"):  # the corners of all digits are empty
-        run("embed", tmp_path, {"seed": 7, "encoder": {"name": "pca", "dim": 64}}, **digits)
+def test_a_shard_without_rows_has_features_without_rows(few, resnet, shards, tmp_path):
+    none = {"samples": np.zeros((0, 1, 8, 8), np.uint8)}
+    empty = make("data", tmp_path / "e.safetensors", none, levels=LEVELS)
+    for spec, inputs, dim in ((resnet, few, 512), (EXAMPLES["pca"], shards, 12)):
+        encoder = fitted(tmp_path, spec, **inputs)
+        found = features(embedded(tmp_path, encoder, empty))
+        assert found.shape == (0, dim) and found.dtype == np.float32
 
 
-def made(folder, stored, train):
-    files = make_data(folder, stored, train, levels=16)
-    return {"samples": files["samples"], "index": files["index"]}
+def test_features_do_not_know_who_else_is_embedded(digits, few, resnet, tmp_path):
+    """The same command twice gives the same bits."""
+    encoder = fitted(tmp_path, resnet, **few)
+    one = content(embedded(tmp_path, encoder, few["samples"][0]))
+    assert content(embedded(tmp_path, encoder, few["samples"][0])) == one
+
+
+def test_samples_of_another_shape_are_refused(digits, shards, tmp_path):
+    encoder = fitted(tmp_path, EXAMPLES["pca"], **shards)
+    stored = {"samples": digits[0][:9, :, :4]}
+    other = make("data", tmp_path / "o.safetensors", stored, levels=LEVELS)
+    with refused(r"encoder: fitted on samples of shape \[1, 8, 8\], got \[1, 4, 8\]; fit it"):
+        embedded(tmp_path, encoder, other)

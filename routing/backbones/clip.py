@@ -1,0 +1,61 @@
+"""The image towers of CLIP: OpenAI's archives, or any file in the layout of open_clip."""
+
+from dataclasses import dataclass
+
+import torch
+
+from routing import weights
+from routing.backbones.network import OPENAI, Backbone, loaded
+from routing.weights.reading import tensors
+
+CLIP_WEIGHTS = {
+    "ViT-B-32-quickgelu": "clip-vit-b-32",
+    "ViT-L-14-quickgelu": "clip-vit-l-14",
+    "ViT-L-14-336-quickgelu": "clip-vit-l-14-336",
+}
+
+
+@dataclass(frozen=True)
+class CLIP:
+    """The image tower of a CLIP (arXiv:2103.00020) under its name in open_clip; projected.
+
+    `weights` is a file or an id of the manifest (null: OpenAI's for its three models). OpenAI's
+    weights want a `-quickgelu` model and are refused without. Features are not normalised here.
+    """
+
+    model: str = "ViT-B-32-quickgelu"
+    weights: str | None = None
+    sha256: str | None = None
+
+    def load(self) -> Backbone:
+        """The tower with its weights."""
+        import open_clip
+
+        config = open_clip.get_model_config(self.model)
+        vision = (config or {}).get("vision_cfg", {})
+        if config is None or "timm_model_name" in vision or isinstance(vision["layers"], list):
+            raise ValueError(
+                f"clip: wanted a model of open_clip with its own ViT tower, got {self.model!r}; "
+                f"take one of {', '.join(CLIP_WEIGHTS)}, or the backbone timm for timm's towers"
+            )
+        if self.weights is None and self.model not in CLIP_WEIGHTS:
+            raise ValueError(f"clip: no weights are known for {self.model!r}; give a file")
+        path = weights.locate(self.weights or CLIP_WEIGHTS[self.model], sha256=self.sha256)
+        sha256 = weights.sha256_of(path)
+        quick = bool(config.get("quick_gelu"))
+        if not quick and sha256 in {
+            weights.entry(i).files[0].sha256 for i in CLIP_WEIGHTS.values()
+        }:
+            raise ValueError(
+                f"clip: {path} are OpenAI's weights and want the activation of a -quickgelu "
+                f"model, got {self.model!r}; take {self.model}-quickgelu"
+            )
+        state = {
+            name.removeprefix("visual."): value
+            for name, value in tensors(path).items()
+            if name.startswith("visual.")
+        }
+        with torch.device("meta"):
+            net = open_clip.model._build_vision_tower(config["embed_dim"], vision, quick)
+        loaded(net, state, f"clip: {path}")
+        return Backbone(net, vision["image_size"], *OPENAI, sha256)

@@ -1,0 +1,102 @@
+"""A network with its way of reading images (see `routing.backbones`), and the strict loading."""
+
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from routing import devices
+
+Colour = tuple[float, float, float]
+Images = Float[Tensor, "batch channels height width"]  # in [-1, 1]; 1 or 3 channels
+Features = Float[Tensor, "batch features"]
+State = dict[str, Tensor]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+class Backbone:
+    """A network in eval mode, the square `size` it reads, and the sha256 of its weights."""
+
+    def __init__(self, net: nn.Module, size: int, mean: Colour, std: Colour, sha256: str):
+        """Move `net` to the GPU if there is one."""
+        self.device = devices.best()
+        self.size, self.sha256 = size, sha256
+        is_convolutional = sum(isinstance(part, nn.Conv2d) for part in net.modules()) > 1
+        self.layout = torch.channels_last if is_convolutional else torch.contiguous_format
+        net = net.eval().requires_grad_(False).to(self.device)
+        self.net = net.to(memory_format=self.layout)
+        m, s = (torch.tensor(v, device=self.device)[:, None, None] for v in (mean, std))
+        self._scale, self._shift = 0.5 / s, (0.5 - m) / s
+
+    def __call__(self, x: Images) -> Features:
+        """Features, on the device of the network."""
+        with torch.inference_mode(), self.mixed():
+            return self.net(self.prepared(x)).float()
+
+    def mixed(self) -> torch.autocast:
+        """The context in which the network runs: bfloat16 where it is worth its rounding."""
+        is_fast = self.device.type == "cuda"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_fast)
+
+    def prepared(self, x: Images) -> Float[Tensor, "batch 3 size size"]:
+        """Images as the network reads them: normalised, resized, on its device, in its layout."""
+        if x.shape[1] not in (1, 3):
+            raise ValueError(
+                f"a pretrained network wants images of 1 or 3 channels, got {x.shape[1]}; use "
+                f"pca or identity for latents"
+            )
+        x = torch.addcmul(self._shift, x.to(self.device, non_blocking=True), self._scale)
+        if x.shape[2:] != (self.size, self.size):
+            size = (self.size, self.size)
+            x = F.interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
+        return x.contiguous(memory_format=self.layout)
+
+    @property
+    def dim(self) -> int:
+        """Length of a feature vector."""
+        return self._measured[0]
+
+    @property
+    def flop_per_image(self) -> int:
+        """Work of one evaluation; a multiply-add is two."""
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self) -> tuple[int, int]:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        x = self.prepared(torch.zeros(1, 3, self.size, self.size))
+        # The counter knows no fused attention of CPUs, and nothing inside inference mode.
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            features = self.net(x)
+        return features.shape[1], counter.get_total_flops()
+
+
+def loaded(net: nn.Module, state: State, where: str) -> None:
+    """Give `net` all tensors of `state`, as float32, or say in one line what does not fit.
+
+    Nothing may be missing but counts of training batches, which no evaluation reads.
+    """
+    wanted = net.state_dict()
+    counts = {name: t for name, t in wanted.items() if name.endswith(".num_batches_tracked")}
+    state = {n: t.float() if t.is_floating_point() else t for n, t in (counts | state).items()}
+    problems = [f"{name} is missing" for name in wanted if name not in state]
+    problems += [f"{name} is not of this network" for name in state if name not in wanted]
+    problems += [
+        f"{name} has shape {list(state[name].shape)} for {list(wanted[name].shape)}"
+        for name in wanted
+        if name in state and list(state[name].shape) != list(wanted[name].shape)
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ValueError(
+            f"{where}: wanted the weights of this network, got others: "
+            f"{', '.join(problems[:3])}{more}; give the file that belongs to the options"
+        )
+    net.load_state_dict(state, strict=True, assign=True)
+    assert not any(t.is_meta for t in [*net.parameters(), *net.buffers()]), where

@@ -1,0 +1,38 @@
+"""Any network of timm with a local file."""
+
+from dataclasses import dataclass, field
+
+from routing import weights
+from routing.backbones.network import IMAGENET, Backbone, Colour, loaded
+from routing.weights.reading import tensors
+
+
+@dataclass(frozen=True)
+class Timm:
+    """Any network of timm by its name there, with a local file; pooled features before the head.
+
+    `options` go to `timm.create_model` and describe the network of the file, its `num_classes`
+    too (the head is taken off after all weights have found their place).
+    """
+
+    model: str
+    weights: str
+    sha256: str | None = None
+    image_size: int = 224
+    mean: Colour = IMAGENET[0]
+    std: Colour = IMAGENET[1]
+    options: dict[str, int | float | str | bool] = field(default_factory=dict)
+
+    def load(self) -> Backbone:
+        """The network with its weights."""
+        import timm
+
+        path = weights.locate(self.weights, sha256=self.sha256)
+        try:
+            net = timm.create_model(self.model, pretrained=False, **self.options)
+        except (RuntimeError, TypeError, ValueError) as error:
+            text = " ".join(str(error).split())
+            raise ValueError(f"timm: {self.model!r}, {self.options}: {text}; correct it") from None
+        loaded(net, tensors(path), f"timm: {path}")
+        net.reset_classifier(0)
+        return Backbone(net, self.image_size, self.mean, self.std, weights.sha256_of(path))

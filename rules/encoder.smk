@@ -1,0 +1,23 @@
+"""A feature space: an encoder, fitted where it has anything to fit."""
+
+
+rule encoder:
+    input:
+        samples=encoder_samples,
+        index=INDEX,
+    output:
+        encoder=f"{R}/encoder/{{encoder}}/encoder.safetensors",
+    log:
+        f"{R}/logs/encoder/{{encoder}}.log",
+    priority: 20
+    conda:
+        "../envs/routing.yaml"
+    threads: 1
+    params:
+        spec=lambda wildcards: part(encoder=SPEC["encoders"][wildcards.encoder]),
+        code=code("encoder"),
+    message:
+        "encoder: fit {wildcards.encoder}"
+    shell:
+        "python -m routing encoder --in samples={input.samples} --in index={input.index}"
+        " --out encoder={output.encoder} --spec {params.spec:q} --log {log}"
