@@ -1,174 +1,189 @@
 """Stage partition: a division of the training images into K clusters.
 
-One code path for all: a method fits on the train split and then assigns every sample, the
-held-out ones too. The monolith is k-means with one cluster. To add a method, write a frozen
-dataclass with `divide(Space) -> (clusters, centroids)` and give it a row in METHODS; without
-centroids of its own (None), those of the clusters' train features are used.
+One code path for all methods of routing/partitions, and a memory that does not grow with the
+images but for a row of the index: a method fits on a sample of the train split, its rule assigns
+every image, the held-out ones too, block by block over the shards. The monolith is k-means with
+one cluster. Features are read twice: centroids that a rule does not bring are the means of the
+clusters' training images, and distances to them can be written only then.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from routing import choices, seeds
+from routing.membership import memberships
+from routing.partitions import METHODS, Components, Rule, Space
+from routing.partitions.agreement import mutual_information, purity
+from routing.partitions.base import counts
+from routing.partitions.quality import imbalance, separation, silhouettes
+from routing.shards import Shards
 
-
-@dataclass(frozen=True)
-class Space:
-    """What a method may look at."""
-
-    features: np.ndarray  # [samples, dim] float32
-    labels: np.ndarray  # [samples]
-    train: np.ndarray  # [samples] bool
-    root: int
-    like: np.ndarray | None = None  # [samples] clusters of the partition named by `like`
-    components: np.ndarray | None = None  # [samples] in a world of components
-
-
-Division = tuple[np.ndarray, np.ndarray | None]  # clusters [samples], centroids [clusters, dim]
-
-
-@dataclass(frozen=True)
-class KMeans:
-    """FAISS k-means on the train features; every sample to its nearest centroid."""
-
-    num_clusters: int
-    iterations: int = 50
-    restarts: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse counts below one."""
-        for name in ("num_clusters", "iterations", "restarts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"kmeans wants {name} >= 1, got {getattr(self, name)}; raise it")
-
-    def divide(self, space: Space) -> Division:
-        """The best of `restarts` runs from different starts."""
-        import faiss
-
-        num_train = int(space.train.sum())
-        if self.num_clusters > num_train:
-            raise ValueError(
-                f"num_clusters: wanted at most {num_train} (training images), got "
-                f"{self.num_clusters}; lower it"
-            )
-        faiss.omp_set_num_threads(1)
-        kmeans = faiss.Kmeans(
-            space.features.shape[1],
-            self.num_clusters,
-            niter=self.iterations,
-            nredo=self.restarts,
-            seed=seeds.integer(space.root, "partition", self.seed),
-            min_points_per_centroid=1,
-            max_points_per_centroid=num_train,
-        )
-        kmeans.train(np.ascontiguousarray(space.features[space.train]))
-        return kmeans.index.search(space.features, 1)[1][:, 0], kmeans.centroids
-
-
-@dataclass(frozen=True)
-class Random:
-    """Clusters drawn at random with the sizes of the partition `like`, split by split."""
-
-    like: str
-    seed: int = 0
-
-    def divide(self, space: Space) -> Division:
-        """Permute the other partition's clusters within train and within held-out."""
-        clusters = space.like.copy()
-        rng = seeds.stream(space.root, "partition", self.seed)
-        for rows in (np.flatnonzero(space.train), np.flatnonzero(~space.train)):
-            clusters[rows] = rng.permutation(clusters[rows])
-        return clusters, None
-
-
-@dataclass(frozen=True)
-class Labels:
-    """One cluster per label, in the order of the labels; `num_clusters` must be their number."""
-
-    num_clusters: int
-
-    def divide(self, space: Space) -> Division:
-        """The rank of each sample's label."""
-        names, clusters = np.unique(space.labels, return_inverse=True)
-        if len(names) != self.num_clusters:
-            raise ValueError(
-                f"num_clusters: wanted {len(names)} (labels in the data), got "
-                f"{self.num_clusters}; correct it"
-            )
-        return clusters, None
-
-
-@dataclass(frozen=True)
-class Components:
-    """Whole components of a mixture: component c is in cluster `clusters[c]`."""
-
-    num_clusters: int
-    clusters: tuple[int, ...]
-
-    def divide(self, space: Space) -> Division:
-        """The cluster of each sample's component."""
-        if space.components is None:
-            raise ValueError(
-                "clusters: wanted data.source 'mixture', got a source without components; take "
-                "another method"
-            )
-        num = space.components.max() + 1
-        if len(self.clusters) != num or set(self.clusters) != set(range(self.num_clusters)):
-            raise ValueError(
-                f"clusters: wanted {num} (components), each of 0..{self.num_clusters - 1} at "
-                f"least once, got {list(self.clusters)}; correct it"
-            )
-        return np.asarray(self.clusters)[space.components], None
-
-
-METHODS = {"kmeans": KMeans, "random": Random, "labels": Labels, "components": Components}
+COLUMNS = ["sample_id", "split", "label", "shard", "row"]
+SILHOUETTES = 2000  # training images; their distances are all taken in pairs
 
 
 def run(job) -> None:
-    """Write `assignments` (sample_id, cluster, distance to every centroid) and `centroids`.
+    """Write `assignments`, `centroids` and `report`.
 
-    Beside the centroids stand the sizes of the clusters and how many images of every label they
-    hold, both of the train split.
+    assignments  sample_id, cluster, second where clusters overlap, distance_k to every centroid
+    centroids    centroids, sizes (memberships of the train split), label_counts [clusters,
+                 labels] of them, and what the rule needs beside to assign again
+    report       quantity, cluster (-1: of the whole), value; see `report`
     """
-    index = job.table("index")
     where = f"partitions.{job.spec['partition']}"
     method = choices.build(choices.rows("partitions", METHODS), job.spec["method"], where)
-    features = job.arrays("features")["features"]
-    train = (index["split"] == "train").to_numpy()
-    like = job.table("like")["cluster"].to_numpy() if job.count("like") else None
-    components = index["component"].to_numpy() if "component" in index else None
-    labels = index["label"].to_numpy()
-    space = Space(features, labels, train, job.spec["seed"], like, components)
+    # Captions and the like are not read: at 10 million images they are the larger part.
+    index = job.table("index", columns=None if isinstance(method, Components) else COLUMNS)
+    features = Shards(job, "features", index, "features")
+    stream = (job.spec["seed"], "partition", getattr(method, "seed", 0))
+    space = Space(
+        labels=index["label"].to_numpy(),
+        train=(index["split"] == "train").to_numpy(),
+        take=features.take,
+        rng=seeds.stream(*stream),
+        number=seeds.integer(*stream),
+        like=memberships(job.table("like")) if job.count("like") else None,
+        components=index["component"].to_numpy() if "component" in index else None,
+    )
     try:
-        clusters, centroids = method.divide(space)
+        rule = method.fit(space)
     except ValueError as error:
         raise ValueError(f"{where}.{error}") from None
-    clusters = clusters.astype(np.int64)
-    sizes = np.bincount(clusters[train], minlength=job.spec["num_clusters"])
+    division = divide(rule, features, space, job.spec["num_clusters"], where)
+    squares = np.zeros(len(division.sizes))
+    ids = index["sample_id"].to_numpy()
+    job.write_table_blocks("assignments", frames(division, features, ids, space.train, squares))
+    arrays = {
+        "centroids": division.centroids,
+        "sizes": division.sizes,
+        "label_counts": label_counts(division, space),
+    }
+    job.write_arrays("centroids", arrays | rule.arrays)
+    job.write_table("report", report(division, squares, arrays["label_counts"], features, space))
+
+
+@dataclass(frozen=True)
+class Division:
+    """All images, divided."""
+
+    clusters: np.ndarray  # [samples, memberships]
+    sizes: np.ndarray  # [clusters] memberships of the train split
+    centroids: np.ndarray  # [clusters, dim] float32
+
+
+def divide(rule: Rule, features: Shards, space: Space, num_clusters: int, where: str) -> Division:
+    """The clusters of all images; ValueError if one has no training image."""
+    blocks = []
+    sums = np.zeros((num_clusters, *features.shape))
+    for here, x in features.blocks():
+        found = rule(x, np.arange(here.start, here.stop)).astype(np.int64)
+        train = space.train[here]
+        for k in range(num_clusters):
+            sums[k] += x[train & (found == k).any(axis=1)].sum(axis=0, dtype=np.float64)
+        blocks.append(found)
+    clusters = np.concatenate(blocks)
+    sizes = counts(clusters[space.train], num_clusters)
     refuse_empty(sizes, where)
-    if centroids is None:
-        centroids = np.stack(
-            [features[train & (clusters == k)].mean(0) for k in range(len(sizes))]
-        )
-    distances = np.linalg.norm(features[:, None] - centroids[None], axis=-1)
-    table = pd.DataFrame({"sample_id": index["sample_id"], "cluster": clusters})
-    for k in range(len(sizes)):
-        table[f"distance_{k}"] = distances[:, k]
-    job.write_table("assignments", table)
-    counts = label_counts(clusters[train], labels[train], len(sizes))
-    arrays = {"centroids": centroids, "sizes": sizes, "label_counts": counts}
-    job.write_arrays("centroids", arrays)
+    centroids = sums / sizes[:, None] if rule.centroids is None else rule.centroids
+    return Division(clusters, sizes, centroids.astype(np.float32))
 
 
-def label_counts(clusters: np.ndarray, labels: np.ndarray, num_clusters: int) -> np.ndarray:
-    """Images [clusters, labels] of every cluster and label, in the order of the labels."""
-    names, rank = np.unique(labels, return_inverse=True)
-    table = np.zeros((num_clusters, len(names)), np.int64)
-    np.add.at(table, (clusters, rank), 1)
+def frames(
+    division: Division, features: Shards, ids: np.ndarray, train: np.ndarray, squares: np.ndarray
+) -> Iterator[pd.DataFrame]:
+    """Assignments, a frame per block.
+
+    To squares[k] it adds the squared distances of the training images of k to their centroid.
+    """
+    for here, x in features.blocks():
+        clusters = division.clusters[here]
+        distances = np.stack([np.linalg.norm(x - c, axis=1) for c in division.centroids], axis=1)
+        own = np.take_along_axis(distances, clusters, axis=1).astype(np.float64) ** 2
+        np.add.at(squares, clusters[train[here]], own[train[here]])
+        columns = dict(zip(("cluster", "second"), clusters.T, strict=False))
+        columns |= {f"distance_{k}": distances[:, k] for k in range(distances.shape[1])}
+        yield pd.DataFrame({"sample_id": ids[here]} | columns)
+
+
+def label_counts(division: Division, space: Space) -> np.ndarray:
+    """Training images [clusters, labels] of every cluster and label, in the order of the labels.
+
+    Labels that only held-out images have are not in it.
+    """
+    names, rank = np.unique(space.labels[space.train], return_inverse=True)
+    table = np.zeros((len(division.sizes), len(names)), np.int64)
+    np.add.at(table, (division.clusters[space.train], rank[:, None]), 1)
     return table
+
+
+def report(
+    division: Division,
+    squares: np.ndarray,
+    label_table: np.ndarray,
+    features: Shards,
+    space: Space,
+) -> pd.DataFrame:
+    """Long: quantity, cluster, value. An image in two clusters counts in both.
+
+    per cluster  size_, prior_ of train and heldout; within (mean squared distance to the
+                 centroid), inertia (their sum), between_min, between_mean, silhouette, purity
+    whole        size_ratio_, evenness_, gini_ of train, heldout and all; within, inertia,
+                 between_min, between_mean, silhouette, purity, nmi (with the labels)
+
+    within, inertia, purity and nmi are of the train split; silhouettes of a sample of it, by
+    the nearest cluster.
+    """
+    num, rows = len(division.sizes), []
+
+    def each(quantity: str, values: np.ndarray) -> None:
+        rows.extend((quantity, k, float(v)) for k, v in enumerate(values))
+
+    def whole(quantity: str, value: float) -> None:
+        rows.append((quantity, -1, float(value)))
+
+    heldout = counts(division.clusters[~space.train], num)
+    for split, sizes in {"train": division.sizes, "heldout": heldout}.items():
+        each(f"size_{split}", sizes)
+        if sizes.any():
+            each(f"prior_{split}", sizes / sizes.sum())
+    for split, sizes in {
+        "train": division.sizes,
+        "heldout": heldout,
+        "all": division.sizes + heldout,
+    }.items():
+        for name, value in imbalance(sizes).items() if sizes.any() else ():
+            whole(f"{name}_{split}", value)
+    each("within", squares / division.sizes)
+    whole("within", squares.sum() / division.sizes.sum())
+    each("inertia", squares)
+    whole("inertia", squares.sum())
+    for name, values in separation(division.centroids).items():
+        each(name, values)
+        whole(name, values.min() if name == "between_min" else values.mean())
+    _silhouette(division, features, space, each, whole)
+    each("purity", label_table.max(axis=1) / label_table.sum(axis=1))
+    whole("purity", purity(label_table))
+    whole("nmi", mutual_information(label_table))
+    return pd.DataFrame(rows, columns=["quantity", "cluster", "value"])
+
+
+def _silhouette(division: Division, features: Shards, space: Space, each, whole) -> None:
+    # A stream of its own: what a method has drawn does not choose who is looked at.
+    rng = space.rng.spawn(1)[0]
+    train = np.flatnonzero(space.train)
+    chosen = np.sort(rng.permutation(train)[:SILHOUETTES])
+    clusters = division.clusters[chosen, 0]
+    values = silhouettes(features.take(chosen), clusters)
+    if values is None:
+        return
+    num = len(division.sizes)
+    with np.errstate(invalid="ignore"):  # a small cluster may have nobody in the sample: nan
+        of_each = np.bincount(clusters, values, num) / np.bincount(clusters, minlength=num)
+    each("silhouette", of_each)
+    whole("silhouette", values.mean())
 
 
 def refuse_empty(sizes: np.ndarray, where: str) -> None:

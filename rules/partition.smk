@@ -3,12 +3,13 @@
 
 rule partition:
     input:
-        index=f"{R}/data/index.parquet",
+        index=INDEX,
         features=partition_features,
         like=partition_like,
     output:
         assignments=f"{R}/partition/{{partition}}/assignments.parquet",
         centroids=f"{R}/partition/{{partition}}/centroids.safetensors",
+        report=f"{R}/partition/{{partition}}/report.parquet",
     log:
         f"{R}/logs/partition/{{partition}}.log",
     priority: 20
@@ -23,4 +24,5 @@ rule partition:
     shell:
         "python -m routing partition --in index={input.index} --in features={input.features}"
         " --in like={input.like} --out assignments={output.assignments}"
-        " --out centroids={output.centroids} --spec {params.spec:q} --log {log}"
+        " --out centroids={output.centroids} --out report={output.report}"
+        " --spec {params.spec:q} --log {log}"
