@@ -8,8 +8,8 @@ The null branch of a network is what it has learned where the condition was drop
 text of one token whose features are all 0. `Told` puts a `DiT` into this form.
 
 `Vocabulary` makes the smallest honest text: one token per word, one-hot; the first linear
-map of a network is then a learned embedding of words. A sentence encoder is another callable from
-captions to (text, text_mask).
+map of a network is then a learned embedding of words. `Captions` is another callable from captions
+to (text, text_mask): a table of what a text encoder made of them (routing.texts).
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float16, Int
 from torch import Tensor, nn
 
 from routing.paths import Time
@@ -155,3 +156,71 @@ class Vocabulary:
 def split(caption: str) -> list[str]:
     """The words of a caption."""
     return caption.lower().split()
+
+
+@dataclass(frozen=True, eq=False)
+class Captions:
+    """Tokens of captions from a table, where row i is what `encoder` made of `captions[i]`.
+
+    In each row the tokens that are read come first. A caption of white space alone is the null
+    text. `digest` says which table it is. The arrays may be memory-mapped: what is asked for is
+    read, and nothing else. Raises ValueError unless there is one row for each caption.
+    """
+
+    captions: Sequence[str]
+    text: Float16[np.ndarray, "captions keys features"]
+    mask: Bool[np.ndarray, "captions keys"]
+    encoder: str
+    digest: str
+
+    def __post_init__(self):
+        """Refuse tables of something else."""
+        if not len(self._row) == len(self.captions) == len(self.text) == len(self.mask):
+            raise ValueError(
+                f"captions: wanted one row of tokens for each of {len(self.captions)} captions, "
+                f"{len(self._row)} of them distinct, got {len(self.text)}; they are of other data"
+            )
+
+    @property
+    def dim(self) -> int:
+        """Features of a token."""
+        return self.text.shape[-1]
+
+    def __call__(
+        self, captions: Sequence[str]
+    ) -> tuple[Float[Tensor, "batch keys features"], Bool[Tensor, "batch keys"]]:
+        """The tokens, and where there are any: keys are as many as the longest caption has.
+
+        Raises ValueError on a caption that is not in the table.
+        """
+        rows = np.array([self._row_of(caption) for caption in captions], dtype=np.int64)
+        (told,) = np.nonzero(rows >= 0)
+        read = self.mask[rows[told]]
+        num_keys = max([1, *read.sum(1)])
+        text = torch.zeros(len(rows), num_keys, self.dim)
+        mask = torch.zeros(len(rows), num_keys, dtype=torch.bool)
+        mask[:, 0] = True
+        text[told] = torch.from_numpy(self.text[rows[told], :num_keys]).float()
+        mask[told] = torch.from_numpy(read[:, :num_keys])
+        return text, mask
+
+    def refuse_unknown(self, captions: Iterable[str]) -> None:
+        """Raise ValueError on a caption that is not in the table."""
+        for caption in captions:
+            self._row_of(caption)
+
+    def _row_of(self, caption: str) -> int:
+        """Its row; -1 for the null text."""
+        if not caption.strip():
+            return -1
+        row = self._row.get(caption)
+        if row is not None:
+            return row
+        raise ValueError(
+            f"caption {caption[:60]!r} is not in the table of {len(self.captions)} captions that "
+            f"{self.encoder!r} has encoded; run the stage captions on this data"
+        )
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        return {caption: i for i, caption in enumerate(self.captions)}

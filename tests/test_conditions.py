@@ -1,10 +1,11 @@
 import math
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 
-from routing.conditions import Condition, Told, Vocabulary
+from routing.conditions import Captions, Condition, Told, Vocabulary
 from routing.dit import Architecture, DiT, flop_per_sample
 
 BATCH, CLASSES, FEATURES = 5, 3, 4
@@ -156,4 +157,67 @@ def test_the_empty_caption_is_the_null_text_and_padding_is_not_read(rng):
 def test_what_is_no_vocabulary_is_refused(words, got):
     with pytest.raises(ValueError, match=got) as error:
         Vocabulary(words)
+    assert "\n" not in str(error.value)
+
+
+KNOWN = ["a red fox", "sky", "Sky", "a fox in the sky"]
+
+
+def known(lengths=(3, 1, 2, 4), captions=KNOWN):
+    """Row i has `lengths[i]` tokens (i + 1, j + 1), and zeros behind them."""
+    i, j = np.indices((len(lengths), 4))
+    mask = j < np.array(lengths)[:, None]
+    text = np.stack([i + 1, j + 1], -1) * mask[..., None]
+    return Captions(captions, text.astype(np.float16), mask, "sentence", "d")
+
+
+def test_captions_are_looked_up():
+    table = known()
+    assert table.dim == 2
+    text, mask = table(["Sky", "", "a red fox", " \t", "Sky"])
+    assert text.dtype == torch.float32 and text.shape == (5, 3, 2)
+    assert mask.int().tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 0, 0], [1, 1, 0]]
+    sky, fox, o = [[3, 1], [3, 2], [0, 0]], [[1, 1], [1, 2], [1, 3]], [[0, 0]] * 3
+    assert text.tolist() == [sky, o, fox, o, sky]
+    assert table(["a fox in the sky"])[1].tolist() == [[True] * 4]
+    for captions in (["", ""], [""]):
+        text, mask = table(captions)
+        assert text.shape == (len(captions), 1, 2) and not text.any() and mask.all()
+    text, mask = table([])
+    assert text.shape == (0, 1, 2) and mask.shape == (0, 1)
+    assert table.text.any() and table(["sky"])[0].tolist() == [[[2, 1]]]  # nothing was written
+
+
+def test_captions_are_read_from_where_they_lie(tmp_path):
+    table = known()
+    path = tmp_path / "text.bin"
+    table.text.tofile(path)
+    mapped = np.memmap(path, np.float16, "r", shape=table.text.shape)
+    same = Captions(KNOWN, mapped, table.mask, "sentence", "d")
+    for a, b in zip(same(KNOWN[::-1]), table(KNOWN[::-1]), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_null_text_is_in_no_table():
+    assert not known(captions=["a", " ", "b", ""])([" ", ""])[0].any()
+
+
+def test_a_caption_that_no_table_has_is_refused():
+    table = known()
+    for call in (table, table.refuse_unknown):
+        with pytest.raises(ValueError, match="caption 'SKY' is not in the table of 4 captions"):
+            call(["sky", "SKY"])
+    table.refuse_unknown([*KNOWN, "", " "])
+    with pytest.raises(ValueError, match="run the stage captions") as error:
+        table(["x\ny" * 999])
+    assert "\n" not in str(error.value) and len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("captions", "got"),
+    [(KNOWN[:3], "3 captions, 3 of them distinct, got 4"), (["a", "b", "b", "c"], "3 of them d")],
+)
+def test_a_table_has_a_row_for_each_caption(captions, got):
+    with pytest.raises(ValueError, match=got) as error:
+        known(captions=captions)
     assert "\n" not in str(error.value)

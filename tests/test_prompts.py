@@ -3,24 +3,53 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from stages import refused
+from stages import make as artifact
+from stages import refused, run
 
-from routing import models
-from routing.conditions import Told
-from routing.prompts import PROMPTERS, LabelPrompter, Prompter, TextPrompter, note, of_note
+from routing import models, paths, prompts, store, texts
+from routing.conditions import Captions, Told
+from routing.job import Job
+from routing.prompts import (
+    PROMPTERS,
+    LabelPrompter,
+    Prompter,
+    TablePrompter,
+    TextPrompter,
+    note,
+    of_note,
+)
 
 LABELS = np.array([9, 4, 4, 7, 9, 4])
 CAPTIONS = ["a red fox", "Blue sky", "blue  sky", "a fox", "", "red"]
 DROPPED = np.array([True, False, True, False, False, False])
-EXAMPLES = {"label": LabelPrompter((4, 7, 9)), "text": TextPrompter(("a", "blue", "red", "sky"))}
+TRAIN = pd.DataFrame({"label": LABELS, "caption": CAPTIONS})
+
+
+def table(seed=0, encoder="sentence", digest="d0", captions=CAPTIONS):
+    """Made-up tokens, 3 features, of 1 to 4 keys."""
+    captions = sorted(set(captions) - {""})
+    mask = np.arange(4)[None] < np.arange(len(captions))[:, None] % 4 + 1
+    drawn = np.random.default_rng(seed).normal(size=(*mask.shape, 3))
+    text = (drawn * mask[..., None]).astype(np.float16)
+    return Captions(captions, text, mask, encoder, digest)
+
+
+TABLE = table()
+EXAMPLES = {
+    "label": LabelPrompter((4, 7, 9)),
+    "text": TextPrompter(("a", "blue", "red", "sky")),
+    "table": TablePrompter("sentence", 3, "d0", TABLE),
+}
 
 
 def test_every_prompter_is_asked():
     assert EXAMPLES.keys() == PROMPTERS.keys()
     assert all(isinstance(EXAMPLES[name], kind) for name, kind in PROMPTERS.items())
-    assert all(kind.kind == name for name, kind in PROMPTERS.items())
+    kinds = {name: kind.kind for name, kind in PROMPTERS.items()}
+    assert kinds == {"label": "label", "text": "text", "table": "text"}
 
 
 def network(prompter):
@@ -36,9 +65,13 @@ def network(prompter):
 def test_a_prompter_comes_back_from_its_note(prompter):
     assert isinstance(prompter, Prompter)
     prompter(LABELS, CAPTIONS)  # what it keeps for later calls is not of the note
-    back = of_note(json.loads(json.dumps(note(prompter))))
+    back = of_note(json.loads(json.dumps(note(prompter))), TABLE)
     assert back == prompter and back.options() == prompter.options()
-    assert note(prompter)["name"] == prompter.kind
+    assert PROMPTERS[note(prompter)["name"]] is type(prompter)
+    one, other = prompter(LABELS, CAPTIONS), back(LABELS, CAPTIONS)
+    for name in ("label", "text", "text_mask"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert a is b is None or torch.equal(a, b)
 
 
 def test_no_prompter_has_no_note():
@@ -94,3 +127,123 @@ def test_captions_are_told_as_words():
     ]
     assert read == [[], ["blue", "sky"], [], ["a", "fox"], [], ["red"]]
     assert told.label is None and made(LABELS, CAPTIONS).text.sum() == 3 + 2 + 2 + 2 + 1
+
+
+# Tables of captions.
+
+
+def test_captions_are_told_from_their_table():
+    told = EXAMPLES["table"](LABELS, CAPTIONS, DROPPED)
+    assert told.label is None and told.text.dtype == torch.float32
+    for i, (caption, dropped) in enumerate(zip(CAPTIONS, DROPPED, strict=True)):
+        got = told.text[i, told.text_mask[i]]
+        if dropped or not caption:
+            assert got.tolist() == [[0, 0, 0]]
+        else:
+            row = TABLE.captions.index(caption)
+            assert got.tolist() == TABLE.text[row, TABLE.mask[row]].tolist()
+
+
+def test_a_prompter_of_a_table_is_noted_without_it():
+    noted = note(EXAMPLES["table"])
+    assert noted == {"name": "table", "text": "sentence", "dim": 3, "digest": "d0"}
+    assert of_note(noted, TABLE).captions is TABLE
+    assert of_note(noted, table(seed=1)) == EXAMPLES["table"]  # the digest alone is compared
+    with refused("wanted the tokens of 'sentence', which these weights were trained with, got no"):
+        of_note(noted)
+    for other in (table(digest="d1"), table(encoder="clip_tokens")):
+        with refused("wanted the table of 'sentence' that these weights .* d0, got d"):
+            of_note(noted, other)
+
+
+def test_the_prompter_of_a_condition():
+    assert prompts.make("none", TRAIN) is None and prompts.make("none", TRAIN, TABLE) is None
+    assert prompts.make("label", TRAIN, TABLE) == LabelPrompter((4, 7, 9))
+    assert prompts.make("text", TRAIN) == TextPrompter.of(LABELS, CAPTIONS)
+    assert prompts.make("text", TRAIN, TABLE) == EXAMPLES["table"]
+    assert prompts.make("text", TRAIN, TABLE).captions is TABLE
+    with refused("caption 'red' is not in the table of 4 captions that 'sentence' has encoded"):
+        prompts.make("text", TRAIN, table(captions=CAPTIONS[:-1]))
+
+
+def made_table(folder, captions, text=TABLE.text, name="sentence"):
+    arrays, rows = {"text": text, "mask": TABLE.mask}, pd.DataFrame({"caption": captions})
+    tokens = artifact(
+        "captions", folder / "t.safetensors", arrays, text={"name": name, "batch_size": 2}
+    )
+    return {
+        "tokens": [tokens],
+        "captions": [artifact("captions", folder / "c.parquet", rows)],
+    }
+
+
+def test_the_table_of_a_job(tmp_path):
+    assert prompts.captions_of(Job("experts", {}, {}, {})) is None
+    files = made_table(tmp_path / "a", TABLE.captions)
+    found = prompts.captions_of(Job("experts", files, {}, {}))
+    assert found.captions == TABLE.captions and found.encoder == "sentence"
+    assert np.array_equal(found.text, TABLE.text) and np.array_equal(found.mask, TABLE.mask)
+    assert not found.text.flags.writeable and not found.text.flags.owndata  # mapped
+    digests = {found.digest}
+    again = made_table(tmp_path / "b", TABLE.captions, name="other")
+    assert prompts.captions_of(Job("experts", again, {}, {})).digest in digests  # of the data
+    others = (TABLE.captions[::-1], TABLE.text), (TABLE.captions, TABLE.text + np.float16(1))
+    for i, (captions, text) in enumerate(others):
+        files = made_table(tmp_path / str(i), captions, text)
+        digests.add(prompts.captions_of(Job("experts", files, {}, {})).digest)
+    assert len(digests) == 3
+
+
+def test_the_two_files_are_of_one_table(tmp_path):
+    files = made_table(tmp_path, ["one"])
+    with refused("wanted one row of tokens for each of 1 captions, 1 of them distinct, got 5"):
+        prompts.captions_of(Job("experts", files, {}, {}))
+
+
+def test_a_network_learns_what_sentences_say(tmp_path):
+    """Images are all dark or all bright, as their captions say: the velocity follows them."""
+    said = ["a night without a moon", "snow in bright sunlight"]
+    index = pd.DataFrame({"label": 0, "caption": said})
+    spec = {"text": {"name": "sentence"}}
+    files = run("captions", tmp_path, spec, index=artifact("data", tmp_path / "i.parquet", index))
+    inputs = {name: [path] for name, path in files.items()}
+    captions = prompts.captions_of(Job("experts", inputs, {}, {}))
+    prompter = prompts.make("text", index, captions)
+    assert prompter.options() == {"text_dim": 384} and captions.encoder == "sentence"
+    assert store.read_table(files["captions"])["caption"].tolist() == captions.captions
+
+    told = network(prompter)
+    net = told.net.train().requires_grad_(True)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    rng, draw = torch.Generator().manual_seed(0), np.random.default_rng(0)
+
+    def batch(num):
+        which = draw.integers(2, size=num)
+        x0 = torch.from_numpy(2.0 * which - 1).float()[:, None, None, None].expand(num, 1, 4, 4)
+        eps, t = torch.randn(num, 1, 4, 4, generator=rng), torch.ones(num)  # noise alone
+        return which, paths.noised(x0, eps, t), t, paths.velocity(x0, eps)
+
+    def loss(which, x, t, v, is_dropped=None):
+        condition = prompter(0 * which, [said[i] for i in which], is_dropped)
+        return (told(x, t, condition) - v).square().mean()
+
+    for _ in range(200):
+        which, *rest = batch(32)
+        optimizer.zero_grad()
+        loss(which, *rest, draw.random(32) < 0.2).backward()
+        optimizer.step()
+    net.eval().requires_grad_(False)
+    which, x, t, v = batch(128)
+    right, wrong, untold = (
+        loss(which, x, t, v).item(),
+        loss(1 - which, x, t, v).item(),
+        loss(which, x, t, v, np.ones(128, bool)).item(),
+    )
+    assert right < 0.2 and abs(untold - 1) < 0.3 and abs(wrong - 4) < 1
+    # What it has never been told is understood by its meaning, where the table has it.
+    unseen = ["a dark night", "sunlight on bright snow"]
+    text, mask = texts.Sentence().load()(unseen)
+    more = Captions(unseen, text.numpy().astype(np.float16), mask.numpy(), "sentence", "more")
+    prompter = TablePrompter.of(more)
+    said = unseen
+    assert loss(which, x, t, v).item() < 0.6 < loss(1 - which, x, t, v).item()

@@ -1,0 +1,22 @@
+"""The images as latents of an autoencoder, a job per shard."""
+
+
+rule latents:
+    input:
+        samples=f"{DATA}/samples-{{shard}}.safetensors",
+    output:
+        samples=f"{R}/latents/samples-{{shard}}.safetensors",
+    log:
+        f"{R}/logs/latents/{{shard}}.log",
+    priority: 20
+    conda:
+        "../envs/routing.yaml"
+    threads: 1
+    params:
+        spec=lambda wildcards: part(codec=SPEC["codec"], shard=int(wildcards.shard)),
+        code=code("latents"),
+    message:
+        "latents: encode shard {wildcards.shard}"
+    shell:
+        "python -m routing latents --in samples={input.samples} --out samples={output.samples}"
+        " --spec {params.spec:q} --log {log}"
