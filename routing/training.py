@@ -5,6 +5,9 @@ weights, and a curve of the loss. Step n draws its batch, times and noise from t
 (root, batches, *identity, n) alone, and the state is saved as the run goes and at its end: kill
 it at any moment, run the same command again, and the weights equal those of an unbroken run bit
 for bit. Whoever stores the weights removes the state afterwards.
+
+The network is trained where it is. A GPU is not made to wait for its losses: they are read
+READ_EVERY steps at a time, and before a state is saved, which a loss that is not finite forbids.
 """
 
 import hashlib
@@ -13,17 +16,18 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from routing import seeds, store
+from routing import devices, seeds, store
 from routing.progress import Progress
 
 SAVE_EVERY_S = 20.0
+READ_EVERY = 50  # steps, on a GPU
 
 
 @dataclass(frozen=True)
@@ -91,33 +95,36 @@ def train(
         net.parameters(), weight_decay=schedule.weight_decay, betas=(0.9, 0.99)
     )
     average = {name: p.detach().clone() for name, p in net.named_parameters()}
-    run = _Run(net, optimiser, average, [], 0)
+    run = _Run(net, optimiser, average)
     state = _State(state_path, key)
     state.load(run)
     progress = Progress(who.label, schedule.steps, run.step)
+    is_on_cpu = next(net.parameters()).device.type == "cpu"
     saved = time.monotonic()
     while run.step < schedule.steps:
-        value = _step(run, loss, schedule, who)
-        run.losses.append(value)
-        run.step += 1
-        progress.advance(note=f"loss {value:.4f}")
-        if time.monotonic() - saved > SAVE_EVERY_S:
+        _step(run, loss, schedule, who)
+        is_due = time.monotonic() - saved > SAVE_EVERY_S
+        if is_on_cpu or is_due or len(run.unread) == READ_EVERY:
+            _read_losses(run, schedule, who)
+        progress.advance(note=f"loss {run.losses[-1]:.4f}" if run.losses else "")
+        if is_due:
             state.save(run)
             saved = time.monotonic()
+    _read_losses(run, schedule, who)
     state.save(run)
     steps = np.arange(1, schedule.steps + 1)
     images = steps * schedule.batch_size
     curve = pd.DataFrame({"step": steps, "images": images, "loss": run.losses})
-    return {name: p.numpy() for name, p in run.average.items()}, curve
+    return {name: p.numpy() for name, p in devices.moved(run.average, devices.CPU).items()}, curve
 
 
 def noise_batch(
-    data: torch.Tensor, batch_size: int, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rows of `data` (drawn with replacement), noise of their shape, and times ~ U(0, 1)."""
-    rows = torch.from_numpy(rng.integers(len(data), size=batch_size))
+    num: int, shape: tuple[int, ...], batch_size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """Rows of `num` (drawn with replacement), noise of `shape` each, and times ~ U(0, 1)."""
+    rows = rng.integers(num, size=batch_size)
     t = torch.from_numpy(rng.random(batch_size, np.float32))
-    eps = torch.from_numpy(rng.standard_normal((batch_size, *data.shape[1:]), np.float32))
+    eps = torch.from_numpy(rng.standard_normal((batch_size, *shape), np.float32))
     return rows, eps, t
 
 
@@ -126,21 +133,20 @@ class _Run:
     net: torch.nn.Module
     optimiser: torch.optim.Optimizer
     average: dict[str, torch.Tensor]
-    losses: list[float]
-    step: int
+    losses: list[float] = field(default_factory=list)
+    unread: list[torch.Tensor] = field(default_factory=list)  # losses of the steps after those
+
+    @property
+    def step(self) -> int:
+        """How many have been made."""
+        return len(self.losses) + len(self.unread)
 
 
-def _step(run: _Run, loss: Loss, schedule: Schedule, who: Identity) -> float:
+def _step(run: _Run, loss: Loss, schedule: Schedule, who: Identity) -> None:
     rng = seeds.stream(who.root, "batches", *who.index, run.step)
     for group in run.optimiser.param_groups:
         group["lr"] = schedule.rate(run.step)
     value = loss(run.net, rng)
-    number = value.item()
-    if not math.isfinite(number):
-        raise ValueError(
-            f"{who.label}: loss is {number} at step {run.step + 1}; lower learning_rate (now "
-            f"{schedule.learning_rate}) or look at the data"
-        )
     run.optimiser.zero_grad(set_to_none=True)
     value.backward()
     run.optimiser.step()
@@ -148,7 +154,19 @@ def _step(run: _Run, loss: Loss, schedule: Schedule, who: Identity) -> float:
         torch._foreach_lerp_(
             list(run.average.values()), list(run.net.parameters()), 1 - schedule.decay(run.step)
         )
-    return number
+    run.unread.append(value.detach())
+
+
+def _read_losses(run: _Run, schedule: Schedule, who: Identity) -> None:
+    """Read what is unread, in one transfer; refuse what is not finite."""
+    for number in torch.stack(run.unread).tolist() if run.unread else []:
+        if not math.isfinite(number):
+            raise ValueError(
+                f"{who.label}: loss is {number} at step {len(run.losses) + 1}; lower "
+                f"learning_rate (now {schedule.learning_rate}) or look at the data"
+            )
+        run.losses.append(number)
+    run.unread.clear()
 
 
 class _State:
@@ -159,17 +177,16 @@ class _State:
         self.key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
     def save(self, run: _Run) -> None:
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "key": self.key,
-                "net": run.net.state_dict(),
-                "optimiser": run.optimiser.state_dict(),
-                "average": run.average,
-                "losses": run.losses,
-            },
-            buffer,
-        )
+        assert not run.unread, "what has not been read may have spoilt the weights"
+        content = {
+            "key": self.key,
+            "net": run.net.state_dict(),
+            "optimiser": run.optimiser.state_dict(),
+            "average": run.average,
+            "losses": run.losses,
+        }
+        buffer = io.BytesIO()  # of no device: the run may go on elsewhere
+        torch.save(devices.moved(content, devices.CPU), buffer)
         data = buffer.getvalue()
         store.write_atomically(self.path, hashlib.sha256(data).digest() + data)
 
@@ -185,6 +202,5 @@ class _State:
             return
         run.net.load_state_dict(state["net"])
         run.optimiser.load_state_dict(state["optimiser"])
-        run.average = state["average"]
+        run.average = devices.moved(state["average"], next(run.net.parameters()).device)
         run.losses = state["losses"]
-        run.step = len(run.losses)

@@ -205,8 +205,8 @@ def test_the_curve_counts_images(tmp_path):
 
 
 def test_a_noise_batch_has_rows_noise_and_times_of_the_right_laws():
-    data = torch.arange(6.0).reshape(3, 2)
-    rows, eps, t = noise_batch(data, 6000, np.random.default_rng(0))
+    rows, eps, t = noise_batch(3, (2,), 6000, np.random.default_rng(0))
+    rows = torch.from_numpy(rows)
     counts = rows.bincount(minlength=3)
     assert len(counts) == 3 and (counts - 2000).abs().max() < 150
     assert eps.shape == (6000, 2) and eps.dtype == t.dtype == torch.float32
