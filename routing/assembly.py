@@ -9,12 +9,13 @@ the policy `full`, from a root of their own (of two branches, the conditional on
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
 
-from routing import choices, encoders, images, models, prompts, seeds, states
+from routing import choices, devices, encoders, models, prompts, seeds, shards, states
 from routing.conditions import Condition, Told
 from routing.dit import DiT
 from routing.ensemble import RoutedField
@@ -41,8 +42,11 @@ class Arm:
     sampler: Sampler
     shape: tuple[int, ...]
     levels: int | None
+    codec: dict | None  # what decodes its samples, if they are latents
+    encode: "Encoder"
     prior: np.ndarray
     dtype: torch.dtype
+    device: torch.device
     prompter: prompts.Prompter | None
     train: pd.DataFrame  # the training images, whose prompts are asked for
 
@@ -57,7 +61,8 @@ class Arm:
         rows = self.train.iloc[(u * len(self.train)).astype(int)]
         labels = rows["label"].to_numpy()
         rank = np.searchsorted(np.unique(self.train["label"]), labels)
-        return self.prompter(labels, rows["caption"].tolist()), rank
+        told = self.prompter(labels, rows["caption"].tolist())
+        return devices.moved(told, self.device), rank
 
     def branches(self, num: int, condition: Condition | None) -> list[Condition | None]:
         """What the router is told of `num` samples in each branch that has weights of its own."""
@@ -65,7 +70,7 @@ class Arm:
 
         def make(of: Condition | None) -> RoutedField:
             told.append(of)
-            uniforms = torch.empty(num, 0)
+            uniforms = torch.empty(num, 0, device=self.device)
             return RoutedField(self.experts, self.router, self.policy, uniforms, condition=of)
 
         self.guidance.field(make, condition)
@@ -80,15 +85,17 @@ def assemble(job) -> Arm:
     notes = [job.notes("experts", k) for k in range(job.count("experts"))]
     nets = [models.load(a, n) for a, n in zip(loaded, notes, strict=True)]
     is_exact = not isinstance(nets[0], DiT)
+    device = devices.CPU if is_exact else devices.use(job)
     division = job.arrays("centroids")
     prior = division["sizes"] / division["sizes"].sum()
-    prompter = prompts.of_note(notes[0].get("prompts"))
+    prompter = prompts.of_note(notes[0].get("prompts"), prompts.captions_of(job))
     is_labelled = prompter is not None and prompter.kind == "label"
+    known = {"prior": prior, "centroids": division["centroids"]}
+    known |= {"label_counts": division["label_counts"]} if is_labelled else {}
+    encode = Encoder(job)
     materials = Materials(
-        prior=torch.from_numpy(prior),
-        centroids=torch.from_numpy(division["centroids"]),
-        encode=torch_encoder(job.arrays("encoder")),
-        label_counts=torch.from_numpy(division["label_counts"]) if is_labelled else None,
+        **{name: torch.from_numpy(array).to(device) for name, array in known.items()},
+        encode=encode,
         **(exact_materials(loaded, notes) if is_exact else {}),
     )
 
@@ -96,30 +103,33 @@ def assemble(job) -> Arm:
         return choices.build(choices.rows(group, table), spec[key], group)
 
     return Arm(
-        experts=[net.velocity if is_exact else Told(net) for net in nets],
-        router=make_router(job, materials),
+        experts=[net.velocity if is_exact else Told(net.to(device)) for net in nets],
+        router=make_router(job, materials, device),
         policy=choice("policies", POLICIES, "policy"),
         guidance=choice("guidances", GUIDANCE, "guidance"),
         sampler=choice("samplers", SAMPLERS, "sampler"),
         shape=sample_shape(nets[0]),
         levels=notes[0].get("levels"),
+        codec=notes[0].get("codec"),
+        encode=encode,
         prior=prior,
         dtype=torch.float64 if is_exact else torch.float32,
+        device=device,
         prompter=prompter,
         train=index[index["split"] == "train"],
     )
 
 
-def make_router(job, materials: Materials) -> Router:
+def make_router(job, materials: Materials, device: torch.device) -> Router:
     """The arm's router: a learned one from its weights, else bound to the `materials`."""
     if not job.count("router"):
         table = choices.rows("routers", ROUTERS)
         return choices.build(table, job.spec["router"], "routers").bind(materials)
     notes = job.notes("router")
-    net = models.load(job.arrays("router"), notes)
+    net = models.load(job.arrays("router"), notes).to(device)
     temperatures = notes.get("temperatures")
     if temperatures is not None:
-        temperatures = torch.tensor(temperatures, dtype=torch.float64)
+        temperatures = torch.tensor(temperatures, dtype=torch.float64, device=device)
     if notes.get("prompts") is None:
         return Network(net, temperatures)
     return ConditionalNetwork(Told(net), temperatures)
@@ -135,9 +145,30 @@ def exact_materials(loaded: list[dict], notes: list[dict]) -> dict:
     }
 
 
-def torch_encoder(arrays: dict[str, np.ndarray]):
-    """`encoders.encode` for tensors."""
-    return lambda x: torch.from_numpy(encoders.encode(arrays, x.numpy()))
+class Encoder:
+    """The encoder of the partition's space for tensors; it is loaded when it is first asked.
+
+    `evaluations` counts what a pretrained network has been asked; a product costs nothing.
+    """
+
+    def __init__(self, job):
+        """Nothing is read yet."""
+        self.job, self.evaluations = job, 0
+
+    @cached_property
+    def loaded(self) -> encoders.Encode:
+        """The encoder."""
+        return encoders.load(self.job.arrays("encoder"), self.job.notes("encoder"))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Features of samples, beside them."""
+        self.evaluations += len(x) * bool(self.loaded.flop_per_image)
+        return torch.from_numpy(self.loaded(x.cpu().numpy())).to(x.device)
+
+    @property
+    def flop(self) -> int:
+        """Of all evaluations."""
+        return self.evaluations * self.loaded.flop_per_image if self.evaluations else 0
 
 
 def sample_shape(expert: DiT | Mixture | LabelledMixture) -> tuple[int, ...]:
@@ -163,7 +194,8 @@ def bound(arm: Arm, job, trajectories) -> Arm:
     gram = np.concatenate([job.arrays("gram", i)["gram"] for i in range(num)])
     t = torch.tensor(table["t"].to_numpy())
     edges = torch.linspace(0, 1, NUM_TIME_BINS + 1, dtype=torch.float64)
-    apart = mean_by_time(disagreement(torch.from_numpy(gram)), t, edges).to(arm.dtype)
+    apart = mean_by_time(disagreement(torch.from_numpy(gram)), t, edges)
+    apart = apart.to(arm.device, arm.dtype)
     times, p = None, None
     if "posteriors" in wanted:
         times, p = lone_posteriors(arm, job, table) or traced(arm, job, trajectories)
@@ -177,16 +209,17 @@ def lone_posteriors(arm: Arm, job, table: pd.DataFrame) -> tuple[torch.Tensor, .
     if type(arm.router).observe is not Router.observe:
         return None
     chosen = table[table["part"] == states.CALIBRATE]
-    values = images.to_values(job.arrays("images")["samples"], job.notes("images")["levels"])
-    held, root = states.states(chosen, values, job.spec["seed"]), job.spec["seed"]
-    index, times, parts = job.table("index"), [], []
+    index, root, times, parts = job.table("index"), job.spec["seed"], [], []
+    images = shards.values(job, index, "images")
+    held = states.states(chosen, images.take(chosen["row"].to_numpy()), root)
     for first in range(0, len(held), ASKED_AT_ONCE):
         rows = slice(first, first + ASKED_AT_ONCE)
-        x, t = held.x[rows].to(arm.dtype), held.t[rows].to(arm.dtype)
+        x, t = (of[rows].to(arm.device, arm.dtype) for of in (held.x, held.t))
         prompt = None
         if arm.prompter is not None:
             of = index.iloc[held.row[rows]]
             prompt = arm.prompter(of["label"].to_numpy(), of["caption"].tolist())
+            prompt = devices.moved(prompt, arm.device)
         cluster = oracle_clusters(arm, root, chosen["number"].tolist()[rows])
         for told in arm.branches(len(x), prompt):
             times.append(t)
@@ -198,12 +231,15 @@ def traced(arm: Arm, job, trajectories) -> tuple[torch.Tensor, torch.Tensor]:
     """t and p along pilot trajectories under the full ensemble."""
     root = seeds.integer(job.spec["seed"], "pilot", 0)
     found = trajectories(replace(arm, policy=Full()), np.arange(NUM_PILOTS), root)
-    p = torch.from_numpy(found["posteriors"]).flatten(0, 1).to(arm.dtype)
-    times = torch.from_numpy(found["times"]).to(arm.dtype).repeat(NUM_PILOTS)
+    p, times = (
+        torch.from_numpy(found[n]).to(arm.device, arm.dtype) for n in ("posteriors", "times")
+    )
+    p, times = p.flatten(0, 1), times.repeat(NUM_PILOTS)
     return times, p / p.sum(1, keepdim=True)
 
 
 def oracle_clusters(arm: Arm, root: int, numbers: list[int]) -> torch.Tensor:
     """The cluster that each sample is meant to be from, drawn from the prior with its seed."""
     u = seeds.uniforms(root, "oracle_label", numbers, 1)[:, 0]
-    return torch.from_numpy(np.searchsorted(np.cumsum(arm.prior)[:-1], u, side="right"))
+    rank = np.searchsorted(np.cumsum(arm.prior)[:-1], u, side="right")
+    return torch.from_numpy(rank).to(arm.device)

@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing import choices, code, images, models, paths, prompts, seeds
+from routing import choices, code, devices, models, paths, prompts, seeds, shards
 from routing.conditions import Told
 from routing.dit import DiT
-from routing.prompts import PROMPTERS, LabelPrompter, Prompter
+from routing.membership import is_member
+from routing.prompts import LabelPrompter, Prompter
+from routing.shards import Shards
 from routing.training import Identity, Schedule, noise_batch, train
 
 
@@ -69,39 +71,32 @@ EXPERTS = {"transformer": Transformer, "exact": Exact}
 def run(job) -> None:
     """Write `weights` and the `loss` curve of one expert."""
     kind = choices.build(choices.rows("experts", EXPERTS), job.spec["expert"], "experts")
-    index, assignments = job.table("index"), job.table("assignments")
+    index = job.table("index")
     train = index["split"] == "train"
-    mine = train & (assignments["cluster"] == job.spec["cluster"])
+    mine = train & is_member(job.table("assignments"), job.spec["cluster"])
     notes = job.notes("samples")
-    prompter = make_prompter(job.spec["condition"], index[train])
+    prompter = prompts.make(job.spec["condition"], index[train], prompts.captions_of(job))
     if isinstance(kind, Exact):
         weights, model = closed_form(notes["world"], index[train], index[mine], prompter)
         curve = pd.DataFrame({"step": [], "images": [], "loss": []})
     else:
-        stored = job.arrays("samples")["samples"][mine.to_numpy()]
-        values = images.to_values(stored, notes["levels"])
+        values = shards.values(job, index[mine])
         weights, model, curve = fit(kind, values, index[mine], prompter, job)
     told = prompts.note(prompter)
-    job.write_arrays("weights", weights, model=model, levels=notes["levels"], prompts=told)
+    of = {"levels": notes["levels"], "codec": notes.get("codec")}  # what its samples will be
+    job.write_arrays("weights", weights, model=model, prompts=told, **of)
     job.write_table("loss", curve)
 
 
-def make_prompter(condition: str, train: pd.DataFrame) -> Prompter | None:
-    """The prompter for all training images, the same for all experts."""
-    if condition == "none":
-        return None
-    return PROMPTERS[condition].of(train["label"].to_numpy(), train["caption"].tolist())
-
-
 def fit(
-    kind: Transformer, values: np.ndarray, index: pd.DataFrame, prompter: Prompter | None, job
+    kind: Transformer, values: Shards, index: pd.DataFrame, prompter: Prompter | None, job
 ) -> tuple[dict, dict, pd.DataFrame]:
-    """Train one DiT on `values` [images, channels, height, width], whose rows `index` has."""
+    """Train one DiT on `values`, images [channels, height, width] whose rows `index` has."""
     spec = job.spec
     root = spec["seed"]
     identity = (seeds.number(spec["partition"]), spec["cluster"], spec["training"])
     model = models.architecture(
-        values.shape[1:],
+        values.shape,
         patch_size=kind.patch_size,
         width=kind.width,
         depth=kind.depth,
@@ -110,7 +105,8 @@ def fit(
         **(prompter.options() if prompter else {}),
     )
     torch.manual_seed(seeds.integer(root, "initial_weights", *identity))
-    net = models.new_network(model)
+    device = devices.use(job)
+    net = models.new_network(model).to(device)
     schedule = Schedule(
         steps=kind.steps,
         batch_size=kind.batch_size(spec["num_experts"]),
@@ -120,15 +116,15 @@ def fit(
         ema=kind.ema,
     )
     who = Identity(f"expert {spec['partition']}/{spec['cluster']}", root, identity)
-    data = torch.from_numpy(values)
     labels, captions = index["label"].to_numpy(), index["caption"].to_numpy()
 
     def loss(net: DiT, rng: np.random.Generator) -> torch.Tensor:
-        rows, eps, t = noise_batch(data, schedule.batch_size, rng)
-        x0, condition = data[rows], None
+        rows, eps, t = noise_batch(len(values), values.shape, schedule.batch_size, rng)
+        x0, condition = torch.from_numpy(values.take(rows)), None
         if prompter:
             is_dropped = rng.random(len(rows)) < kind.drop
             condition = prompter(labels[rows], captions[rows].tolist(), is_dropped)
+        x0, eps, t, condition = devices.moved((x0, eps, t, condition), device)
         v = Told(net)(paths.noised(x0, eps, t), t, condition)
         return (v - paths.velocity(x0, eps)).square().mean()
 

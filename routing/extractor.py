@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from routing import choices, code, images, seeds
+from routing import choices, code, devices, seeds, shards
 from routing.classifier import Classifier, ClassifierShape, logits_and_features
+from routing.shards import Shards
 from routing.training import Identity, Schedule, train
 
 
@@ -31,6 +32,7 @@ class TrainedClassifier:
     seed: int = 0
 
 
+BATCH = 500  # images in one forward pass
 EXTRACTORS = {"classifier": TrainedClassifier}
 
 
@@ -39,21 +41,26 @@ def run(job) -> None:
     spec = job.spec
     where = f"extractors.{spec['extractor_name']}"
     kind = choices.build(choices.rows("extractors", EXTRACTORS), spec["extractor"], where)
-    index, notes = job.table("index"), job.notes("samples")
-    values = torch.from_numpy(images.to_values(job.arrays("samples")["samples"], notes["levels"]))
-    if values.ndim != 4 or values.shape[2] != values.shape[3]:
+    index = job.table("index")
+    values = shards.values(job, index)
+    if len(values.shape) != 3 or values.shape[1] != values.shape[2]:
         raise ValueError(
             f"{where}: a classifier wants square images [channels, size, size], got samples of "
-            f"shape {list(values.shape[1:])}; compare in an encoder's space instead"
+            f"shape {list(values.shape)}; compare in an encoder's space instead"
         )
     names, labels = np.unique(index["label"], return_inverse=True)
-    is_train = torch.tensor((index["split"] == "train").to_numpy())
-    shape = ClassifierShape(values.shape[1], values.shape[2], kind.width, kind.dim, len(names))
+    is_train = (index["split"] == "train").to_numpy()
+    shape = ClassifierShape(values.shape[0], values.shape[1], kind.width, kind.dim, len(names))
     target = torch.from_numpy(labels)
-    weights, curve = fit(kind, shape, values[is_train], target[is_train], job)
-    net = Classifier.from_arrays(shape, weights)
-    logits, _ = logits_and_features(net, values[~is_train])
-    right = (logits.argmax(1) == target[~is_train]).double()
+    device = devices.use(job)
+    weights, curve = fit(kind, shape, values, np.flatnonzero(is_train), target, device, job)
+    net = Classifier.from_arrays(shape, weights).to(device)
+    right = []
+    for rows in np.array_split(np.flatnonzero(~is_train), -(-(~is_train).sum() // BATCH)):
+        x = devices.moved(torch.from_numpy(values.take(rows)), device)
+        said = devices.moved(logits_and_features(net, x)[0].argmax(1), devices.CPU)
+        right.append((said == target[rows]).double())
+    right = torch.cat(right)
     report = pd.DataFrame({"accuracy": [right.mean().item()], "num_images": [len(right)]})
     job.write_arrays("weights", weights, model=shape.note(), labels=names.tolist())
     job.write_table("loss", curve)
@@ -61,32 +68,39 @@ def run(job) -> None:
 
 
 def fit(
-    kind: TrainedClassifier, shape: ClassifierShape, values: Tensor, target: Tensor, job
+    kind: TrainedClassifier,
+    shape: ClassifierShape,
+    values: Shards,
+    among: np.ndarray,
+    target: Tensor,
+    device: torch.device,
+    job,
 ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """Train on `values` [images, channels, size, size] with class indices `target`."""
+    """Train on the rows `among` of `values`, images with class indices `target`."""
     identity = (seeds.number("extractor"), kind.seed)
     torch.manual_seed(seeds.integer(job.spec["seed"], "initial_weights", *identity))
 
     def loss(net: nn.Module, rng: np.random.Generator) -> Tensor:
-        rows = torch.from_numpy(rng.integers(len(values), size=kind.batch_size))
-        x = shifted(values[rows], kind.shift_pixels, rng)
-        return F.cross_entropy(net(x)[0], target[rows], label_smoothing=0.1)
+        rows = among[rng.integers(len(among), size=kind.batch_size)]
+        x, y = devices.moved((torch.from_numpy(values.take(rows)), target[rows]), device)
+        x = shifted(x, kind.shift_pixels, rng)
+        return F.cross_entropy(net(x)[0], y, label_smoothing=0.1)
 
     schedule = Schedule(kind.steps, kind.batch_size, kind.learning_rate, weight_decay=0.01)
     who = Identity(f"extractor {job.spec['extractor_name']}", job.spec["seed"], identity)
     key = {"spec": job.spec, "inputs": job.digests(), "code": code.code_digest("extractor")}
     state = job.unfinished("weights")
-    return train(Classifier(shape), loss, schedule, who, state, key)
+    return train(Classifier(shape).to(device), loss, schedule, who, state, key)
 
 
 def shifted(x: Tensor, pixels: int, rng: np.random.Generator) -> Tensor:
     """Each image moved by up to `pixels` in both directions, the border filled with background."""
     size = x.shape[-1]
     padded = F.pad(x, [pixels] * 4, value=-1.0)
-    moves = torch.from_numpy(rng.integers(2 * pixels + 1, size=(2, len(x))))
-    span = torch.arange(size)
+    drawn = torch.from_numpy(rng.integers(2 * pixels + 1, size=(2, len(x))))
+    moves, span = devices.moved(drawn, x.device), torch.arange(size, device=x.device)
     rows, columns = moves[0][:, None] + span, moves[1][:, None] + span
-    batch = torch.arange(len(x))[:, None, None]
+    batch = torch.arange(len(x), device=x.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None]].permute(
         0, 3, 1, 2
     )

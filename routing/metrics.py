@@ -28,6 +28,7 @@ from routing.intervals import jackknife_interval, jackknife_weights, paired_diff
 from routing.kernel import KernelReference, kernel_distance
 from routing.neighbours import NeighbourReference, neighbour_metrics
 from routing.progress import track
+from routing.shards import Shards
 from routing.shares import kl_divergence, shares, total_variation
 
 ENDS = ["value", "lo", "hi", "se_sampling", "se_training", "num_samples", "num_trainings"]
@@ -253,6 +254,7 @@ class Sets:
         """Read what all arms share."""
         self.job, self.names = job, job.spec["arms"]
         self.index = job.table("index")
+        self.num = len(self.index)
         self.train = (self.index["split"] == "train").to_numpy()
         self.class_names, self.labels = np.unique(self.index["label"], return_inverse=True)
         self.arms = [HELDOUT, *self.names]
@@ -264,7 +266,7 @@ class Sets:
         distances = self.job.table("assignments").filter(like="distance_")
         return Real(
             space=self.job.spec["extractor"],
-            features=self._read("real", 0, self.train)["features"].double(),
+            features=self._real("real", self.train)["features"].double(),
             labels=torch.from_numpy(self.labels[self.train]),
             class_names=[str(n) for n in self.class_names],
             clusters=torch.from_numpy(distances.to_numpy()[self.train].argmin(1)),
@@ -274,13 +276,13 @@ class Sets:
     def views(self, arm: str) -> Iterator[View]:
         """The arm's features, a view per training; the held-out split if it is the arm."""
         if arm == HELDOUT:
-            place = self._read("real_place", 0, self._heldout)["features"]
+            place = self._real("real_place", self._heldout)["features"]
             asked = torch.from_numpy(self.labels[self._heldout])[:, None]
-            yield self._view(arm, self._read("real", 0, self._heldout) | {"asked": asked}, place)
+            yield self._view(arm, self._real("real", self._heldout) | {"asked": asked}, place)
             return
         number, num = self.names.index(arm), self.job.spec["num_trainings"]
-        arrays = self._read("features", number, slice(None))
-        place = self._read("place", number, slice(None))["features"].chunk(num)
+        arrays = self._read("features", number)
+        place = self._read("place", number)["features"].chunk(num)
         parts = zip(*(a.chunk(num) for a in arrays.values()), strict=True)
         for part, own_place in zip(parts, place, strict=True):
             yield self._view(arm, dict(zip(arrays, part, strict=True)), own_place)
@@ -295,8 +297,17 @@ class Sets:
         weights = jackknife_weights(seed_blocks(len(features), num_blocks))
         return View(self.real, features, classes, asked, clusters, weights)
 
-    def _read(self, name: str, number: int, kept: np.ndarray | slice) -> dict[str, Tensor]:
-        arrays = {key: a[kept] for key, a in self.job.arrays(name, number).items()}
+    def _real(self, name: str, kept: np.ndarray) -> dict[str, Tensor]:
+        """These rows of the real images, from all shards."""
+        keys, rows = self.job.mapped(name).keys(), self.index.iloc[np.arange(self.num)[kept]]
+        everything = np.arange(len(rows))
+        arrays = {key: Shards(self.job, name, rows, key).take(everything) for key in keys}
+        return self._finite(arrays, name, 0)
+
+    def _read(self, name: str, number: int) -> dict[str, Tensor]:
+        return self._finite(self.job.arrays(name, number), name, number)
+
+    def _finite(self, arrays: dict, name: str, number: int) -> dict[str, Tensor]:
         for key, a in arrays.items():
             if bad := int((~np.isfinite(a)).any(1).sum()):
                 raise ValueError(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing import images, models, prompts, states
+from routing import devices, models, prompts, shards, states
 from routing.conditions import Condition, Told
 from routing.dit import DiT
 from routing.gram import gram
@@ -25,16 +25,16 @@ BATCH = 512  # states in one forward pass
 def run(job) -> None:
     """Write `gram` (arrays, a row per state) and `states` (the table) of one shard."""
     spec = job.spec
-    index, levels = job.table("index"), job.notes("samples")["levels"]
-    values = images.to_values(job.arrays("samples")["samples"], levels)
+    index = job.table("index")
+    values = shards.values(job, index)
     heldout = np.flatnonzero((index["split"] == "heldout").to_numpy())
     parts = {part: spec["probe"][part] for part in (states.FIT, states.CALIBRATE)}
     table = states.table(heldout, spec["probe"]["num_states"], spec["seed"], parts)
     chosen = table.iloc[spec["first_state"] : spec["first_state"] + spec["probe"]["shard_size"]]
-    shard = states.states(chosen, values, spec["seed"])
-    velocities = torch.stack(answers(job, shard, index))
-    num, shape = spec["probe"]["num_directions"], values.shape[1:]
-    along = states.directions(chosen, num, shape, spec["seed"]).to(velocities)
+    shard = states.states(chosen, values.take(chosen["row"].to_numpy()), spec["seed"])
+    velocities = torch.stack(answers(job, shard, index))  # on the CPU, where sums are in float64
+    num = spec["probe"]["num_directions"]
+    along = states.directions(chosen, num, values.shape, spec["seed"]).to(velocities)
     arrays = {
         "gram": gram(velocities, shard.target).numpy(),
         "projections": projections(velocities, along).float().numpy(),
@@ -61,9 +61,10 @@ def answer(
     """The velocity of expert k [states, *dims]; it is gone from memory when this returns."""
     notes = job.notes("experts", k)
     net = models.load(job.arrays("experts", k), notes)
-    prompter = prompts.of_note(notes.get("prompts"))
+    prompter = prompts.of_note(notes.get("prompts"), prompts.captions_of(job))
     is_network = isinstance(net, DiT)
-    expert = Told(net) if is_network else net.velocity
+    device = devices.use(job) if is_network else devices.CPU
+    expert = Told(net.to(device)) if is_network else net.velocity
     parts = []
     for first in range(0, len(shard), BATCH):
         rows = slice(first, first + BATCH)
@@ -71,7 +72,8 @@ def answer(
         x, t = shard.x[rows], shard.t[rows]
         if not is_network:  # a closed form, in double
             x, t = x.double(), t.double()
-        parts.append(expert(x, t, *told))
+        said = expert(*devices.moved((x, t, *told), device))
+        parts.append(devices.moved(said, devices.CPU))
         progress.advance(len(x))
     return torch.cat(parts)
 

@@ -99,7 +99,7 @@ def posterior(answers: Answers, temperatures: Tensor | None) -> Tensor:
 
 def binned(values: Tensor, bins: Tensor, num_bins: int) -> Tensor:
     """Mean of `values` in each bin; nan where it is empty."""
-    sums = torch.zeros(num_bins, dtype=torch.float64).index_add(0, bins, values.double())
+    sums = values.new_zeros(num_bins, dtype=torch.float64).index_add(0, bins, values.double())
     return sums / bins.bincount(minlength=num_bins)
 
 

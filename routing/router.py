@@ -19,9 +19,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing import choices, code, images, models, paths, prompts, seeds, states
+from routing import choices, code, devices, models, paths, prompts, seeds, shards, states
 from routing.calibration import fit_temperatures, fit_temperatures_error
 from routing.conditions import Condition, Told
+from routing.membership import memberships
 from routing.objectives import OBJECTIVES, Batch, Objective
 from routing.reports import reliability_table, report_table
 from routing.training import Identity, Schedule, noise_batch, train
@@ -87,7 +88,7 @@ def run(job) -> None:
     kind = choices.build(choices.rows("routers", LEARNED), spec["router"], where)
     data = Data(job, kind.condition)
     model = models.architecture(
-        data.values.shape[1:],
+        data.values.shape,
         patch_size=kind.patch_size,
         width=kind.width,
         depth=kind.depth,
@@ -95,9 +96,12 @@ def run(job) -> None:
         num_logits=spec["num_experts"],
         **(data.prompter.options() if data.prompter else {}),
     )
-    weights, curve = fit(kind, model, data, job)
-    net = Told(models.load(weights, {"model": model}))
-    calibrated, reported = (Asked(net, data, part) for part in (states.CALIBRATE, states.REPORT))
+    device = devices.use(job)
+    weights, curve = fit(kind, model, data, device, job)
+    net = Told(models.load(weights, {"model": model}).to(device))
+    calibrated, reported = (
+        Asked(net, data, part, device) for part in (states.CALIBRATE, states.REPORT)
+    )
     temperatures = {
         "nll": fit_temperatures(*calibrated.clusters(), NUM_TIME_BINS),
         "error": fit_temperatures_error(*calibrated.grams(), NUM_TIME_BINS),
@@ -121,21 +125,26 @@ class Data:
 
     def __init__(self, job, condition: str):
         """Read the inputs of the job."""
-        levels = job.notes("samples")["levels"]
         self.job, self.root = job, job.spec["seed"]
         self.index, self.assignments = job.table("index"), job.table("assignments")
-        self.values = images.to_values(job.arrays("samples")["samples"], levels)
-        self.cluster = torch.tensor(self.assignments["cluster"].to_numpy())
+        self.values = shards.values(job, self.index)
+        self.members = torch.tensor(memberships(self.assignments))  # [images, clusters of each]
         distances = self.assignments.filter(like="distance_").to_numpy(np.float32)
         self.distances = torch.tensor(distances)
         self.train = np.flatnonzero((self.index["split"] == "train").to_numpy())
-        sizes = self.cluster[self.train].bincount(minlength=job.spec["num_experts"])
+        members = self.members[self.train].flatten()
+        sizes = members.bincount(minlength=job.spec["num_experts"])
         self.prior = sizes / sizes.sum()
-        self.prompter = None
-        if condition != "none":
-            train = self.index.iloc[self.train]
-            labels, captions = train["label"].to_numpy(), train["caption"].tolist()
-            self.prompter = prompts.PROMPTERS[condition].of(labels, captions)
+        train = self.index.iloc[self.train]
+        self.prompter = prompts.make(condition, train, prompts.captions_of(job))
+
+    def cluster(self, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        """A cluster of each of these images: of several, each as often."""
+        members = self.members[rows]
+        if members.shape[1] == 1:
+            return members[:, 0]
+        picked = rng.integers(members.shape[1], size=len(members))
+        return members[torch.arange(len(members)), torch.from_numpy(picked)]
 
     def told(self, rows: np.ndarray, is_dropped: np.ndarray) -> Condition | None:
         """The prompts of these images; None where the router takes none."""
@@ -156,24 +165,27 @@ class Data:
             for name in arrays[0]
         }
         chosen = table.iloc[mine].reset_index(drop=True)
-        return chosen, states.states(chosen, self.values, self.root), stored
+        held = states.states(chosen, self.values.take(chosen["row"].to_numpy()), self.root)
+        return chosen, held, stored
 
 
 class Asked:
-    """What a router says on a part of the probe, beside what the experts said there."""
+    """What a router says on a part of the probe, beside what the experts said; on the CPU."""
 
     @torch.no_grad()
-    def __init__(self, net: Told, data: Data, part: str):
+    def __init__(self, net: Told, data: Data, part: str, device: torch.device):
         """Ask it on all states of the part."""
         _, held, stored = data.probe(part)
         logits = []
         for first in range(0, len(held), ASKED_AT_ONCE):
             rows = slice(first, first + ASKED_AT_ONCE)
             told = data.told(held.row[rows], held.is_null[rows])
-            logits.append(net(held.x[rows], held.t[rows], told))
+            asked = devices.moved((held.x[rows], held.t[rows], told), device)
+            logits.append(devices.moved(net(*asked), devices.CPU))
         self.t, self.gram = held.t, stored["gram"]
         self.logits = torch.cat(logits).double()
-        self.cluster = data.cluster[held.row]
+        # Of an image in several clusters one is drawn for each of its states.
+        self.cluster = data.cluster(held.row, seeds.stream(data.root, "membership", 0))
 
     def clusters(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits, true clusters, times."""
@@ -184,7 +196,9 @@ class Asked:
         return self.logits, self.gram.double(), self.t
 
 
-def fit(kind: Learned, model: dict, data: Data, job) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+def fit(
+    kind: Learned, model: dict, data: Data, device: torch.device, job
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Train on what the objective reads."""
     spec, objective = job.spec, kind.objective
     name = choices.describe(choices.rows("objectives", OBJECTIVES), objective)["name"]
@@ -206,18 +220,18 @@ def fit(kind: Learned, model: dict, data: Data, job) -> tuple[dict[str, np.ndarr
     draw = BATCHES[objective.reads](kind, data)
 
     def loss(net: torch.nn.Module, rng: np.random.Generator) -> torch.Tensor:
-        batch, told = draw(rng)
+        batch, told = devices.moved(draw(rng), device)
 
         def logits(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             """At the batch, or at several points of each of its states, batch after batch."""
-            many = told and told[torch.arange(len(x)) % len(told)]
+            many = told and told[torch.arange(len(x), device=x.device) % len(told)]
             return Told(net)(x, t, many)
 
         return objective(logits, batch)
 
     who = Identity(f"router {spec['partition']}/{spec['router_name']}", spec["seed"], identity)
     key = {"spec": spec, "inputs": job.digests(), "code": code.code_digest("router")}
-    return train(net, loss, kind.schedule(), who, job.unfinished("weights"), key)
+    return train(net.to(device), loss, kind.schedule(), who, job.unfinished("weights"), key)
 
 
 def begin(net: torch.nn.Module, job, model: dict) -> None:
@@ -235,17 +249,17 @@ def begin(net: torch.nn.Module, job, model: dict) -> None:
 
 def image_batches(kind: Learned, data: Data) -> Draw:
     """Fresh noisings of training images."""
-    values = torch.from_numpy(data.values[data.train])
-    rows_of, cluster = torch.from_numpy(data.train), data.cluster[data.train]
-    distances = data.distances[data.train]
+    values = data.values
 
     def draw(rng: np.random.Generator) -> tuple[Batch, Condition | None]:
-        rows, eps, t = noise_batch(values, kind.batch_size, rng)
+        picked, eps, t = noise_batch(len(data.train), values.shape, kind.batch_size, rng)
+        rows = data.train[picked]
         is_dropped = rng.random(len(rows)) < kind.drop
         uniforms = torch.from_numpy(rng.random(len(rows), np.float32))
-        x = paths.noised(values[rows], eps, t)
-        batch = Batch(x, t, cluster[rows], distances[rows], data.prior, uniforms=uniforms)
-        return batch, data.told(rows_of[rows].numpy(), is_dropped)
+        x = paths.noised(torch.from_numpy(values.take(rows)), eps, t)
+        cluster, distances = data.cluster(rows, rng), data.distances[rows]
+        batch = Batch(x, t, cluster, distances, data.prior, uniforms=uniforms)
+        return batch, data.told(rows, is_dropped)
 
     return draw
 
@@ -254,8 +268,9 @@ def probe_batches(kind: Learned, data: Data) -> Draw:
     """Stored states of the part `fit`, drawn with replacement."""
     chosen, held, stored = data.probe(states.FIT)
     num = stored["projections"].shape[1]
-    along = states.directions(chosen, num, data.values.shape[1:], data.root)
-    cluster, distances = data.cluster[held.row], data.distances[held.row]
+    along = states.directions(chosen, num, data.values.shape, data.root)
+    drawn = seeds.stream(data.root, "membership", 1)
+    cluster, distances = data.cluster(held.row, drawn), data.distances[held.row]
 
     def draw(rng: np.random.Generator) -> tuple[Batch, Condition | None]:
         rows = torch.from_numpy(rng.integers(len(held), size=kind.batch_size))

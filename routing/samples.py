@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing import seeds
+from routing import devices, seeds
 from routing.assembly import Arm, assemble, bound, oracle_clusters
 from routing.conditions import Condition, Told
 from routing.dit import DiT, flop_per_sample
@@ -31,6 +31,7 @@ def run(job) -> None:
         return draw(arm, numbers, root, num_kept=0)
 
     arm = bound(assemble(job), job, pilot)
+    arm.encode.evaluations = 0  # the pilot is not in the bill
     numbers = np.arange(spec["first_seed"], spec["first_seed"] + spec["num_seeds"])
     progress = Progress(f"arm {spec['arm_name']}", len(numbers))
     start = time.monotonic()
@@ -41,7 +42,7 @@ def run(job) -> None:
         progress.advance(len(batch))
     seconds = time.monotonic() - start
     join = {name: np.concatenate([p[name] for p in parts]) for name in ROWS}
-    notes = {"levels": arm.levels}
+    notes = {"levels": arm.levels, "codec": arm.codec}
     drawn = {"samples": join["samples"], "seeds": numbers}
     if parts[0]["asked"] is not None:
         drawn["asked"] = np.concatenate([p["asked"] for p in parts])
@@ -58,14 +59,13 @@ def run(job) -> None:
 @torch.no_grad()
 def draw(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
     """Samples and traces of the seeds in `batch`; whole trajectories of those below `num_kept`."""
-    numbers, kept = batch.tolist(), torch.from_numpy(batch < num_kept)
-    uniforms = seeds.uniforms(root, "routing", numbers, arm.sampler.num_steps)
+    numbers, kept = batch.tolist(), torch.from_numpy(batch < num_kept).to(arm.device)
+    uniforms = torch.from_numpy(seeds.uniforms(root, "routing", numbers, arm.sampler.num_steps))
     condition, asked = arm.asked(root, numbers)
 
     def normals(name: str, *index: int) -> torch.Tensor:
-        return torch.from_numpy(seeds.normals(root, name, numbers, arm.shape, *index)).to(
-            arm.dtype
-        )
+        drawn = torch.from_numpy(seeds.normals(root, name, numbers, arm.shape, *index))
+        return devices.moved(drawn.to(arm.dtype), arm.device)
 
     def make(told: Condition | None) -> RoutedField:
         """A branch."""
@@ -73,7 +73,7 @@ def draw(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
             arm.experts,
             arm.router,
             arm.policy,
-            torch.from_numpy(uniforms),
+            uniforms.to(arm.device),
             cluster=oracle_clusters(arm, root, numbers),
             seeds=torch.from_numpy(batch),
             keep_states=bool(kept.any()),
@@ -84,21 +84,22 @@ def draw(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
     field = arm.guidance.field(make, condition)
     noise = (lambda step: normals("sampler_noise", step)) if arm.sampler.is_stochastic else None
     x = arm.sampler(field, normals("noise"), noise=noise)
-    refuse_broken(x, batch)
     states = [s[kept] for s in field.states] + [x[kept]]
     if not field.states:
         states = [x[kept]] * (arm.sampler.num_calls + 1)
+    drawn = x.cpu()
+    refuse_broken(drawn, batch)
     return {
-        "samples": x.numpy(),
+        "samples": drawn.numpy(),
         "asked": asked,
         "num_tokens": 0
         if condition is None or condition.text is None
         else condition.text.shape[1],
-        "times": torch.stack([t[0] for t in field.times]).numpy(),
-        "weights": torch.stack(field.weights, 1).float().numpy(),
-        "posteriors": torch.stack(field.posteriors, 1).float().numpy(),
-        "states": torch.stack(states, 1).numpy(),
-        "experts": field.expert_evaluations.numpy(),
+        "times": torch.stack([t[0] for t in field.times]).cpu().numpy(),
+        "weights": torch.stack(field.weights, 1).float().cpu().numpy(),
+        "posteriors": torch.stack(field.posteriors, 1).float().cpu().numpy(),
+        "states": torch.stack(states, 1).cpu().numpy(),
+        "experts": field.expert_evaluations.cpu().numpy(),
         "router": int(field.router_evaluations),
     }
 
@@ -125,13 +126,14 @@ def bill(arm: Arm, parts: list[dict], num: int, seconds: float) -> pd.DataFrame:
     """Evaluations and FLOPs per sample of each expert and the router; the total's wall seconds.
 
     A closed form has no network and is billed 0 FLOP; its evaluations count. A text costs what
-    its longest batch does.
+    its longest batch does. A router by distance pays for the network that embeds what it compares.
     """
     tokens = max(p["num_tokens"] for p in parts)
     evaluations = np.sum([p["experts"] for p in parts], axis=0) / num
     rows = [("expert", k, n, n * flop(arm.experts[k], tokens)) for k, n in enumerate(evaluations)]
     asked = sum(p["router"] for p in parts) / num
-    rows.append(("router", 0, asked, asked * flop(getattr(arm.router, "net", None), tokens)))
+    spent = asked * flop(getattr(arm.router, "net", None), tokens) + arm.encode.flop / num
+    rows.append(("router", 0, asked + arm.encode.evaluations / num, spent))
     rows.append(("total", 0, evaluations.sum(), sum(row[3] for row in rows)))
     table = pd.DataFrame(rows, columns=["part", "number", "evaluations", "flop"])
     return table.assign(seconds=np.where(table["part"] == "total", seconds, np.nan))

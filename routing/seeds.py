@@ -29,6 +29,8 @@ STREAMS = {
     "sampler_noise": 14,
     "divergence": 15,
     "pilot": 16,
+    "membership": 17,
+    "encoder": 18,
 }
 
 

@@ -76,11 +76,11 @@ def table(heldout: np.ndarray, num: int, root: int, parts: dict[str, float]) -> 
 
 
 def states(chosen: pd.DataFrame, values: np.ndarray, root: int) -> States:
-    """The states of these rows of a `table`; `values` are the images in the order of the index."""
+    """The states of these rows of a `table`; `values` are their images, a row each."""
     # Columns of a table may not be written to, and torch warns of such arrays.
     row, t, is_null = (chosen[name].to_numpy(copy=True) for name in ("row", "t", "is_null"))
     t = torch.from_numpy(t)
-    x0 = torch.from_numpy(values[row])
+    x0 = torch.from_numpy(values)
     numbers = chosen["number"].tolist()
     eps = torch.from_numpy(seeds.normals(root, "probe", numbers, values.shape[1:], 4)).to(x0)
     x, target = paths.noised(x0, eps, t.to(x0.dtype)), paths.velocity(x0, eps)

@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
-from stages import make, run
-from test_data import WORLD
+from stages import WORLD, embed, make, read, run
 
 from routing import models, prompts, store
 
@@ -54,6 +53,9 @@ def network(path, stage, generator, num_logits=None, prompter=None, **notes):
     return make(stage, path, arrays, model=note, levels=LEVELS, prompts=of, **notes)
 
 
+LINEAR = {"kind": "linear", "shape": [1, 4, 4]}
+
+
 def networks(folder, condition=None, temperatures=None) -> dict:
     """Five networks, their router, a division, an encoder, images, their index and a probe."""
     rng, numpy = torch.Generator().manual_seed(5), np.random.default_rng(0)
@@ -61,6 +63,7 @@ def networks(folder, condition=None, temperatures=None) -> dict:
     split = np.where(np.arange(num) < 40, "train", "heldout").astype(object)
     labels = np.array([2, 5, 8])[numpy.integers(3, size=num)]
     index = pd.DataFrame({"sample_id": np.arange(num), "split": split, "label": labels})
+    index["shard"], index["row"] = 0, np.arange(num)
     index["caption"] = [f"a digit {label}" + " again" * int(label == 8) for label in labels]
     prompter = None
     if condition:
@@ -86,7 +89,7 @@ def networks(folder, condition=None, temperatures=None) -> dict:
             )
         ],
         "centroids": make("partition", folder / "c.safetensors", division),
-        "encoder": make("embed", folder / "e.safetensors", encoder),
+        "encoder": make("encoder", folder / "e.safetensors", encoder, encoder=LINEAR),
         "index": make("data", folder / "i.parquet", index),
         "images": make("data", folder / "x.safetensors", {"samples": stored}, levels=LEVELS),
     }
@@ -108,8 +111,8 @@ def probe(folder, made, num_states, shard_size=None) -> dict:
 
 def exact(folder, source=WORLD, condition="none", names=PARTITIONS) -> dict:
     """Inputs of the closed-form world by partition."""
-    world = run("data", folder, {"seed": 1, "source": source, "heldout": 0.5})
-    embedded = run("embed", folder, {"seed": 1, "encoder": {"name": "identity"}}, **world)
+    world = read(folder, source, heldout=0.5, seed=1)
+    embedded = embed(folder, {"name": "identity"}, world, seed=1)
     made = {}
     for name in names:
         method, num = PARTITIONS[name]

@@ -16,9 +16,17 @@ from routing.job import Job
 ROOT = 7  # of the random streams
 
 OUTPUTS = {
-    "data": {"samples": "safetensors", "index": "parquet"},
-    "embed": {"encoder": "safetensors", "features": "safetensors"},
-    "partition": {"assignments": "parquet", "centroids": "safetensors"},
+    "data": {"samples": "safetensors", "rows": "parquet", "rejected": "parquet"},
+    "index": {"index": "parquet", "rejected": "parquet"},
+    "latents": {"samples": "safetensors"},
+    "captions": {"tokens": "safetensors", "captions": "parquet"},
+    "encoder": {"encoder": "safetensors"},
+    "embed": {"features": "safetensors"},
+    "partition": {
+        "assignments": "parquet",
+        "centroids": "safetensors",
+        "report": "parquet",
+    },
     "experts": {"weights": "safetensors", "loss": "parquet"},
     "probe": {"gram": "safetensors", "states": "parquet"},
     "router": {
@@ -37,7 +45,14 @@ OUTPUTS = {
     "features": {"features": "safetensors"},
     "metrics": {"metrics": "parquet", "differences": "parquet", "replicates": "parquet"},
 }
-DIGITS = {"seed": ROOT, "source": {"name": "digits"}, "heldout": 0.2}
+DIGITS = {"name": "digits"}
+WORLD = {
+    "name": "mixture",
+    "weights": [1.0, 2.0, 3.0, 4.0],
+    "means": [[-3.0, 2.0], [2.5, 2.5], [-2.0, -2.5], [3.0, -1.5]],
+    "stds": [0.5, 0.7, 0.6, 0.8],
+    "num_points": 2000,
+}
 
 
 def run(stage: str, folder: Path, spec: dict, **inputs) -> dict[str, Path]:
@@ -47,6 +62,31 @@ def run(stage: str, folder: Path, spec: dict, **inputs) -> dict[str, Path]:
     with Job(stage, files, outputs, json.loads(json.dumps(spec))) as job:
         importlib.import_module(f"routing.{stage}").run(job)
     return outputs
+
+
+def read(
+    folder: Path, source: dict, heldout=0.2, seed=ROOT, image=None, num_shards=1, rejects=0.01
+) -> dict:
+    """`samples` (a file, or one for each of several shards) and `index` of a source."""
+    spec = {"seed": seed, "source": source, "image": image, "num_shards": num_shards}
+    shards = [run("data", folder / f"{i}", spec | {"shard": i}) for i in range(num_shards)]
+    spec = {"seed": seed, "heldout": heldout, "rejects": rejects}
+    tables = {name: [shard[name] for shard in shards] for name in ("rows", "rejected")}
+    made = run("index", folder, spec, **tables)
+    files = [shard["samples"] for shard in shards]
+    return {"samples": files if num_shards > 1 else files[0], "index": made["index"]}
+
+
+def embed(folder: Path, encoder: dict, data: dict, seed=ROOT) -> dict:
+    """`encoder` and `features` (files) of the samples of `data`."""
+    spec = {"seed": seed, "encoder": encoder}
+    samples = [data["samples"]] if isinstance(data["samples"], Path) else data["samples"]
+    fitted = run("encoder", folder, spec, samples=samples, index=data["index"])["encoder"]
+    shards = [
+        run("embed", folder / f"{i}", spec | {"shard": i}, encoder=fitted, samples=shard)
+        for i, shard in enumerate(samples)
+    ]
+    return {"encoder": fitted, "features": [shard["features"] for shard in shards]}
 
 
 def make(stage: str, path: Path, content, **notes) -> Path:
@@ -67,6 +107,7 @@ def make_data(
     split = np.where(is_train, "train", "heldout").astype(object)
     index = pd.DataFrame({"sample_id": np.arange(num), "split": split, "label": labels})
     index["caption"] = [f"label {label}" for label in labels]
+    index["shard"], index["row"] = 0, np.arange(num)
     assignments = pd.DataFrame({"sample_id": np.arange(num), "cluster": clusters})
     for k in range(clusters.max() + 1):
         assignments[f"distance_{k}"] = 1.5 * (clusters != k).astype(np.float32)
@@ -91,7 +132,7 @@ def make_probe(
     files = {"gram": [], "states": []}
     for i, chosen in enumerate(np.array_split(np.arange(num_states), num_shards)):
         rows = table.iloc[chosen].reset_index(drop=True)
-        shard = states.states(rows, values, ROOT)
+        shard = states.states(rows, values[rows["row"]], ROOT)
         said = torch.stack([expert(shard.x, shard.t) for expert in experts])
         along = states.directions(rows, num_directions, values.shape[1:], ROOT)
         arrays = {

@@ -9,7 +9,7 @@ from arms import FULL, LABELLED, draw, spec, whole_world
 from stages import refused
 
 from routing import assembly, images, models, seeds, states, store
-from routing.assembly import NUM_PILOTS, Arm, oracle_clusters
+from routing.assembly import NUM_PILOTS, Arm, Encoder, oracle_clusters
 from routing.conditions import Condition, Told
 from routing.guidance import GUIDANCE
 from routing.job import Job
@@ -64,7 +64,11 @@ def kept_states(inputs, part=states.CALIBRATE):
     notes, arrays = store.read_provenance(inputs["images"]), store.read_arrays(inputs["images"])
     values = images.to_values(arrays["samples"], notes["levels"])
     index = store.read_table(inputs["index"])
-    return states.states(chosen, values, arms.ROOT), index.iloc[chosen["row"]], chosen
+    return (
+        states.states(chosen, values[chosen["row"]], arms.ROOT),
+        index.iloc[chosen["row"]],
+        chosen,
+    )
 
 
 # The pilot.
@@ -260,10 +264,13 @@ def an_arm(guidance, num_train):
         sampler=Euler(1),
         shape=(1,),
         levels=None,
+        codec=None,
+        encode=Encoder(Job("samples", {}, {}, {})),
         prior=np.array([0.25, 0.75]),
         dtype=torch.float32,
         prompter=LabelPrompter.of(train["label"].to_numpy(), []),
         train=train,
+        device=torch.device("cpu"),
     )
 
 

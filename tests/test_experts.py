@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from stages import content, make_data, refused, run
-from test_data import WORLD
+from stages import WORLD, content, make_data, read, refused, run
 
 from routing import assembly, experts, models, prompts, seeds, store, training
 from routing.conditions import Told
@@ -46,7 +45,7 @@ def test_the_first_loss_is_that_of_a_network_that_says_nothing(inputs, tmp_path)
     loss = store.read_table(files["loss"])["loss"][0]
     assert loss == pytest.approx(((eps - x0) ** 2).mean(), rel=1e-5)
     note = store.read_provenance(files["weights"])
-    assert note["levels"] == 16 and note["model"]["name"] == "dit"
+    assert note["levels"] == 16 and note["codec"] is None and note["model"]["name"] == "dit"
     assert note["model"]["image_size"] == 4 and note["model"]["width"] == 16
 
 
@@ -158,7 +157,7 @@ def test_the_share_of_dropped_prompts_is_the_asked_one(tmp_path, monkeypatch):
     rank = (index["label"][index["split"] == "train"] == 8).to_numpy().astype(int)
     for step, label in enumerate(told):
         rng = seeds.stream(7, "batches", seeds.number("p"), 0, 0, step)
-        rows, _, _ = training.noise_batch(torch.zeros(len(rank), 1, 4, 4), 400, rng)
+        rows, _, _ = training.noise_batch(len(rank), (1, 4, 4), 400, rng)
         is_null = label.numpy() == 2
         assert np.array_equal(label[~is_null], rank[rows[~is_null]])
         assert abs(is_null.mean() - 0.3) < 4 * (0.3 * 0.7 / 400) ** 0.5
@@ -250,7 +249,7 @@ def test_points_and_lost_worlds_are_refused(inputs, tmp_path):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    return run("data", folder, {"seed": 1, "source": WORLD, "heldout": 0.5})
+    return read(folder, WORLD, heldout=0.5, seed=1)
 
 
 def exact(folder, world, owner):
@@ -293,7 +292,7 @@ def test_exact_experts_weighted_by_the_posterior_are_the_monolith(owner, world, 
 def test_exact_experts_of_a_labelled_world_speak_both_branches(tmp_path, rng):
     # Two labels across two clusters; the whole world is the mixture of all four components.
     source = WORLD | {"labels": [4, 9, 9, 4], "num_points": 400}
-    files = run("data", tmp_path, {"seed": 1, "source": source, "heldout": 0.5})
+    files = read(tmp_path, source, heldout=0.5, seed=1)
     component = store.read_table(files["index"])["component"].to_numpy()
     stored = store.read_arrays(files["samples"])["samples"]
     owner = np.array([0, 0, 1, 1])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from stages import DIGITS, content, make_data, refused, run
+from stages import DIGITS, content, make_data, read, refused, run
 
 from routing import store
 from routing.classifier import Classifier, ClassifierShape, logits_and_features
@@ -18,7 +18,7 @@ def spec(kind):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    return run("data", tmp_path_factory.mktemp("data"), DIGITS)
+    return read(tmp_path_factory.mktemp("data"), DIGITS)
 
 
 def load(files):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from stages import make, refused, run
 
+from routing import features as stage
 from routing import store
 from routing.classifier import Classifier, ClassifierShape
 
@@ -12,9 +13,19 @@ PLANE = {"mean": np.arange(4.0), "projection": np.eye(4)[:, :3] * 2}
 SHAPE = ClassifierShape(channels=1, size=2, width=3, dim=4, num_classes=5)
 
 
+def plane(path, shape):
+    return make("encoder", path, PLANE, encoder={"kind": "linear", "shape": shape})
+
+
 @pytest.fixture
 def encoder(tmp_path):
-    return make("embed", tmp_path / "encoder.safetensors", PLANE)
+    return plane(tmp_path / "encoder.safetensors", [1, 2, 2])
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """The same of points."""
+    return plane(tmp_path / "flat.safetensors", [4])
 
 
 def shard(folder, values, name="s", levels=16):
@@ -23,7 +34,7 @@ def shard(folder, values, name="s", levels=16):
 
 
 def features(folder, samples, **maker):
-    files = run("features", folder, {"set": "arm"}, samples=samples, **maker)
+    files = run("features", folder, {"set": "arm", "codec": None}, samples=samples, **maker)
     return store.read_arrays(files["features"])
 
 
@@ -44,20 +55,18 @@ def test_real_images_and_their_values_have_the_same_features(encoder, tmp_path):
     assert np.array_equal(real["features"], drawn["features"])
 
 
-def test_points_are_left_as_they_are(encoder, tmp_path):
+def test_points_are_left_as_they_are(flat, tmp_path):
     points = np.random.default_rng(0).normal(scale=5, size=(6, 4))
-    found = features(tmp_path, shard(tmp_path, points, levels=None), encoder=encoder)
+    found = features(tmp_path, shard(tmp_path, points, levels=None), encoder=flat)
     expected = (points - PLANE["mean"]) @ PLANE["projection"]
     np.testing.assert_allclose(found["features"], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_shards_are_joined_in_their_order(encoder, tmp_path):
+def test_shards_are_joined_in_their_order(flat, tmp_path):
     points = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
-    whole = features(tmp_path, shard(tmp_path, points, "w", None), encoder=encoder)
+    whole = features(tmp_path, shard(tmp_path, points, "w", None), encoder=flat)
     parts = [shard(tmp_path, points[i : i + 4], f"p{i}", None) for i in (0, 4, 8)]
-    assert np.array_equal(
-        features(tmp_path, parts, encoder=encoder)["features"], whole["features"]
-    )
+    assert np.array_equal(features(tmp_path, parts, encoder=flat)["features"], whole["features"])
 
 
 def test_an_extractor_gives_features_and_logits(tmp_path):
@@ -75,13 +84,13 @@ def test_an_extractor_gives_features_and_logits(tmp_path):
     assert np.array_equal(again["features"], found["features"])
 
 
-def test_what_samples_were_asked_for_goes_with_them(encoder, tmp_path):
+def test_what_samples_were_asked_for_goes_with_them(flat, tmp_path):
     points = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     parts = []
     for i, asked in enumerate(([2, 0], [1, 1, 3, 0])):
         arrays = {"samples": points[2 * i : 2 * i + len(asked)], "asked": np.array(asked)}
         parts.append(make("samples", tmp_path / f"{i}.safetensors", arrays, levels=None))
-    found = features(tmp_path, parts, encoder=encoder)
+    found = features(tmp_path, parts, encoder=flat)
     assert found["asked"].tolist() == [[2], [0], [1], [1], [3], [0]]
     assert len(found["features"]) == 6
 
@@ -98,3 +107,18 @@ def test_samples_that_are_not_finite_are_refused(bad, encoder, tmp_path):
     values[2, 0, 1, 1] = values[4] = bad
     with refused("s.safetensors: wanted finite samples, got nan or inf in 2 of 5"):
         features(tmp_path, shard(tmp_path, values), encoder=encoder)
+
+
+def test_memory_holds_a_batch_and_the_features_are_those_of_the_whole(flat, tmp_path, monkeypatch):
+    points = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
+    whole = features(tmp_path, shard(tmp_path, points, "w", None), encoder=flat)["features"]
+    monkeypatch.setattr(stage, "BATCH", 3)
+    parts = [shard(tmp_path, points[:5], "a", None), shard(tmp_path, points[5:], "b", None)]
+    assert np.array_equal(features(tmp_path, parts, encoder=flat)["features"], whole)
+
+
+def test_an_empty_shard_of_real_images_has_features(flat, tmp_path):
+    empty = shard(tmp_path, np.zeros((0, 4), np.float32), "e", None)
+    spec = {"set": "data", "codec": None, "shard": 0}
+    files = run("features", tmp_path, spec, samples=empty, encoder=flat)
+    assert store.read_arrays(files["features"])["features"].shape == (0, 3)

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stages import ROOT, content, make, make_data, run
-from test_data import WORLD
+from stages import ROOT, WORLD, content, make, make_data, read, run
 
 from routing import models, probe, prompts, states, store
 from routing.conditions import Told
@@ -58,7 +57,7 @@ def held(data, files):
     table = store.read_table(files["states"])
     values = store.read_arrays(data["samples"])["samples"].astype(np.float32) / 8 - 1
     arrays = {n: torch.from_numpy(a) for n, a in store.read_arrays(files["gram"]).items()}
-    return table, states.states(table, values, ROOT), arrays
+    return table, states.states(table, values[table["row"]], ROOT), arrays
 
 
 def said(paths, shard, told=None):
@@ -191,7 +190,7 @@ def world(tmp_path_factory):
     """A plane of four components, two labels and two clusters; the files of its data."""
     folder = tmp_path_factory.mktemp("world")
     source = WORLD | {"labels": [0, 1, 1, 0], "num_points": 200}
-    files = run("data", folder, {"seed": ROOT, "source": source, "heldout": 0.5})
+    files = read(folder, source, heldout=0.5)
     owner = np.array([0, 0, 1, 1])[store.read_table(files["index"])["component"]]
     points = store.read_arrays(files["samples"])["samples"]
     made = make_data(folder / "a", points, owner >= 0, clusters=owner)
@@ -208,7 +207,9 @@ def test_exact_experts_are_asked_in_double(condition, world, tmp_path):
     data = {name: world[name] for name in ("samples", "index")}
     files = run("probe", tmp_path, spec(), experts=paths, **data)
     table, index = store.read_table(files["states"]), store.read_table(world["index"])
-    shard = states.states(table, store.read_arrays(world["samples"])["samples"], ROOT)
+    shard = states.states(
+        table, store.read_arrays(world["samples"])["samples"][table["row"]], ROOT
+    )
     x, t = shard.x.double(), shard.t.double()
     labels = np.where(shard.is_null, 2, index["label"].to_numpy()[shard.row])
     prompter = LabelPrompter((0, 1, 2))  # 2, the null label, is a rank of its own

@@ -215,7 +215,7 @@ def test_a_probe_objective_gets_stored_states(inputs, tmp_path, monkeypatch):
     images, clusters = blobs()
     table, arrays = stored(inputs)
     fit = table[table["part"] == "fit"]
-    held = states.states(fit, images, ROOT)
+    held = states.states(fit, images[fit["row"]], ROOT)
     along = states.directions(fit, 2, SHAPE, ROOT)
     for step, batch in enumerate(batches):
         rng = stream("consistency", step)
@@ -434,7 +434,7 @@ def reported(request, inputs, quick, told_label):
     parts = {}
     for part in states.PARTS:
         chosen = table[table["part"] == part]
-        held = states.states(chosen, images, ROOT)
+        held = states.states(chosen, images[chosen["row"]], ROOT)
         told = None
         if prompter is not None:
             of = index.iloc[held.row]
@@ -517,7 +517,7 @@ def test_an_image_is_told_its_label_but_for_the_share_that_is_dropped(
     rank = np.arange(NUM) // 4 % 3
     for step in range(4):
         rng = stream("cluster", step)
-        rows, _, _ = training.noise_batch(torch.zeros(NUM_TRAIN, *SHAPE), 200, rng)
+        rows, _, _ = training.noise_batch(NUM_TRAIN, SHAPE, 200, rng)
         is_null = told[step].numpy() == 3
         assert np.array_equal(told[step][~is_null], rank[TRAIN[rows]][~is_null])
         assert abs(is_null.mean() - drop) < 4 * (drop * (1 - drop) / 200) ** 0.5 + 1e-9

@@ -8,10 +8,9 @@ import pytest
 import torch
 import yaml
 from arms import FULL, LABELLED, TOP1, draw, spec
-from stages import make, refused
-from test_data import WORLD
+from stages import WORLD, make, refused
 
-from routing import models, samples, seeds, store
+from routing import encoders, models, samples, seeds, store
 from routing.conditions import Condition, Told
 from routing.dit import flop_per_sample
 from routing.samplers import SAMPLERS
@@ -426,3 +425,28 @@ def test_every_draw_has_a_stream_of_its_own(trained, monkeypatch, tmp_path):
     draw(tmp_path / "a", trained, spec(num=3, first_seed=5, sampler=sampler))
     steps = {(7, "sampler_noise", *who, step) for step in range(3)}
     assert set(calls) == steps | {(7, "noise", *who)} and len(calls) <= 4
+
+
+def test_a_router_by_distance_pays_for_the_network_that_embeds(tmp_path, monkeypatch):
+    """Once for each sample and call but the first, where nothing has been predicted yet."""
+    inputs, plain = arms.networks(tmp_path), encoders.load
+
+    class Deep:
+        flop_per_image, dim, block, device = 1000, 16, 64, "cpu"
+
+        def __init__(self, arrays, notes):
+            self.encode = plain(arrays, notes)
+
+        def __call__(self, values):
+            return self.encode(values)
+
+    bills = {}
+    for name, load in (("product", plain), ("network", Deep)):
+        monkeypatch.setattr(encoders, "load", load)
+        drawn = draw(tmp_path / name, inputs, spec("nearest_centroid", steps=4, num=6))
+        bills[name] = drawn["bill"].set_index("part")
+    assert bills["product"].loc["router", ["evaluations", "flop"]].tolist() == [0, 0]
+    found = bills["network"].loc["router", ["evaluations", "flop"]].tolist()
+    assert found == [3, 3000]
+    total = bills["network"].loc["total", "flop"] - bills["product"].loc["total", "flop"]
+    assert total == found[1]

@@ -88,7 +88,7 @@ def test_half_are_told_nothing():
 
 def test_a_state_is_on_the_line_between_image_and_noise():
     made, x0 = table(), values()
-    found = states.states(made, x0, 5)
+    found = states.states(made, x0[made["row"]], 5)
     assert len(found) == 80 and np.array_equal(found.row, made["row"])
     assert np.array_equal(found.is_null, made["is_null"])
     assert np.array_equal(found.t, made["t"])
@@ -102,15 +102,18 @@ def test_a_state_is_on_the_line_between_image_and_noise():
 
 def test_a_state_hangs_on_its_number_alone():
     made, x0 = table(), values()
-    whole = states.states(made, x0, 5)
-    parts = [states.states(made.iloc[i : i + 30], x0, 5) for i in (0, 30, 60)]
+    whole = states.states(made, x0[made["row"]], 5)
+    parts = [
+        states.states(made.iloc[i : i + 30], x0[made.iloc[i : i + 30]["row"]], 5)
+        for i in (0, 30, 60)
+    ]
     for name in ("x", "t", "target"):
         joined = torch.cat([getattr(part, name) for part in parts])
         assert torch.equal(joined, getattr(whole, name))
     picked = made[made["part"] == "report"]
     rows = picked["number"].tolist()
-    assert torch.equal(states.states(picked, x0, 5).x, whole.x[rows])
-    assert not torch.equal(states.states(made, x0, 6).x, whole.x)
+    assert torch.equal(states.states(picked, x0[picked["row"]], 5).x, whole.x[rows])
+    assert not torch.equal(states.states(made, x0[made["row"]], 6).x, whole.x)
     along = states.directions(made, 3, SHAPE, 5)
     assert torch.equal(states.directions(picked, 3, SHAPE, 5), along[rows])
 
@@ -118,7 +121,7 @@ def test_a_state_hangs_on_its_number_alone():
 def test_no_two_draws_are_from_one_stream():
     # The strata of image i, the noise of state m and its directions: PCG64 says the same twice.
     made = table(80)
-    zero = states.states(made, np.zeros((30, *SHAPE), np.float32), 5)
+    zero = states.states(made, np.zeros((len(made), *SHAPE), np.float32), 5)
     streams = {tuple(row) for row in zero.target.flatten(1).numpy()[:, :3].tolist()}
     streams |= {tuple(u) for u in states.directions(made, 1, (3,), 5)[:, 0].numpy().tolist()}
     assert len(streams) == 160
@@ -134,7 +137,7 @@ def test_streams_of_different_purpose_never_meet(monkeypatch):
 
     monkeypatch.setattr(states.seeds, "stream", heard)
     made = table()
-    states.states(made, values(), 5)
+    states.states(made, values()[made["row"]], 5)
     states.directions(made, 1, SHAPE, 5)
     assert len(set(asked)) == len(asked) == 1 + 10 + 2 + 80 + 80
     assert {len(who) for who in asked if who[1] == "probe"} == {4}
