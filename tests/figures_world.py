@@ -63,6 +63,23 @@ PARTITIONS = {
     "semantic": {"encoder": "pca", "method": {"name": "kmeans", "num_clusters": 5}},
     "random": {"encoder": "pca", "method": {"name": "random", "like": "semantic"}},
 }
+SIZES = (2, 4, 8)
+FAMILIES = {kind: [f"{kind}_{num}" for num in SIZES] for kind in ("plain", "balanced", "random")}
+FAMILIES |= {"overlapping": ["overlapping_4"], "other_encoder": ["other_2", "other_8"]}
+for family, method in (
+    ("plain", "kmeans"),
+    ("balanced", "balanced_kmeans"),
+    ("overlapping", "overlapping"),
+    ("other", "kmeans"),
+):
+    PARTITIONS |= {
+        f"{family}_{num}": {"encoder": family, "method": {"name": method, "num_clusters": num}}
+        for num in SIZES
+    }
+PARTITIONS |= {
+    f"random_{num}": {"encoder": "pca", "method": {"name": "random", "like": f"plain_{num}"}}
+    for num in SIZES
+}
 ARMS = {
     "monolith": "monolith prior full euler",
     "top1": "semantic learned top1 euler",
@@ -89,7 +106,12 @@ GUIDED |= {
     f"monolith_{name}": f"monolith prior full euler {name}"
     for name in ("asked", "separate_2", "separate_4")
 }
-EVERY = ARMS | ABLATION | GUIDED
+DIVIDED = {"monolith": "monolith prior full euler"} | {
+    f"{partition}_{policy}": f"{partition} cluster {policy} euler"
+    for policy in ("full", "top1")
+    for partition in sum(FAMILIES.values(), [])
+}
+EVERY = ARMS | ABLATION | GUIDED | DIVIDED
 DIM, NUM_BLOCKS, NUM_PROBED = 4, 8, 300  # of places; blocks of seeds; states per shard
 WORLD = {
     "weights": [0.1, 0.2, 0.3, 0.2, 0.2],
@@ -119,7 +141,16 @@ CASES = {
     "guidance": {"metrics": ["fd_digits", "agreement_digits"]},
     "departure": {},
     "exposure": {},
+    "partition_quality": {"metric": "fd_digits", "families": FAMILIES, "sampler": "euler"},
+    "partition_table": {"metric": "fd_digits", "sampler": "euler"},
+    "partition_report": {},
+    "contact_sheet": {"partition": "semantic"},
+    "imbalance": {"metric": "fd_digits", "families": FAMILIES, "sampler": "euler"},
+    "agreement": {},
 }
+OF_DIVISIONS = {
+    "partition_quality", "partition_table", "partition_report", "imbalance", "agreement",
+}  # fmt: skip
 IN_PLANE = {"densities", "trajectories"}
 
 
@@ -129,10 +160,11 @@ class FakeJob:
     def __init__(self, spec, files):
         self.spec, self.files = spec, files
 
-    def table(self, name, index=0):
-        return self.files[name][index]
+    def table(self, name, index=0, columns=None):
+        table = self.files[name][index]
+        return table if columns is None else table[columns]
 
-    arrays = table
+    arrays = mapped = table
 
     def count(self, name):
         return len(self.files[name])
@@ -151,7 +183,7 @@ class FakeJob:
             place, training = divmod(index, len(self.files[name]) // len(spec["routers"]))
             pair = dict(zip(("partition", "router_name"), spec["routers"][place], strict=True))
             return pair | {"training": training}
-        if name in ("partitions", "centroids"):
+        if name in ("partitions", "centroids", "reports"):
             return {"partition": list(spec["num_experts"])[index]}
         if name == "grams":
             place, training = divmod(index // spec["num_probe_shards"], spec["trainings"])
@@ -167,7 +199,7 @@ def make_job(
 ):
     rng = np.random.default_rng(7)
     chosen = {n: dict(zip(KEYS, [*EVERY[n].split(), None][:5], strict=True)) for n in names}
-    num_experts = {p: 1 if p == "monolith" else 5 for p in partitions}
+    num_experts = {p: num_clusters(p) for p in partitions}
     pairs = {(of["partition"], of["router"]) for of in chosen.values()}
     spec = {
         "arms": chosen,
@@ -181,6 +213,7 @@ def make_job(
         "routers": [list(p) for p in sorted(pairs) if ROUTERS[p[1]]["name"] == "learned"],
         "probed": [p for p in partitions if p != "monolith"],
         "num_shards": num_shards,
+        "codec": None,
         "num_probe_shards": 2,
         "trainings": trainings,
         "shares_partition": "semantic",
@@ -218,6 +251,16 @@ def guided(trainings=1):
     return make_job("digits", tuple(GUIDED), ("monolith", "semantic"), 2, trainings)
 
 
+def divided():
+    """Five families of partitions under two policies, and the monolith."""
+    return make_job("digits", tuple(DIVIDED), ("monolith", *sum(FAMILIES.values(), [])), 1)
+
+
+def num_clusters(partition):
+    method = PARTITIONS[partition]["method"]
+    return method["num_clusters"] if "num_clusters" in method else num_clusters(method["like"])
+
+
 def real_files(kind, rng, num_experts):
     from sklearn.datasets import load_digits
 
@@ -232,18 +275,68 @@ def real_files(kind, rng, num_experts):
     if kind == "colour":
         stored, levels = rng.integers(0, 256, (num, 3, 6, 5)).astype(np.uint8), 255
     split = np.where(np.arange(num) % 5 == 0, "heldout", "train")
-    clusters = {p: (labels * 7 + rng.integers(0, 2, num)) % k for p, k in num_experts.items()}
-    sizes = [np.bincount(c[split == "train"], minlength=3) for c in clusters.values()]
+    own = {p: assigned(labels, p, k, rng) for p, k in num_experts.items()}
+    if kind == "colour":
+        labels = np.array([f"kind of fruit {label % 3}{label}" for label in range(num)])
+        labels[: num // 2] = "apple"
+    data, shard, row = in_shards(stored, rng)
+    index = pd.DataFrame({"sample_id": range(num), "split": split, "label": labels})
+    trained = {p: table[split == "train"] for p, table in own.items()}
+    sizes = {p: members(trained[p], k) for p, k in num_experts.items()}
     return {
-        "data": [{"samples": stored}],
-        "data notes": [{"levels": levels, "world": world}],
-        "index": [pd.DataFrame({"sample_id": range(num), "split": split, "label": labels})],
-        "partitions": [pd.DataFrame({"cluster": c}) for c in clusters.values()],
+        "data": data,
+        "data notes": [{"levels": levels, "world": world}] * len(data),
+        "index": [index.assign(shard=shard, row=row)],
+        "partitions": list(own.values()),
         "centroids": [
-            {"sizes": s[:k], "centroids": 3 * np.eye(max(k, DIM), DIM)[:k]}
-            for s, k in zip(sizes, num_experts.values(), strict=True)
+            {"sizes": sizes[p], "centroids": 3 * np.eye(max(k, DIM), DIM)[:k]}
+            for p, k in num_experts.items()
         ],
+        "reports": [partition_report(sizes[p], rng) for p in num_experts],
     }
+
+
+def in_shards(stored, rng):
+    """The samples in three files, each with a row more that the index does not know."""
+    data, places = [], []
+    for shard, rows in enumerate(np.array_split(np.arange(len(stored)), 3)):
+        junk = rng.permutation(stored[:1].ravel()).reshape(stored[:1].shape)
+        data.append({"samples": np.concatenate([junk, stored[rows]])})
+        places += [(shard, 1 + i) for i in range(len(rows))]
+    return data, *np.array(places).T
+
+
+def assigned(labels, partition, num, rng):
+    """As the stage writes it: clusters, the second where they overlap, distances."""
+    cluster = (labels * 7 + rng.integers(0, 2, len(labels))) % num
+    table = {"cluster": cluster}
+    if PARTITIONS[partition]["method"]["name"] == "overlapping":
+        table["second"] = (cluster + rng.integers(1, num, len(labels))) % num
+    distances = rng.uniform(1, 2, (len(labels), num)).astype(np.float32)
+    return pd.DataFrame(table | {f"distance_{k}": distances[:, k] for k in range(num)})
+
+
+def members(table, num):
+    """Images of each cluster, those of two in both."""
+    return sum(
+        np.bincount(table[name], minlength=num) for name in ("cluster", "second") if name in table
+    )
+
+
+def partition_report(sizes, rng):
+    """Quantities of a partition as a whole (-1) and by cluster."""
+    prior = sizes / sizes.sum()
+    whole = {"size_ratio_train": sizes.max() / max(1, sizes.min())}
+    if len(sizes) > 1:
+        p = prior[prior > 0]
+        whole["evenness_train"] = -(p * np.log(p)).sum() / np.log(len(sizes))
+        whole |= dict(zip(("silhouette", "nmi", "purity"), rng.uniform(0, 1, 3), strict=True))
+    whole |= {"within": 3.25, "between_mean": 12.5, "inertia": 9000.0}
+    rows = [(quantity, -1, value) for quantity, value in whole.items()]
+    rows += [("size_train", k, size) for k, size in enumerate(sizes)]
+    rows += [("prior_train", k, share) for k, share in enumerate(prior)]
+    rows += [("within", k, 3.0 + k) for k in range(len(sizes))]
+    return pd.DataFrame(rows, columns=["quantity", "cluster", "value"]).astype({"value": float})
 
 
 def training_files(spec, rng):
@@ -337,7 +430,7 @@ def arm_files(rng, kind, of, num, shard, files):
     asked = p.copy()
     if of["policy"] == "sticky":
         asked[:, 1:] = np.nan
-    stored = files["data"][0]["samples"]
+    stored = np.concatenate([part["samples"] for part in files["data"]])
     rows = rng.integers(0, len(stored), seeds)
     x = stored[rows].astype(np.float32)
     if kind != "plane":
@@ -398,6 +491,8 @@ def job_for(name):
     """A run in which there is something to draw."""
     if name in ("guidance", "departure"):
         return guided()
+    if name in OF_DIVISIONS:
+        return divided()
     return make_job("plane" if name in IN_PLANE else "digits")
 
 

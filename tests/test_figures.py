@@ -15,6 +15,7 @@ from figures_world import (
     ARMS,
     CASES,
     IN_PLANE,
+    OF_DIVISIONS,
     POLICIES,
     FakeJob,
     drawn,
@@ -39,7 +40,6 @@ from routing.figures import (
     words,
 )
 from routing.figures import run as run_stage
-from routing.figures.clusters import label_counts
 from routing.figures.curves import NUM_POINTS, smoothed
 from routing.figures.inputs import Inputs
 
@@ -54,7 +54,7 @@ def test_files_are_complete_and_embed_their_fonts(name):
     files = {kind: drawing.rendered(kind) for kind in make(name).formats}
     assert len(drawing.table) and store.table_bytes(drawing.table, {})
     if "png" not in files:
-        assert re.match(rb"\| (arm|router) \|", files["md"])
+        assert re.match(rb"\| (arm|router|partition) \|", files["md"])
         assert files["tex"].startswith(rb"\begin{tabular}")
         return
     assert files["png"][:4] == b"\x89PNG" and files["pdf"][:5] == b"%PDF-"
@@ -76,7 +76,8 @@ def test_no_text_is_cut_off_and_none_is_too_small(name):
 
 UNCROWDED = (
     "quality differences frontier losses calibration reliability router_matrix gains "
-    "weights_by_time switching expert_errors guidance departure exposure"
+    "weights_by_time switching expert_errors guidance departure exposure partition_quality "
+    "contact_sheet imbalance agreement"
 ).split()
 
 
@@ -105,7 +106,7 @@ def test_equal_inputs_are_equal_files_whatever_the_users_settings(name):
 BOTH, ONE_EXPERT = ("monolith", "random_full"), ("monolith",)
 NEEDS_MORE = dict.fromkeys(["differences", "gains", "guidance", "departure", "exposure"], BOTH)
 NEEDS_MORE |= dict.fromkeys(
-    ["calibration", "reliability", "weights_by_time", "expert_errors"], ONE_EXPERT
+    ["calibration", "reliability", "weights_by_time", "expert_errors", *OF_DIVISIONS], ONE_EXPERT
 )
 
 
@@ -116,6 +117,7 @@ def test_one_arm_alone_and_one_expert(name, arm):
     kind = "plane" if name in IN_PLANE else "digits"
     options = {"arms": []} if "arms" in make(name).__dataclass_fields__ else {}
     options |= {"partition": partition} if "partition" in CASES[name] else {}
+    options |= {"families": {"all": [partition]}} if "families" in CASES[name] else {}
     job = make_job(kind, (arm,), (partition,), 1)
     if arm in NEEDS_MORE.get(name, ()):
         with pytest.raises(ValueError, match="wanted|was trained|nothing is named"):
@@ -403,7 +405,7 @@ def test_grids_show_the_first_seeds_where_the_table_says():
     inputs, table = Inputs(make_job()), drawn("grids").table
     own = table[table["arm"] == "top1_heun"]
     assert own["number"].to_list() == list(range(64))
-    values = inputs.samples("top1_heun")[:64]
+    values = inputs.samples("top1_heun", 64)
     levels = np.clip(np.rint((values + 1) * 8), 0, 16).reshape(64, -1)
     assert np.array_equal(np.stack(own["pixels"]), levels)
     image = drawn("grids").figure.axes[1 + list(ARMS).index("top1_heun")].images[0].get_array()
@@ -413,8 +415,9 @@ def test_grids_show_the_first_seeds_where_the_table_says():
     real = table[table["arm"] == "data"]
     rows = real["number"].to_numpy()
     assert (inputs.index["split"][rows] == "train").all() and len(set(rows)) == 64
-    stored = inputs.job.arrays("data")["samples"]
-    assert np.array_equal(np.stack(real["pixels"]), stored[rows].reshape(64, -1))
+    index, files = inputs.index, inputs.job.files["data"]
+    stored = [files[index["shard"][i]]["samples"][index["row"][i]].ravel() for i in rows]
+    assert np.array_equal(np.stack(real["pixels"]), stored)
 
 
 def test_colour_images_keep_their_channels():
@@ -432,23 +435,6 @@ def test_colour_images_keep_their_channels():
 def test_evenly_spaced_rows():
     assert pictures.evenly(3, np.arange(10, 19)).tolist() == [10, 13, 16]
     assert pictures.evenly(5, np.arange(2)).tolist() == [0, 1]
-
-
-def test_label_counts_of_every_cluster():
-    rng = np.random.default_rng(0)
-    labels_, cluster = rng.integers(0, 20, 500), rng.integers(-1, 3, 500)
-    labels_ = np.where(cluster < 0, 99, labels_)  # not counted, so not among the commonest
-    table = label_counts(labels_, cluster, 3)
-    assert table["images"].sum() == (cluster >= 0).sum() and "other" in set(table["label"])
-    named = table[table["label"] != "other"]
-    for row in named.itertuples():
-        wanted = ((labels_ == int(row.label)) & (cluster == row.cluster)).sum()
-        assert row.images == wanted
-        assert row.share == pytest.approx(wanted / (cluster == row.cluster).sum())
-    commonest = pd.Series(labels_[cluster >= 0]).value_counts()
-    rest = set(commonest.index) - set(named["label"].astype(int))
-    assert commonest[list(rest)].max() <= commonest[named["label"].astype(int)].min()
-    assert table.groupby("cluster")["share"].sum().to_numpy() == pytest.approx(1)
 
 
 def test_smoothing_keeps_the_mean():
@@ -582,7 +568,7 @@ def test_trajectories_run_through_the_stored_states():
 def test_densities_draw_the_first_samples():
     inputs, table = Inputs(make_job("plane")), drawn("densities").table
     own = table[table["arm"] == "sticky"]
-    assert np.array_equal(own[["x", "y"]].to_numpy(), inputs.samples("sticky"))
+    assert np.array_equal(own[["x", "y"]].to_numpy(), inputs.samples("sticky", 1000))
     few = make("densities", num_samples=10).draw(inputs).table
     assert (few.groupby("arm")["number"].count() == 10).all()
 
@@ -634,9 +620,10 @@ def sorted_spec(spec):
 @pytest.mark.parametrize("read", [
     lambda inputs: inputs.bill("top1"),
     lambda inputs: inputs.trace("monolith"),
-    lambda inputs: inputs.samples("top1"),
+    lambda inputs: inputs.samples("top1", 4),
     lambda inputs: inputs.clusters("monolith"),
     lambda inputs: inputs.sizes("monolith"),
+    lambda inputs: inputs.report("monolith"),
 ])  # fmt: skip
 def test_files_of_another_order_are_not_taken_for_each_other(read):
     job = make_job(names=("top1", "monolith"), partitions=("semantic", "monolith"))
@@ -650,7 +637,7 @@ def test_files_of_another_order_are_not_taken_for_each_other(read):
 def test_departures_are_distances_from_the_monolith_of_the_same_scale():
     job = guided()
     drawing = make("departure").draw(Inputs(job))
-    samples = Inputs(job).samples
+    samples = functools.partial(Inputs(job).samples, num=10**6)
     assert set(zip(drawing.table["kind"], drawing.table["scale"], strict=True)) == {
         ("separate", 1.0), ("separate", 2.0), ("separate", 4.0),
         ("shared", 1.0), ("shared", 2.0), ("shared", 4.0),

@@ -6,10 +6,14 @@ FIGURES. The config names the file and the options.
 """
 
 from routing import choices
+from routing.figures.agreement import Agreement
 from routing.figures.calibration import Calibration, Reliability
 from routing.figures.clusters import Clusters
+from routing.figures.contact import ContactSheet
 from routing.figures.curves import Losses
 from routing.figures.departure import Departure
+from routing.figures.division_quality import PartitionQuality
+from routing.figures.division_tables import PartitionReport, PartitionTable
 from routing.figures.dynamics import Routing
 from routing.figures.errors import ExpertErrors
 from routing.figures.exposure import Exposure
@@ -17,6 +21,7 @@ from routing.figures.frontier import Frontier
 from routing.figures.gains import Gains
 from routing.figures.grids import Grids
 from routing.figures.guidance import Guidance
+from routing.figures.imbalance import Imbalance
 from routing.figures.inputs import Inputs
 from routing.figures.matrix import RouterMatrix, RouterTable
 from routing.figures.plane import Densities, Trajectories
@@ -49,6 +54,12 @@ FIGURES = {
     "guidance": Guidance,
     "departure": Departure,
     "exposure": Exposure,
+    "partition_quality": PartitionQuality,
+    "partition_table": PartitionTable,
+    "partition_report": PartitionReport,
+    "contact_sheet": ContactSheet,
+    "imbalance": Imbalance,
+    "agreement": Agreement,
 }
 
 

@@ -12,7 +12,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from routing.figures.inputs import Inputs, known
+from routing.figures.inputs import Inputs
+from routing.figures.named import known
 
 MONOLITH = "#000000"
 COLOURS = {  # by kind of policy

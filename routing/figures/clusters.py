@@ -1,17 +1,23 @@
-"""What each cluster of a partition holds: training images, size, and the labels among them."""
+"""What each cluster of a partition holds: training images, size, and the labels among them.
 
+Many labels, or long ones, do not fit into a bar: then each cluster has its own commonest ones in
+its bar, and their names above it. Where clusters overlap, an image is in all of its clusters.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import pandas as pd
 
-from routing.figures import pictures, style
-from routing.figures.inputs import Inputs, known
+from routing.figures import members, pictures, style
+from routing.figures.inputs import Inputs
+from routing.figures.named import known
 from routing.figures.style import Drawing
 
 TONES = ("#C9D7E8", "#F3E2C0")  # two light tones in turn: the label is written on them
-MOST = 12  # labels named; the rest are one
+MOST, OWN = 12, 5  # labels of a bar that all clusters share; of more, each cluster's own
+LONGEST, WIDTH = 8, 56  # letters of a label within a bar, and above it
 
 
 @dataclass(frozen=True)
@@ -33,48 +39,41 @@ class Clusters:
     def draw(self, inputs: Inputs) -> Drawing:
         """A row per cluster."""
         known(self.partition, list(inputs.num_experts), "partition")
-        train = (inputs.index["split"] == "train").to_numpy()
-        cluster = np.where(train, inputs.clusters(self.partition), -1)
-        num = inputs.num_experts[self.partition]
-        counts = label_counts(inputs.index["label"].to_numpy(), cluster, num)
+        clusters = members.members(inputs, self.partition)
+        counts = members.label_counts(members.labels(inputs.index), clusters, MOST, OWN)
+        num, num_train = len(clusters), int((inputs.index["split"] == "train").sum())
         figure = style.canvas(style.PAGE, 0.52 * num + 0.35)
         axes = figure.subplots(num, 2, squeeze=False, width_ratios=(3, 2))
         per_row = max(1, -(-self.num_images // 2))
-        for k in range(num):
-            rows = pictures.evenly(self.num_images, np.flatnonzero(cluster == k))
-            tiles = pictures.stored(inputs.real[rows], inputs.levels, "clusters")
+        is_long = not _fit(counts["label"].unique())
+        for k, rows in enumerate(clusters):
+            shown = inputs.images(pictures.evenly(self.num_images, rows))
+            tiles = pictures.stored(shown, inputs.levels, "clusters")
             pictures.show(axes[k, 0], pictures.sheet(tiles, per_row, inputs.levels))
+            share = 100 * len(rows) / num_train
+            name(axes[k, 0], f"cluster {k}\n{len(rows):,} images\n{share:.1f} %")
             own = counts[counts["cluster"] == k]
-            size = int(own["images"].sum())
-            _name(axes[k, 0], f"cluster {k}\n{size:,} images\n{100 * size / train.sum():.1f} %")
             _bar(axes[k, 1], own, is_last=k == num - 1)
+            if is_long:
+                (line, *_) = members.told(own, OWN, WIDTH)
+                axes[k, 1].text(0, 0.62, line, ha="left", va="bottom", fontsize=6.5)
+            else:
+                _within(axes[k, 1], own)
         return Drawing(counts, figure)
 
 
-def label_counts(labels: np.ndarray, cluster: np.ndarray, num: int) -> pd.DataFrame:
-    """cluster, label, images, share of the cluster; the rarest labels together as 'other'.
-
-    Samples of cluster -1 are not counted.
-    """
-    names, counts = np.unique(labels[cluster >= 0], return_counts=True)
-    kept = np.sort(names[np.argsort(-counts, kind="stable")[:MOST]])
-    text = np.where(np.isin(labels, kept), labels.astype(str), "other")
-    order = [*map(str, kept), *(["other"] if len(names) > MOST else [])]
-    parts = []
-    for k in range(num):
-        found = pd.Series(text[cluster == k]).value_counts().reindex(order, fill_value=0)
-        part = pd.DataFrame({"cluster": k, "label": order, "images": found.to_numpy()})
-        parts.append(part.assign(share=part["images"] / max(1, part["images"].sum())))
-    return pd.concat(parts, ignore_index=True)
+def _fit(labels: Iterable[str]) -> bool:
+    """Whether these labels are few and short enough to be written into bars."""
+    names = set(labels)
+    return len(names) <= MOST and max(map(len, names)) <= LONGEST and members.OTHER not in names
 
 
 def _bar(axes: Any, counts: pd.DataFrame, is_last: bool) -> None:
-    """One stacked bar; a label is written where there is room for it."""
+    """One stacked bar."""
     left = 0.0
     for i, row in enumerate(counts.itertuples()):
-        axes.barh(0, row.share, left=left, color=TONES[i % 2], edgecolor="white", linewidth=0.5)
-        if row.share > 0.022 * len(row.label) + 0.005:
-            axes.text(left + row.share / 2, 0, row.label, ha="center", va="center", fontsize=7)
+        tone = style.BAND if row.label == members.OTHER else TONES[i % 2]
+        axes.barh(0, row.share, left=left, color=tone, edgecolor="white", linewidth=0.5)
         left += row.share
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.55, 0.55)
@@ -86,7 +85,15 @@ def _bar(axes: Any, counts: pd.DataFrame, is_last: bool) -> None:
         axes.set_xlabel("share of the cluster's images by label")
 
 
-def _name(axes: Any, text: str) -> None:
+def _within(axes: Any, counts: pd.DataFrame) -> None:
+    """Labels within a bar, where there is room for them."""
+    left = counts["share"].cumsum() - counts["share"]
+    for row, start in zip(counts.itertuples(), left, strict=True):
+        if row.share > 0.022 * len(row.label) + 0.005:
+            axes.text(start + row.share / 2, 0, row.label, ha="center", va="center", fontsize=7)
+
+
+def name(axes: Any, text: str) -> None:
     """Text to the left of a strip."""
     axes.annotate(
         text, (0, 0.5), (-4, 0), xycoords="axes fraction", textcoords="offset points",

@@ -66,8 +66,7 @@ class Departure:
             for _, family, kind, scale in places(inputs, arm):
                 monolith = truth.get((inputs.arms[arm]["sampler"], scale))
                 if monolith:
-                    apart = inputs.samples(arm) - inputs.samples(monolith)
-                    value = float(np.sqrt(np.square(apart, dtype=np.float64).mean()))
+                    value = departure(inputs, arm, monolith)
                     rows.append([arm, monolith, family, kind, scale, value])
         if not rows:
             raise ValueError(
@@ -77,3 +76,12 @@ class Departure:
         columns = ["arm", "monolith", "family", "kind", "scale", "departure"]
         table = pd.DataFrame(rows, columns=columns)
         return table.sort_values(["family", "kind", "scale"], ignore_index=True)
+
+
+def departure(inputs: Inputs, arm: str, monolith: str) -> float:
+    """Root mean square of the difference of what the two made, shard by shard."""
+    total, num = 0.0, 0
+    for x, y in zip(inputs.outputs(arm), inputs.outputs(monolith), strict=True):
+        total += np.square(x - y, dtype=np.float64).sum()
+        num += x.size
+    return float(np.sqrt(total / num))

@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 
 from routing.figures import style
-from routing.figures.inputs import Inputs, known
+from routing.figures.inputs import Inputs
 from routing.figures.matrix import heat
+from routing.figures.named import known
 from routing.figures.style import Drawing
 
 NUM_CURVE_BINS = 10

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from routing.figures import arms, routers, style, words
-from routing.figures.inputs import Inputs, known
+from routing.figures.inputs import Inputs
+from routing.figures.named import known
 from routing.figures.rows import stacked
 from routing.figures.style import Drawing
 

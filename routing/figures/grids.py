@@ -56,9 +56,9 @@ class Grids:
         train = np.flatnonzero((inputs.index["split"] == "train").to_numpy())
         chosen = pictures.evenly(self.num_images, train)
         levels = inputs.levels
-        found = {REAL: (chosen, pictures.stored(inputs.real[chosen], levels, "grids"))}
+        found = {REAL: (chosen, pictures.stored(inputs.images(chosen), levels, "grids"))}
         for arm in inputs.chosen(self.arms):
-            values = inputs.samples(arm)[: self.num_images]
+            values = inputs.samples(arm, self.num_images)
             found[arm] = (np.arange(len(values)), pictures.stored(values, levels, "grids"))
         return found
 

@@ -2,71 +2,29 @@
 
 `needs` of a figure names any of: metrics, differences, replicates, bills, traces, samples,
 trajectories, losses, router_losses, router_reports, reliability, probes, places, data,
-partitions. The rule hands over just these files, in the order of the names in the spec. Where
-everything was trained several times, pictures, trajectories and losses are those of the first
-training; numbers are of all.
+partitions, reports. The rule hands over just these files, in the order of the names in the spec.
+Where everything was trained several times, pictures, trajectories and losses are those of the
+first training; numbers are of all. Images are read, and latents decoded, only as far as they are
+drawn.
 """
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from routing import choices
+from routing import shards
+from routing.figures.named import Named, known
 
 
-class Inputs:
+class Inputs(Named):
     """The inputs of one figure. Arms, partitions and so on keep the order of the config."""
 
     def __init__(self, job):
         """Wrap a job; files are read when asked for."""
-        self.job, self.spec = job, job.spec
-
-    @property
-    def arms(self) -> dict[str, dict]:
-        """{arm: {partition, router, policy, sampler, guidance}}."""
-        return self.spec["arms"]
-
-    @property
-    def num_trainings(self) -> int:
-        """How often everything was trained."""
-        return self.spec["trainings"]
-
-    @property
-    def routers(self) -> dict[str, dict]:
-        """{router: {name, options}} of the config."""
-        return self.spec["all_routers"]
-
-    @property
-    def guidances(self) -> dict[str, dict]:
-        """{guidance: {name, options}} of the config."""
-        return self.spec["guidances"]
-
-    @property
-    def partitions(self) -> dict[str, dict]:
-        """{partition: {encoder, method}} of the config."""
-        return self.spec["partitions"]
-
-    @property
-    def policies(self) -> dict[str, dict]:
-        """{policy: {name, options}} of the config."""
-        return self.spec["policies"]
-
-    @property
-    def samplers(self) -> dict[str, dict]:
-        """{sampler: {name, options}} of the config."""
-        return self.spec["samplers"]
-
-    def chosen(self, arms: tuple[str, ...]) -> list[str]:
-        """`arms` as they are given, all if none is; ValueError on a name that no arm has."""
-        for arm in arms:
-            known(arm, list(self.arms), "arms")
-        return list(arms or self.arms)
-
-    @property
-    def num_experts(self) -> dict[str, int]:
-        """K by partition."""
-        return self.spec["num_experts"]
+        super().__init__(job.spec)
+        self.job = job
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -112,9 +70,21 @@ class Inputs:
         i = list(self.arms).index(arm)
         return self.job.arrays("places", i)["features"]
 
-    def samples(self, arm: str) -> np.ndarray:
-        """Generated values [samples, ...], not clipped, in the order of the seeds."""
-        return self._joined("samples", arm)["samples"]
+    def samples(self, arm: str, num: int) -> np.ndarray:
+        """The first `num` generated samples, not clipped; latents are decoded to images."""
+        parts, missing = [], num
+        for part in self.outputs(arm):
+            parts.append(np.asarray(part[:missing]))
+            missing -= len(parts[-1])
+            if missing == 0:
+                break
+        values = np.concatenate(parts)
+        return values if self.spec["codec"] is None else self._decoded(values)
+
+    def outputs(self, arm: str) -> Iterator[np.ndarray]:
+        """What the arm's experts made (latents stay latents), shard by shard of the seeds."""
+        for i in self._shards("samples", arm):
+            yield self.job.mapped("samples", i)["samples"]
 
     def trajectories(self, arm: str) -> np.ndarray:
         """States [seeds, calls + 1, ...] of the first seeds: before every call, and the end."""
@@ -143,8 +113,8 @@ class Inputs:
         per_training, first = self.spec["num_probe_shards"], self.spec["probed"].index(partition)
         tables, grams = [], []
         for training in range(self.num_trainings):
-            for shard in range(per_training):
-                i = (first * self.num_trainings + training) * per_training + shard
+            for part in range(per_training):
+                i = (first * self.num_trainings + training) * per_training + part
                 self._expect("grams", i, partition=partition, training=training)
                 tables.append(self.job.table("states", i).assign(training=training))
                 grams.append(self.job.arrays("grams", i)["gram"])
@@ -152,15 +122,12 @@ class Inputs:
 
     @cached_property
     def index(self) -> pd.DataFrame:
-        """sample_id, split, label, ... of the real samples (needs `data`)."""
-        return self.job.table("index")
+        """split, label, shard and row of every real sample (needs `data`)."""
+        return self.job.table("index", columns=["split", "label", "shard", "row"])
 
-    @cached_property
-    def real(self) -> np.ndarray:
-        """Real values [samples, ...] in the order of the index (needs `data`)."""
-        from routing import images
-
-        return images.to_values(self.job.arrays("data")["samples"], self.levels)
+    def images(self, rows: np.ndarray) -> np.ndarray:
+        """Real values [rows, ...] in [-1, 1], by positions in the index (needs `data`)."""
+        return self._real.take(rows)
 
     @cached_property
     def levels(self) -> int | None:
@@ -176,10 +143,18 @@ class Inputs:
         """Centroids [clusters, dim] in the space of `place` (needs `partitions`)."""
         return self.job.arrays("centroids", self._partition("centroids", partition))["centroids"]
 
-    def clusters(self, partition: str) -> np.ndarray:
-        """Cluster of every real sample (needs `partitions`)."""
+    def assignments(self, partition: str, columns: list[str] | None = None) -> pd.DataFrame:
+        """cluster, second (if clusters overlap), distance_<k> of all real samples, by position."""
         i = self._partition("partitions", partition)
-        return self.job.table("partitions", i)["cluster"].to_numpy()
+        return self.job.table("partitions", i, columns=columns)
+
+    def clusters(self, partition: str) -> np.ndarray:
+        """Cluster of every real sample, the nearest if clusters overlap (needs `partitions`)."""
+        return self.assignments(partition, ["cluster"])["cluster"].to_numpy()
+
+    def report(self, partition: str) -> pd.DataFrame:
+        """quantity, cluster (-1: of the whole partition), value (needs `reports`)."""
+        return self.job.table("reports", self._partition("reports", partition))
 
     def sizes(self, partition: str) -> np.ndarray:
         """Training images per cluster (needs `partitions`)."""
@@ -194,6 +169,18 @@ class Inputs:
         i = self.spec["routers"].index([partition, router])
         self._expect(name, i, partition=partition, router_name=router)
         return i
+
+    @cached_property
+    def _real(self) -> shards.Shards:
+        return shards.values(self.job, self.index, "data")
+
+    def _decoded(self, latents: np.ndarray) -> np.ndarray:
+        import torch
+
+        from routing import codec
+
+        loaded = codec.load(self.spec["codec"])
+        return loaded.decode(torch.from_numpy(latents.astype(np.float32))).numpy()
 
     @cached_property
     def _replicates(self) -> pd.DataFrame:
@@ -211,10 +198,10 @@ class Inputs:
     def _shards(self, name: str, arm: str) -> range:
         # Of all trainings or of the first: as many as the rule hands over.
         num, first = self.job.count(name) // len(self.arms), list(self.arms).index(arm)
-        shards = range(first * num, (first + 1) * num)
-        for i in shards:
+        own = range(first * num, (first + 1) * num)
+        for i in own:
             self._expect(name, i, arm_name=arm)
-        return shards
+        return own
 
     def _expect(self, name: str, i: int, **whose: object) -> None:
         """Hold the order of the files against what they themselves say they are."""
@@ -229,10 +216,3 @@ class Inputs:
             key: first[key] if key in shared else np.concatenate([p[key] for p in parts])
             for key in first
         }
-
-
-def known(name: str, valid: list[str], where: str) -> str:
-    """`name` if it is among `valid`; else ValueError with the nearest of them."""
-    if name not in valid:
-        raise ValueError(f"{where}: nothing is named {name!r}" + choices.nearest(name, valid))
-    return name

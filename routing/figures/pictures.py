@@ -4,7 +4,8 @@ import numpy as np
 
 from routing import images
 
-GAP = 1  # white pixels between tiles
+GAP = 32  # a tile's width over the white between tiles, at least a pixel
+SHARP = 400  # pixels across, up to which each one is a square on paper
 
 
 def stored(values: np.ndarray, levels: int | None, figure: str) -> np.ndarray:
@@ -27,18 +28,19 @@ def sheet(tiles: np.ndarray, columns: int, levels: int) -> np.ndarray:
     Returns [height, width, 3] in [0, 1].
     """
     num, channels, height, width = tiles.shape
-    rows = -(-num // columns)
-    paper = np.ones((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3))
+    rows, gap = -(-num // columns), max(1, width // GAP)
+    paper = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
     for i, tile in enumerate(tiles):
-        y, x = (i // columns) * (height + GAP), (i % columns) * (width + GAP)
+        y, x = (i // columns) * (height + gap), (i % columns) * (width + gap)
         shown = np.moveaxis(tile, 0, -1) / levels
         paper[y : y + height, x : x + width] = shown if channels == 3 else shown.repeat(3, -1)
     return paper
 
 
 def show(axes, paper: np.ndarray) -> None:
-    """Put a sheet into axes of its own; every pixel is a square."""
-    axes.imshow(paper, interpolation="none")
+    """Put a sheet into axes of its own; a large one is smoothed where paper is too coarse."""
+    is_large = max(paper.shape[:2]) > SHARP
+    axes.imshow(paper, interpolation="auto" if is_large else "none")
     axes.set_axis_off()
 
 

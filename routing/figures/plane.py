@@ -42,9 +42,9 @@ class Densities:
         """A panel for the data and for each arm; one seed is one point in all arms."""
         world = world_of(inputs, "densities")
         names = inputs.chosen(self.arms)
-        drawn = {arm: inputs.samples(arm)[: self.num_samples] for arm in names}
-        spread = np.linspace(0, len(inputs.real) - 1, self.num_samples).astype(int)
-        drawn = {"data": inputs.real[np.unique(spread)]} | drawn
+        drawn = {arm: inputs.samples(arm, self.num_samples) for arm in names}
+        spread = np.linspace(0, len(inputs.index) - 1, self.num_samples).astype(int)
+        drawn = {"data": inputs.images(np.unique(spread))} | drawn
         figure, axes = _panels(len(drawn), world)
         parts = []
         for ax, (name, x) in zip(axes, drawn.items(), strict=True):

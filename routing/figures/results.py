@@ -6,7 +6,8 @@ from typing import ClassVar
 import pandas as pd
 
 from routing.figures import arms, style, tables, words
-from routing.figures.inputs import Inputs, known
+from routing.figures.inputs import Inputs
+from routing.figures.named import known
 from routing.figures.quality import HELDOUT
 from routing.figures.style import Drawing
 

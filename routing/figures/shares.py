@@ -6,12 +6,14 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, style
-from routing.figures.inputs import Inputs, known
+from routing.figures import arms, members, style
+from routing.figures.inputs import Inputs
+from routing.figures.named import known
 from routing.figures.rows import rows
 from routing.figures.style import Drawing
 
 WIDEST = 10  # panels side by side
+MOST = 30  # panels: of more classes only the commonest are drawn
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ class Shares:
             sizes = inputs.sizes(self.partition)
             names = [str(k) for k in range(len(sizes))]
         else:
-            is_train = inputs.index["split"] == "train"
-            labels, sizes = np.unique(inputs.index["label"][is_train], return_counts=True)
-            names = [str(label) for label in labels]
-        return dict(zip(names, sizes / sizes.sum(), strict=True))
+            found = members.labels(inputs.index[inputs.index["split"] == "train"])
+            sizes, names = np.bincount(found.codes), found.names
+        kept = np.sort(np.argsort(-sizes, kind="stable")[:MOST])
+        return {names[i]: sizes[i] / sizes.sum() for i in kept}
 
 
 def _table(truth: dict[str, float], measured: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -1,0 +1,85 @@
+"""Which partitions say the same: agreement of every two on the training images, and with labels.
+
+Normalised mutual information or the adjusted Rand index (`routing.partitions.agreement`). Both are
+1 for partitions that are equal up to the names of clusters. Of random clusters the index is 0 on
+average, the information a little above it, and more for more clusters. Where clusters overlap the
+nearer one counts.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from routing.figures import arms, matrix, members, style
+from routing.figures.inputs import Inputs
+from routing.figures.named import known
+from routing.figures.style import Drawing
+from routing.partitions.agreement import adjusted_rand, contingency, mutual_information
+
+LABELS = "labels"
+MEASURES = {  # function of a table of common images, its words
+    "nmi": (mutual_information, "normalised mutual information"),
+    "ari": (adjusted_rand, "adjusted Rand index"),
+}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A map of numbers: every two partitions, and each with the labels where images have any."""
+
+    partitions: tuple[str, ...] = ()
+    measure: Literal["nmi", "ari"] = "nmi"
+
+    needs: ClassVar[tuple[str, ...]] = ("data", "partitions")
+    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+
+    @style.styled
+    def draw(self, inputs: Inputs) -> Drawing:
+        """Partitions in the order given, or of the config; the last row is the labels."""
+        columns = self._columns(inputs)
+        names, num = list(columns), len(columns)
+        measure, title = MEASURES[self.measure]
+        value = np.ones((num, num))
+        rows = []
+        for i in range(num):
+            for j in range(i + 1):
+                table = contingency(columns[names[i]], columns[names[j]])
+                value[i, j] = value[j, i] = measure(table)
+                rows.append([names[i], names[j], self.measure, value[i, j], int(table.sum())])
+        cell = min(0.44, 5.0 / num)
+        figure = style.canvas(min(style.PAGE, max(2.4, 1.1 + cell * num)), 0.7 + 0.6 * cell * num)
+        _map(figure.subplots(), names, value, title)
+        keys = ["partition", "other", "measure", "value", "num_images"]
+        return Drawing(pd.DataFrame(rows, columns=keys), figure)
+
+    def _columns(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        """Clusters of the training images by partition, and their labels."""
+        for name in self.partitions:
+            known(name, list(inputs.partitions), "partitions")
+        chosen = self.partitions or inputs.partitions
+        train = (inputs.index["split"] == "train").to_numpy()
+        found = {p: inputs.clusters(p)[train] for p in chosen if inputs.num_experts[p] > 1}
+        labels = members.labels(inputs.index[train])
+        if members.MISSING not in labels.names and len(labels.names) > 1:
+            found[LABELS] = labels.codes
+        if len(found) < 2:
+            raise ValueError(
+                f"agreement: wanted two partitions with more than one cluster, or one and labels, "
+                f"got {', '.join(found) or 'none'}; name others"
+            )
+        return found
+
+
+def _map(axes: Any, names: list[str], value: np.ndarray, title: str) -> None:
+    dark = np.clip(value, 0, 1)
+    matrix.heat(axes, dark)
+    for i, j in np.ndindex(*value.shape):
+        ink = "white" if dark[i, j] > 0.42 else "black"
+        text = f"{value[i, j]:z.2f}".replace("-", "−")
+        axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=6.5)
+    told = [arms.label(name) for name in names]
+    axes.set_yticks(range(len(names)), told)
+    axes.set_xticks(range(len(names)), told, rotation=90)
+    axes.set_title(f"{title}, training images")
