@@ -12,6 +12,10 @@ if not workflow.overwrite_configfiles:
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/index.smk"
+include: "rules/latents.smk"
+include: "rules/captions.smk"
+include: "rules/encoder.smk"
 include: "rules/embed.smk"
 include: "rules/partition.smk"
 include: "rules/experts.smk"
@@ -27,6 +31,7 @@ include: "rules/audit.smk"
 
 onstart:
     hold_folder()
+    spare_scheduler()
 
 
 localrules:

@@ -15,6 +15,10 @@ from pathlib import Path
 
 STAGES = (  # in the order of the data flow
     "data",
+    "index",
+    "latents",
+    "captions",
+    "encoder",
     "embed",
     "partition",
     "experts",

@@ -7,7 +7,6 @@ cluster, an image that patches do not divide) is left to the stage that sees the
 """
 
 from routing import choices
-from routing.data import SOURCES, MixtureSource
 from routing.experts import EXPERTS, Exact, Transformer
 from routing.extractor import EXTRACTORS, TrainedClassifier
 from routing.intervals import seed_blocks
@@ -15,8 +14,9 @@ from routing.metrics import METRICS, ClassShares
 from routing.policies import POLICIES
 from routing.router import LEARNED, Learned
 from routing.routers import ROUTERS as TRAINING_FREE
-from routing.routers import ConditionalPriorOptions, ExactOptions
+from routing.routers import ConditionalPriorOptions, ExactOptions, NearestCentroidOptions
 from routing.samplers import SAMPLERS
+from routing.sources import SOURCES, MixtureSource
 
 ROUTERS = TRAINING_FREE | LEARNED
 RESERVED = ("data", "heldout")  # the names of the real images among the arms
@@ -32,6 +32,7 @@ BACKBONE = ("patch_size", "width", "depth", "num_heads", "condition")  # of a le
 
 def check(spec: dict) -> None:
     """Raise ValueError (one line, key first) if the config `spec` cannot run."""
+    _data(spec)
     _partitions(spec)
     _routers(spec)
     _arms(spec)
@@ -46,6 +47,31 @@ def num_experts(partitions: dict[str, dict]) -> dict[str, int]:
     """K by partition; a random partition has that of the one it is like."""
     methods = {name: partition["method"] for name, partition in partitions.items()}
     return {n: methods[m.get("like", n)]["num_clusters"] for n, m in methods.items()}
+
+
+def _data(spec: dict) -> None:
+    """Encoded images want a rule, and latents an autoencoder."""
+    source, image = spec["data"]["source"]["name"], spec["data"]["image"]
+    kind = choices.rows("sources", SOURCES)[source]
+    is_encoded = hasattr(kind, "items")  # else ready
+    if is_encoded and image is None:
+        raise ValueError(
+            f"data.image: wanted a rule for the encoded images of source {source!r}, got none; "
+            f"give it a size"
+        )
+    if not is_encoded and image is not None:
+        raise ValueError(
+            f"data.image: source {source!r} is stored as it is, got a rule for encoded images; "
+            f"take it out"
+        )
+    if spec["codec"] and kind is MixtureSource:
+        raise ValueError(f"codec: wants images, got points (data.source {source!r}); leave it out")
+    for name, encoder in spec["encoders"].items():
+        if encoder.get("reads") == "latents" and spec["codec"] is None:
+            raise ValueError(
+                f"encoders.{name}.reads: wanted 'images', since there are no latents without a "
+                f"codec, got 'latents'; give the config a codec"
+            )
 
 
 def _partitions(spec: dict) -> None:
@@ -134,6 +160,13 @@ def _conditions(spec: dict) -> None:
             raise ValueError(
                 f"{where}.router: {arm['router']!r} (conditional_prior) wants a partition with "
                 f"condition 'label', got {condition!r}; take another router"
+            )
+        encoder = spec["encoders"][spec["partitions"][of]["encoder"]]
+        is_latent = encoder.get("reads") == "latents"
+        if routers[router["name"]] is NearestCentroidOptions and spec["codec"] and not is_latent:
+            raise ValueError(
+                f"{where}.router: {arm['router']!r} (nearest_centroid) looks at latents, the "
+                f"centroids of partition {of!r} are of images; take an encoder that reads latents"
             )
         if routers[router["name"]].counts_labels and condition == "text" and guidance != "none":
             raise ValueError(

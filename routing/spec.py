@@ -12,6 +12,7 @@ This file sees all tables of choices; stages never import it, they get their par
 
 import json
 import re
+from types import UnionType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,9 +20,10 @@ from pydantic.functional_validators import PlainValidator
 from pydantic.json_schema import WithJsonSchema
 
 from routing import choices, consistency
+from routing.codec import CODECS
 from routing.consistency import ROUTERS
-from routing.data import SOURCES
-from routing.embed import ENCODERS
+from routing.decode import ImageRule
+from routing.encoder import ENCODERS
 from routing.experts import EXPERTS
 from routing.extractor import EXTRACTORS
 from routing.figures import FIGURES
@@ -31,9 +33,13 @@ from routing.objectives import OBJECTIVES
 from routing.partition import METHODS
 from routing.policies import POLICIES, wants
 from routing.samplers import SAMPLERS
+from routing.sources import SOURCES
+from routing.texts import TEXTS
 
 TABLES = {
     "sources": SOURCES,
+    "codecs": CODECS,
+    "texts": TEXTS,
     "encoders": ENCODERS,
     "partitions": METHODS,
     "experts": EXPERTS,
@@ -59,6 +65,7 @@ def choice(group: str) -> Any:
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Codec, Text = choice("codecs"), choice("texts")
 Source, Encoder, Method = choice("sources"), choice("encoders"), choice("partitions")
 Experts, Router, Policy = choice("experts"), choice("routers"), choice("policies")
 Sampler, Guidance = choice("samplers"), choice("guidances")
@@ -73,13 +80,32 @@ class Model(BaseModel):
     )
 
 
+class Image(Model):
+    """The rule by which encoded images become squares of one size (routing/decode.py)."""
+
+    size: int = Field(ge=1)
+    """Side in pixels."""
+    filter: Literal["lanczos", "area", "bicubic"] = "lanczos"
+    """Resampling filter, antialiased."""
+    min_side: int = Field(default=8, ge=1)
+    """Smallest side of an image that is not rejected."""
+    max_pixels: int = Field(default=89_478_485, ge=1)
+    """Most pixels of an image that is not rejected."""
+
+
 class Data(Model):
     """Where the images come from and how many nobody is trained on."""
 
     source: Source
-    """The source, a row of the table in routing/data.py."""
+    """The source, a row of the table in routing/sources/."""
     heldout: float = Field(gt=0, lt=1)
     """Share of every label that is held out from all training."""
+    image: Image | None = None
+    """How encoded images are cut and resized; without, samples are stored as they come."""
+    num_shards: int = Field(default=1, ge=1, le=100_000)
+    """Shards, a job each; memory is that of a few images, time that of one shard."""
+    rejects: float = Field(default=0.01, ge=0, lt=1)
+    """Largest share of images that may be rejected; more stop the run."""
 
 
 class Partition(Model):
@@ -162,6 +188,10 @@ class Config(Model):
     """How often all experts and routers are trained, each time from other random numbers."""
     data: Data
     """The images."""
+    codec: Codec | None = None
+    """The autoencoder in whose latents experts and routers work; without, in pixels."""
+    text: Text = {"name": "words"}
+    """What becomes of captions where experts or routers are told them."""
     encoders: dict[Name, Encoder]
     """Encoders by name: where partitions are made and cluster shares counted."""
     partitions: dict[Name, Partition]
@@ -206,7 +236,10 @@ def plan(spec: dict) -> dict:
     policies = choices.rows("policies", POLICIES)
     drawn = choices.rows("figures", FIGURES)
     figures = {name: drawn[figure["name"]] for name, figure in spec["figures"].items()}
+    image, texts = spec["data"]["image"], choices.rows("texts", TEXTS)
     return {
+        "images": ImageRule(**image).name if image else "native",
+        "tabled_texts": sorted(name for name, text in texts.items() if text.is_table),
         "num_experts": consistency.num_experts(spec["partitions"]),
         "learned": sorted(n for n, r in spec["routers"].items() if routers[r["name"]].learned),
         "piloted": sorted(
@@ -250,6 +283,8 @@ def _keys(loc: tuple) -> list[str]:
     for part in loc[:-1]:
         fields = getattr(kind, "model_fields", None)
         kind = fields[part].annotation if fields else kind.__args__[-1]
+        if isinstance(kind, UnionType):  # X | None
+            kind = kind.__args__[0]
     return [*kind.model_fields]
 
 

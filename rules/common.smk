@@ -31,6 +31,16 @@ R = f"results/{RUN}"
 NUM_SHARDS = SPEC["samples"]["num_samples"] // SPEC["samples"]["shard_size"]
 NUM_PROBE_SHARDS = SPEC["probe"]["num_states"] // SPEC["probe"]["shard_size"]
 TRAININGS = range(SPEC["trainings"])
+DATA_SHARDS = [f"{i:05d}" for i in range(SPEC["data"]["num_shards"])]
+DATA = f"{R}/data/{PLAN['images']}"  # the rule by which images are cut is part of their name
+INDEX = f"{R}/index/index.parquet"
+IMAGES = [f"{DATA}/samples-{i}.safetensors" for i in DATA_SHARDS]
+# What experts and routers see: the images, or their latents.
+VALUES = (
+    [f"{R}/latents/samples-{i}.safetensors" for i in DATA_SHARDS]
+    if SPEC["codec"]
+    else IMAGES
+)
 
 
 def _strangers():
@@ -56,6 +66,13 @@ def hold_folder():
         refuse(f"another snakemake is at work in {Path.cwd()}; wait for it or end it")
 
 
+def spare_scheduler():
+    """Without a limit to local jobs per second. To keep one, Snakemake 9.27 looks at all ready
+    jobs again every second, once for each job that has ended: half a core after 200 jobs."""
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 def one_of(names):
     """A pattern that matches exactly these names (nothing, if there are none)."""
     return "|".join(names) or "(?!x)x"
@@ -64,6 +81,7 @@ def one_of(names):
 wildcard_constraints:
     partition=one_of(SPEC["partitions"]),
     encoder=one_of(SPEC["encoders"]),
+    text=one_of([SPEC["text"]["name"]]),
     router=one_of(SPEC["routers"]),
     arm=one_of(SPEC["arms"]),
     space=one_of([*SPEC["extractors"], *SPEC["encoders"]]),
@@ -99,10 +117,55 @@ def arm_of(wildcards):
     return SPEC["arms"][wildcards.arm]
 
 
+def read_by(encoder):
+    """The shards that this encoder reads: images or latents."""
+    return VALUES if SPEC["encoders"][encoder].get("reads") == "latents" else IMAGES
+
+
+def encoder_samples(wildcards):
+    """All samples that this encoder may be fitted on."""
+    return read_by(wildcards.encoder)
+
+
+def embed_samples(wildcards):
+    """The shard that is embedded."""
+    return read_by(wildcards.encoder)[int(wildcards.shard)]
+
+
+def features_of(space):
+    """The features of the real samples in this encoder's space, shard by shard."""
+    return [f"{R}/embed/{space}/features-{i}.safetensors" for i in DATA_SHARDS]
+
+
 def partition_features(wildcards):
     """The features in which this partition is made."""
-    encoder = SPEC["partitions"][wildcards.partition]["encoder"]
-    return f"{R}/embed/{encoder}/features.safetensors"
+    return features_of(SPEC["partitions"][wildcards.partition]["encoder"])
+
+
+def told_texts(condition):
+    """Whether experts or routers under this condition read captions from a table."""
+    return condition == "text" and SPEC["text"]["name"] in PLAN["tabled_texts"]
+
+
+def caption_table(is_told, stem):
+    """The captions, as tokens or as text, for jobs that are told texts."""
+    suffix = {"tokens": "safetensors", "captions": "parquet"}[stem]
+    return [f"{R}/captions/{SPEC['text']['name']}/{stem}.{suffix}"] if is_told else []
+
+
+def partition_told(wildcards):
+    """Whether the experts of this partition read captions from a table."""
+    return told_texts(SPEC["partitions"][wildcards.partition]["condition"])
+
+
+def router_told(wildcards):
+    """Whether this router, or an expert of its partition, reads captions from a table."""
+    return told_texts(SPEC["routers"][wildcards.router]["condition"])
+
+
+def arm_told(wildcards):
+    """Whether the experts of this arm read captions from a table."""
+    return told_texts(SPEC["partitions"][arm_of(wildcards)["partition"]]["condition"])
 
 
 def partition_like(wildcards):
@@ -214,7 +277,7 @@ def pilot_states(wildcards):
 
 def pilot_images(wildcards):
     """The images that the probe has noised, for a piloted arm."""
-    return [f"{R}/data/samples-00000.safetensors"] if is_piloted(wildcards) else []
+    return VALUES if is_piloted(wildcards) else []
 
 
 def arm_centroids(wildcards):
@@ -224,8 +287,7 @@ def arm_centroids(wildcards):
 
 def arm_encoder(wildcards):
     """The encoder in whose space the arm's partition was made."""
-    encoder = SPEC["partitions"][arm_of(wildcards)["partition"]]["encoder"]
-    return f"{R}/embed/{encoder}/encoder.safetensors"
+    return encoder_file(SPEC["partitions"][arm_of(wildcards)["partition"]]["encoder"])
 
 
 def samples_spec(wildcards):
@@ -245,16 +307,35 @@ def samples_spec(wildcards):
     )
 
 
+def encoder_file(encoder):
+    """The fitted encoder."""
+    return f"{R}/encoder/{encoder}/encoder.safetensors"
+
+
 def space_maker(wildcards):
     """The fitted encoder or trained extractor that makes the space."""
     if wildcards.space in SPEC["encoders"]:
-        return f"{R}/embed/{wildcards.space}/encoder.safetensors"
+        return encoder_file(wildcards.space)
     return f"{R}/extractor/{wildcards.space}/weights.safetensors"
 
 
 def space_kind(wildcards):
     """What the stage shall take the maker for."""
     return "encoder" if wildcards.space in SPEC["encoders"] else "extractor"
+
+
+def features_spec(wildcards):
+    """What the job may see; samples are decoded but for an encoder that reads latents."""
+    reads = SPEC["encoders"].get(wildcards.space, {}).get("reads")
+    codec = None if reads == "latents" else SPEC["codec"]
+    return part(space=wildcards.space, set=wildcards.arm, codec=codec)
+
+
+def real_features(space):
+    """The real images in a space, shard by shard; those of an encoder are there already."""
+    if space in SPEC["encoders"]:
+        return features_of(space)
+    return [f"{R}/features/{space}/data-{i}.safetensors" for i in DATA_SHARDS]
 
 
 SPACE = SPEC["metrics"]["extractor"]
@@ -335,13 +416,14 @@ NEEDS = {
         "places": [f"{R}/features/{PLACE}/{arm}.safetensors" for arm in SPEC["arms"]]
     },
     "data": {
-        "data": [f"{R}/data/samples-00000.safetensors"],
-        "index": [f"{R}/data/index.parquet"],
+        "data": IMAGES,
+        "index": [INDEX],
     },
     "partitions": {
         "partitions": per_partition("assignments.parquet"),
         "centroids": per_partition("centroids.safetensors"),
     },
+    "reports": {"reports": per_partition("report.parquet")},
 }
 
 
@@ -373,6 +455,7 @@ def figure_spec(wildcards):
         partitions=SPEC["partitions"],
         trainings=len(TRAININGS),
         shares_partition=SPEC["metrics"]["shares_partition"],
+        codec=SPEC["codec"],
         num_experts=PLAN["num_experts"],
         experts=EXPERTS,
         routers=[list(pair) for pair in ROUTERS],

@@ -3,9 +3,11 @@
 
 rule experts:
     input:
-        samples=f"{R}/data/samples-00000.safetensors",
-        index=f"{R}/data/index.parquet",
+        samples=VALUES,
+        index=INDEX,
         assignments=f"{R}/partition/{{partition}}/assignments.parquet",
+        tokens=lambda wildcards: caption_table(partition_told(wildcards), "tokens"),
+        captions=lambda wildcards: caption_table(partition_told(wildcards), "captions"),
     output:
         weights=f"{R}/experts/{{partition}}/{{training}}/{{cluster}}/weights.safetensors",
         loss=f"{R}/experts/{{partition}}/{{training}}/{{cluster}}/loss.parquet",
@@ -23,5 +25,6 @@ rule experts:
         " training {wildcards.training}"
     shell:
         "python -m routing experts --in samples={input.samples} --in index={input.index}"
-        " --in assignments={input.assignments} --out weights={output.weights}"
+        " --in assignments={input.assignments} --in tokens={input.tokens}"
+        " --in captions={input.captions} --out weights={output.weights}"
         " --out loss={output.loss} --spec {params.spec:q} --log {log}"

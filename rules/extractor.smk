@@ -3,8 +3,8 @@
 
 rule extractor:
     input:
-        samples=f"{R}/data/samples-00000.safetensors",
-        index=f"{R}/data/index.parquet",
+        samples=IMAGES,
+        index=INDEX,
     output:
         weights=f"{R}/extractor/{{extractor}}/weights.safetensors",
         loss=f"{R}/extractor/{{extractor}}/loss.parquet",

@@ -17,7 +17,7 @@ rule features:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=lambda wildcards: part(space=wildcards.space, set=wildcards.arm),
+        spec=features_spec,
         code=code("features"),
         kind=space_kind,
     message:
@@ -31,20 +31,22 @@ rule features:
 rule real_features:
     input:
         maker=space_maker,
-        samples=f"{R}/data/samples-00000.safetensors",
+        samples=lambda wildcards: IMAGES[int(wildcards.shard)],
     output:
-        features=f"{R}/features/{{space}}/data.safetensors",
+        features=f"{R}/features/{{space}}/data-{{shard}}.safetensors",
     log:
-        f"{R}/logs/features/{{space}}-data.log",
+        f"{R}/logs/features/{{space}}-data-{{shard}}.log",
     conda:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=lambda wildcards: part(space=wildcards.space, set="data"),
+        spec=lambda wildcards: part(
+            space=wildcards.space, set="data", codec=None, shard=int(wildcards.shard)
+        ),
         code=code("features"),
         kind=space_kind,
     message:
-        "features: the real images in {wildcards.space}"
+        "features: the real images in {wildcards.space}, shard {wildcards.shard}"
     shell:
         "python -m routing features --in samples={input.samples}"
         " --in {params.kind}={input.maker} --out features={output.features}"

@@ -3,9 +3,9 @@
 
 rule metrics:
     input:
-        index=f"{R}/data/index.parquet",
-        real=f"{R}/features/{SPACE}/data.safetensors",
-        real_place=f"{R}/features/{PLACE}/data.safetensors",
+        index=INDEX,
+        real=real_features(SPACE),
+        real_place=real_features(PLACE),
         features=[f"{R}/features/{SPACE}/{arm}.safetensors" for arm in SPEC["arms"]],
         place=[f"{R}/features/{PLACE}/{arm}.safetensors" for arm in SPEC["arms"]],
         assignments=f"{SHARES}/assignments.parquet",

@@ -3,9 +3,11 @@
 
 rule probe:
     input:
-        samples=f"{R}/data/samples-00000.safetensors",
-        index=f"{R}/data/index.parquet",
+        samples=VALUES,
+        index=INDEX,
         experts=probed_experts,
+        tokens=lambda wildcards: caption_table(partition_told(wildcards), "tokens"),
+        captions=lambda wildcards: caption_table(partition_told(wildcards), "captions"),
     output:
         gram=f"{R}/probe/{{partition}}/{{training}}/gram-{{shard}}.safetensors",
         states=f"{R}/probe/{{partition}}/{{training}}/states-{{shard}}.parquet",
@@ -23,5 +25,6 @@ rule probe:
         " {wildcards.training}, shard {wildcards.shard}"
     shell:
         "python -m routing probe --in samples={input.samples} --in index={input.index}"
-        " --in experts={input.experts} --out gram={output.gram} --out states={output.states}"
+        " --in experts={input.experts} --in tokens={input.tokens}"
+        " --in captions={input.captions} --out gram={output.gram} --out states={output.states}"
         " --spec {params.spec:q} --log {log}"

@@ -3,12 +3,14 @@
 
 rule router:
     input:
-        samples=f"{R}/data/samples-00000.safetensors",
-        index=f"{R}/data/index.parquet",
+        samples=VALUES,
+        index=INDEX,
         assignments=f"{R}/partition/{{partition}}/assignments.parquet",
         gram=router_gram,
         states=router_states,
         start=router_start,
+        tokens=lambda wildcards: caption_table(router_told(wildcards), "tokens"),
+        captions=lambda wildcards: caption_table(router_told(wildcards), "captions"),
     output:
         weights=f"{R}/router/{{partition}}/{{router}}/{{training}}/weights.safetensors",
         loss=f"{R}/router/{{partition}}/{{router}}/{{training}}/loss.parquet",
@@ -29,6 +31,7 @@ rule router:
     shell:
         "python -m routing router --in samples={input.samples} --in index={input.index}"
         " --in assignments={input.assignments} --in gram={input.gram} --in states={input.states}"
-        " --in start={input.start} --out weights={output.weights} --out loss={output.loss}"
+        " --in start={input.start} --in tokens={input.tokens} --in captions={input.captions}"
+        " --out weights={output.weights} --out loss={output.loss}"
         " --out report={output.report} --out reliability={output.reliability}"
         " --spec {params.spec:q} --log {log}"

@@ -3,7 +3,7 @@
 
 rule samples:
     input:
-        index=f"{R}/data/index.parquet",
+        index=INDEX,
         experts=arm_experts,
         router=arm_router,
         centroids=arm_centroids,
@@ -11,6 +11,8 @@ rule samples:
         gram=pilot_gram,
         states=pilot_states,
         images=pilot_images,
+        tokens=lambda wildcards: caption_table(arm_told(wildcards), "tokens"),
+        captions=lambda wildcards: caption_table(arm_told(wildcards), "captions"),
     output:
         samples=f"{R}/samples/{{arm}}/{{training}}/samples-{{shard}}.safetensors",
         trace=f"{R}/samples/{{arm}}/{{training}}/trace-{{shard}}.safetensors",
@@ -30,6 +32,7 @@ rule samples:
         "python -m routing samples --in index={input.index} --in experts={input.experts}"
         " --in router={input.router} --in centroids={input.centroids}"
         " --in encoder={input.encoder} --in gram={input.gram} --in states={input.states}"
-        " --in images={input.images} --out samples={output.samples} --out trace={output.trace}"
+        " --in images={input.images} --in tokens={input.tokens}"
+        " --in captions={input.captions} --out samples={output.samples} --out trace={output.trace}"
         " --out trajectories={output.trajectories} --out bill={output.bill}"
         " --spec {params.spec:q} --log {log}"

@@ -18,7 +18,9 @@ SOURCE = {
     "stds": [1.0, 1.0],
     "num_points": 20,
 }
-SPEC = json.dumps({"run": "r", "seed": 1, "source": SOURCE, "heldout": 0.5})
+SPEC = json.dumps(
+    {"run": "r", "seed": 1, "source": SOURCE, "image": None, "shard": 0, "num_shards": 1}
+)
 
 
 @pytest.fixture
@@ -37,7 +39,8 @@ def door(capsys):
 def outputs(folder):
     return [
         *("--out", f"samples={folder / 'samples.safetensors'}"),
-        *("--out", f"index={folder / 'index.parquet'}"),
+        *("--out", f"rows={folder / 'rows.parquet'}"),
+        *("--out", f"rejected={folder / 'rejected.parquet'}"),
     ]
 
 
@@ -49,10 +52,11 @@ def test_a_stage_runs(door, tmp_path):
     log = tmp_path / "logs" / "deep" / "data.log"
     status, errors, lines = door("data", *outputs(tmp_path), "--spec", SPEC, "--log", log)
     assert (status, errors, lines) == (0, [], []) and log.read_text() == ""
-    assert names(tmp_path) == ["data.log", "index.parquet", "samples.safetensors"]
-    note = store.read_provenance(tmp_path / "index.parquet")
+    made = ["rejected.parquet", "rows.parquet", "samples.safetensors"]
+    assert names(tmp_path) == ["data.log", *made]
+    note = store.read_provenance(tmp_path / "rows.parquet")
     assert note["stage"] == "data" and note["spec"] == json.loads(SPEC)
-    assert len(store.read_table(tmp_path / "index.parquet")) == 20
+    assert len(store.read_table(tmp_path / "rows.parquet")) == 20
 
 
 def test_inputs_come_in_the_order_of_the_words(door, tmp_path, monkeypatch):

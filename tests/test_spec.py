@@ -23,7 +23,10 @@ DIGITS, ORACLE = (
 DIGITS["routers"].pop("aligned")
 DIGITS["arms"] = {n: a for n, a in DIGITS["arms"].items() if a["router"] != "aligned"}
 DELETE = object()
+LONGEST = 500  # of a line: some tables have many names
 LEARNED = {"name": "learned", "objective": "cluster", "steps": 9, "batch_size": 8}
+CODEC = {"name": "autoencoder_kl", "folder": "x"}
+FOLDER = {"name": "image_folder", "path": "x", "licence_text": "MIT"}
 GATED = {"name": "entropy_gated", "threshold": 0.5, "few": 1, "many": 3}
 
 
@@ -74,7 +77,7 @@ def refusal(raw):
     with pytest.raises(ValueError) as caught:
         spec.resolve(raw)
     line = str(caught.value)
-    assert "\n" not in line and len(line) < 400 and "  " not in line and "@" not in line, line
+    assert "\n" not in line and len(line) < LONGEST and "  " not in line and "@" not in line, line
     return line
 
 
@@ -133,6 +136,8 @@ def test_lists_of_different_lengths():
 
 
 def test_networks_want_images():
+    line = refusal(changed(ORACLE, "codec", CODEC))
+    assert line.startswith("codec: wants images, got points (data.source 'mixture'); leave it out")
     line = refusal(changed(ORACLE, "routers.exact", LEARNED))
     assert line.startswith(
         "arms.monolith.router: 'exact' (learned) wants images, got points (data."
@@ -231,6 +236,20 @@ def test_what_goes_together():
     spec.resolve(changed(unasked, "routers.learned", "density"))
 
 
+def test_centroids_are_where_the_router_looks():
+    """Of latents, if there is a codec; and encoded images have their rule."""
+    raw = changed(changed(DIGITS, "data.source", FOLDER), "data.image", {"size": 16})
+    plan = spec.resolve(raw)["plan"]
+    assert (
+        plan["images"] == "center_lanczos_16"
+        and spec.resolve(DIGITS)["plan"]["images"] == "native"
+    )
+    latent = changed(raw, "codec", CODEC)
+    assert "take an encoder that reads latents" in refusal(latent)
+    spec.resolve(changed(latent, "encoders.pixels_pca.reads", "latents"))
+    spec.resolve(changed(latent, "routers.centroid", "prior"))
+
+
 def one_arm(raw, name):
     """The keys of a config that has this arm alone."""
     metrics = raw["metrics"] | {"reference_arm": name}
@@ -301,7 +320,7 @@ def test_junk_at_any_key_is_one_line(raw, first):
         with pytest.raises(ValueError) as caught:
             spec.resolve(changed(raw, where, JUNK[i % len(JUNK)]))
         line = str(caught.value)
-        assert "\n" not in line and len(line) < 400, line
+        assert "\n" not in line and len(line) < LONGEST, line
         assert line.startswith(str(path[0])), (where, line)
 
 
