@@ -1,7 +1,8 @@
 """Copies of the checkout in which real Snakemake runs are made, broken, edited and compared.
 
-A pytest plugin: `checkout` is one fresh copy per test session, `oracle_run` and `digits_run` are
-finished runs in copies of it (never to be changed), `clone` makes a copy that a test may spoil.
+A pytest plugin: `checkout` is one fresh copy per test session, `oracle_run`, `digits_run` and
+`images_run` are finished runs in copies of it (never to be changed), `clone` makes a copy that a
+test may spoil.
 """
 
 import os
@@ -15,12 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from encoder_worlds import save_resnet
+from pictures import encoded, smooth
+from pretrained import autoencoder
 
 from routing import store
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "workflow_config.yaml", "slurm", "envs", "experiments", "profiles", "rules")
 ORACLE, DIGITS = "tests/tiny_oracle.yaml", "tests/tiny_digits.yaml"
+IMAGES = "tests/tiny_images.yaml"
+NUM_PICTURES, DAMAGED = 48, "birch/17.png"
 TIMEOUT_S = 600
 
 
@@ -148,7 +154,7 @@ def checkout(tmp_path_factory) -> Workplace:
         ROOT / "routing", folder / "routing", ignore=shutil.ignore_patterns("__pycache__")
     )
     (folder / "tests").mkdir()
-    for name in (ORACLE, DIGITS):
+    for name in (ORACLE, DIGITS, IMAGES):
         shutil.copy2(ROOT / name, folder / name)
     return Workplace(folder)
 
@@ -175,3 +181,28 @@ def digits_run(checkout, clone) -> Workplace:
     place = clone(checkout, DIGITS)
     place.make("figures")
     return place
+
+
+@pytest.fixture(scope="session")
+def images_run(checkout, clone) -> Workplace:
+    place = clone(checkout, IMAGES)
+    with_pictures(place)
+    place.make("figures")
+    return place
+
+
+def with_pictures(place: Workplace) -> None:
+    """The files that the config of the images names: pictures, one of them damaged, networks."""
+    for i in range(NUM_PICTURES):
+        label = ("ash_tree", "birch")[i % 2]
+        path = place.folder / "pictures" / label / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(smooth(18 + i % 3, 22, seed=i)))
+        path.with_suffix(".txt").write_text(
+            f"a picture of {label} number {i % 5}" if i % 7 else ""
+        )
+    damaged = place.folder / "pictures" / DAMAGED
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    (place.folder / "networks").mkdir()
+    save_resnet(place.folder / "networks" / "resnet.safetensors")
+    autoencoder(place.folder / "networks" / "autoencoder")

@@ -20,8 +20,10 @@ DIGITS = "tests/tiny_digits.yaml"
 
 ARMS, SPACES = ("full", "top1", "budget", "guided"), ("digits", "pixels_pca")
 MADE = {
-    "data": {"data: read the source"},
-    "embed": {"embed: features of encoder pixels_pca"},
+    "data": {"data: read shard 00000 of the source"},
+    "index": {"index: the rows of all shards"},
+    "encoder": {"encoder: fit pixels_pca"},
+    "embed": {"embed: features of encoder pixels_pca, shard 00000"},
     "partition": {"partition: divide the images, halves"},
     "experts": {f"experts: train expert {k} of partition halves, training 0" for k in (0, 1)},
     "probe": {"probe: ask the experts of partition halves, training 0, shard 00000"},
@@ -31,7 +33,7 @@ MADE = {
     },
     "samples": {f"samples: arm {arm}, training 0, shard 00000" for arm in ARMS},
     "extractor": {"extractor: train the classifier digits"},
-    "real": {f"features: the real images in {space}" for space in SPACES},
+    "real": {"features: the real images in digits, shard 00000"},  # of an encoder: embed
     "features": {f"features: arm {arm} in {space}" for arm in ARMS for space in SPACES},
     "metrics": {"metrics: all arms against the real images"},
     "figures": {"figures: draw quality"},
@@ -48,6 +50,7 @@ def of_arm(arm):
 
 ROUTED = MADE["router"] | of_arm("full") | of_arm("budget") | ENDS  # by a router that is trained
 TRAINED = MADE["experts"] | MADE["probe"] | MADE["router"]
+DIVIDED = MADE["partition"] | TRAINED | SAMPLED
 
 
 def look_at(place):
@@ -74,6 +77,35 @@ CHANGES = {  # what is changed: (how, the jobs that follow)
     "the code of a router that is not trained": (
         append("routing/routers/density.py", "\nEDITED = 1\n"),
         SAMPLED,
+    ),
+    # What is remade has another time, and all that was made of it follows, whatever is in it.
+    "a source's code, be it of another source": (
+        append("routing/sources/parquet.py", "\nEDITED = 1\n"),
+        ALL,
+    ),
+    "a partition method's code": (
+        append("routing/partitions/labels.py", "\nEDITED = 1\n"),
+        DIVIDED,
+    ),
+    "an option of the encoder": (
+        edit(DIGITS, "dim: 8", "dim: 9"),
+        ALL - MADE["data"] - MADE["index"] - MADE["extractor"] - MADE["real"],
+    ),
+    "the code of another kind of encoder": (
+        append("routing/backbones/clip.py", "\nEDITED = 1\n"),
+        ALL - MADE["data"] - MADE["index"] - MADE["extractor"],
+    ),
+    "the share that is held out": (
+        edit(DIGITS, "heldout: 0.2", "heldout: 0.3"),
+        ALL - MADE["data"],
+    ),
+    "how much may be rejected": (
+        edit(DIGITS, "heldout: 0.2", "heldout: 0.2\n  rejects: 0.5"),
+        ALL - MADE["data"],
+    ),
+    "what captions become, where nobody is told them": (
+        edit(DIGITS, "seed: 7", "seed: 7\ntext: sentence"),
+        set(),
     ),
     "an objective's code": (append("routing/objectives/velocity.py", "\nEDITED = 1\n"), ROUTED),
     "an option of a router": (
@@ -153,11 +185,28 @@ def test_the_same_twice_in_two_folders(oracle_run, checkout, clone):
 
 def test_every_stage_leaves_artifacts(oracle_run, digits_run):
     stages = {name.split("/")[0] for name in digits_run.contents()}
-    assert stages == set(code.STAGES) - {"audit"}
+    assert stages == set(code.STAGES) - {"audit", "latents", "captions"}
     untrained = stages - {"probe", "router", "extractor"}
     assert {name.split("/")[0] for name in oracle_run.contents()} == untrained
     for name in ("quality.pdf", "quality.png"):
         assert oracle_run.path(f"figures/{name}").stat().st_size > 1000
+
+
+def test_two_shards_are_as_one(digits_run, clone, checkout):
+    """The same index, partition and expert, bit for bit, wherever the rows are stored."""
+    place = clone(checkout, DIGITS)
+    place.edit(DIGITS, "heldout: 0.2", "heldout: 0.2\n  num_shards: 2")
+    place.make("results/tiny/experts/halves/0/0/weights.safetensors")
+    two, one = place.contents(), digits_run.contents()
+    parts = ("encoder/", "partition/", "experts/")
+    same = {name for name in two if name.startswith(parts)}
+    assert len(same) == 6 and {name: two[name] for name in same} == {n: one[n] for n in same}
+    indices = [store.read_table(p.path("index/index.parquet")) for p in (place, digits_run)]
+    stored = [index[["shard", "row"]].to_numpy() for index in indices]
+    assert stored[0].max(axis=0).tolist() == [1, 898] and stored[1].max(axis=0)[0] == 0
+    assert (
+        indices[0].drop(columns=["shard", "row"]).equals(indices[1].drop(columns=["shard", "row"]))
+    )
 
 
 def test_the_batch_size_changes_no_sample_and_no_decision(digits_run, clone):

@@ -86,7 +86,7 @@ def cut(data):
     "name, spoilt, maker",
     [
         ("features/plane/full.safetensors", flipped, "features: arm full in plane"),
-        ("data/index.parquet", cut, "data: read the source"),
+        ("index/index.parquet", cut, "index: the rows of all shards"),
     ],
 )
 def test_a_damaged_input_stops_its_reader_with_one_line(name, spoilt, maker, oracle_run, clone):
@@ -127,7 +127,7 @@ def test_results_of_other_code_are_refused_and_the_offered_command_mends_them(or
 def test_a_truncated_stranger_is_one_line_too(digits_run, clone):
     place = clone(digits_run)
     shutil.rmtree(place.folder / ".snakemake" / "metadata")
-    place.path("data/index.parquet").write_bytes(b"PAR1")
+    place.path("index/index.parquet").write_bytes(b"PAR1")
     done = place.snakemake("figures", "-n")
-    assert done.status != 0 and len(done.lines("data/index.parquet is damaged")) == 1
+    assert done.status != 0 and len(done.lines("index/index.parquet is damaged")) == 1
     assert "Traceback" not in done.text and len(done.text.splitlines()) <= 2, done.text
