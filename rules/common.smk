@@ -68,7 +68,8 @@ def hold_folder():
 
 def spare_scheduler():
     """Without a limit to local jobs per second. To keep one, Snakemake 9.27 looks at all ready
-    jobs again every second, once for each job that has ended: half a core after 200 jobs."""
+    jobs again every second, once for each job that has ended: half a core after 200 jobs.
+    """
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
 
