@@ -16,7 +16,8 @@ EXPERT = "experts/halves/0/0"
 def test_a_killed_and_an_interrupted_training_go_on_and_end_as_if_unbroken(digits_run, clone):
     place = clone(digits_run)
     place.edit("routing/training.py", "SAVE_EVERY_S = 20.0", "SAVE_EVERY_S = 0.1")
-    place.edit("routing/training.py", "run.step += 1", "run.step += 1; time.sleep(0.01)")
+    step = "_step(run, loss, schedule, who)"
+    place.edit("routing/training.py", f"        {step}", f"        {step}; time.sleep(0.01)")
     place.edit("routing/progress.py", "every_s: float = 5.0", "every_s: float = 0.0")
     command = f"results/tiny/{EXPERT}/weights.safetensors"
     state = place.path(f"{EXPERT}/weights.state")
