@@ -80,7 +80,7 @@ class Autoencoder:
         if shape[1] % self.factor or shape[2] % self.factor:
             raise ValueError(
                 f"codec: wanted sides that are multiples of {self.factor} (pixels for a latent), "
-                f"got {shape[1]} x {shape[2]}; change data.resize"
+                f"got {shape[1]} x {shape[2]}; change data.image.size"
             )
         return shape
 
