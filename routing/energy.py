@@ -9,21 +9,12 @@ of the kernel -|x - y|. Source: Szekely & Rizzo 2013, doi:10.1016/j.jspi.2013.03
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from routing.checks import reference_features, weighted_samples
+from routing.distances import distances
 from routing.kernel import across_mean, within_mean
-
-
-def distances(x: Float[Tensor, "a dim"], y: Float[Tensor, "b dim"]) -> Float[Tensor, "a b"]:
-    """|x - y| of every pair, from differences and not from |x|^2 + |y|^2 - 2 x . y .
-
-    Slower in many dimensions, but equal points are at distance 0, |x - y| = |y - x|, and no
-    distance depends on the block it is computed in: ties stay ties, bit for bit.
-    """
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,19 @@ known exactly:
     total variation  TV = 1/2 sum_c |p_c - q_c|              in [0, 1]
     Kullback-Leibler KL = sum_c p_c log(p_c / q_c)           in nats, from the samples' side
     chi-square        X = sum_c (n_c - n q_c)^2 / (n q_c)    C - 1 degrees of freedom
+    worst served      S = min over q_c > 0 of p_c / q_c      in [0, 1]; 1: p = q
+    effective number  N = exp(-sum_c p_c log p_c)            in [1, C]
+    effective ratio   E = N(p) / N(q)                        above 1 if p is the more even
 
-Finite samples: TV and KL are those of the observed shares. A category no sample fell in adds
+S is how much of its share the category gets that gets least of it: what experts that starve a
+cluster lower first (it is 0 if one gets nothing, and TV may then still be small). It never
+exceeds 1, since 1 >= sum over q_c > 0 of q_c (p_c / q_c) >= S, without clipping. E = 1 does not
+mean p = q: shares may have changed places.
+
+Finite samples: all are those of the observed shares. A category no sample fell in adds
 nothing to KL (0 log 0 = 0); one that q excludes and a sample fell in makes KL infinite; nothing
-is smoothed. Both exceed their limits, KL by about (C - 1) / 2n when p = q: compare at equal n.
+is smoothed. TV and KL exceed their limits, KL by about (C - 1) / 2n when p = q; S falls short of
+it, and log N by about (C - 1) / 2n: compare at equal n.
 """
 
 import torch
@@ -82,6 +91,31 @@ def chi_square_p_value(
     expected = n.sum(dim=1, keepdim=True) * q
     x = torch.where(n == expected, 0.0, (n - expected).square() / expected).sum(dim=1)
     return torch.special.gammaincc(torch.full_like(x, freedom / 2), x / 2)
+
+
+def worst_served(
+    p: Float[Tensor, "replicates categories"], q: Float[Tensor, " reference"]
+) -> Float[Tensor, " replicates"]:
+    """S of every row of `p`; a category of share 0 in `q` is owed nothing.
+
+    ValueError if `q` are no shares.
+    """
+    q = _reference(q, p)
+    return (p[:, q > 0] / q[q > 0]).amin(dim=1)
+
+
+def effective_number(
+    p: Float[Tensor, "replicates categories"],
+) -> Float[Tensor, " replicates"]:
+    """N of every row of `p`: as many equal shares have the same entropy (Hill 1973, order 1)."""
+    return torch.special.entr(p).sum(dim=1).exp()
+
+
+def effective_ratio(
+    p: Float[Tensor, "replicates categories"], q: Float[Tensor, " reference"]
+) -> Float[Tensor, " replicates"]:
+    """E of every row of `p`. ValueError if `q` are no shares."""
+    return effective_number(p) / effective_number(_reference(q, p)[None])
 
 
 def _reference(q: Tensor, p: Tensor) -> Tensor:

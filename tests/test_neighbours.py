@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from routing.neighbours import NeighbourReference, ball_radii, neighbour_metrics
+from routing.intervals import jackknife_weights, seed_blocks
+from routing.neighbours import NeighbourReference, ball_radii, hits, neighbour_metrics
 
 
 def normal(rng, *shape):
@@ -116,6 +117,91 @@ def test_a_count_enters_the_means_over_samples_and_nothing_else(rng):
         assert counted[name] != kept[name]
     for name in ("recall", "coverage"):
         assert torch.equal(counted[name], kept[name])
+
+
+def plain(x, y, w, k_precision, k_density):
+    """All four for every replicate from whole matrices of differences, nothing shared."""
+
+    def d(a, b):
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def radii(a, k):
+        return d(a, a).fill_diagonal_(math.inf).kthvalue(k).values
+
+    r, c = radii(y, k_precision), radii(y, k_density)
+    rows = []
+    for row in w:
+        z, v = x[row > 0], row[row > 0]
+        across, s = d(z, y), radii(z, k_precision)
+        precise, balls = (across <= r).any(1).double(), (across <= c).double().sum(1)
+        recalled, covered = (across <= s[:, None]).any(0), (across <= c).any(0)
+        means = [v @ precise / v.sum(), recalled.double().mean()]
+        rows.append([*means, v @ balls / v.sum() / k_density, covered.double().mean()])
+    return dict(
+        zip(("precision", "recall", "density", "coverage"), zip(*rows, strict=True), strict=True)
+    )
+
+
+WEIGHTS = {
+    "jackknife": lambda rng: jackknife_weights(seed_blocks(120, 8)),
+    "bootstrap": lambda rng: torch.poisson(torch.ones(9, 120), generator=rng),
+    "few left in": lambda rng: torch.rand(9, 120, generator=rng) < 0.1,  # looks beyond the first
+}
+
+
+@pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS.keys())
+@pytest.mark.parametrize("spread", [0.0, 0.1, 1, 30])
+@pytest.mark.parametrize("grid", [False, True], ids=["continuous", "grid"])
+def test_replicates_agree_with_whole_matrices_of_the_samples_left(weights, spread, grid, rng):
+    x, y, w = spread * normal(rng, 120, 4), normal(rng, 1300, 4), weights(rng).double()
+    if grid:
+        x, y = x.round(), y.round()
+    ours = neighbour_metrics(x, NeighbourReference.fit(y), w, block=50)
+    for name, expected in plain(x, y, w, 3, 5).items():
+        torch.testing.assert_close(ours[name], torch.stack(expected), rtol=1e-12, atol=1e-14)
+
+
+def test_of_a_sample_in_no_replicate_nothing_is_seen(rng):
+    x, y, w = normal(rng, 30, 2), normal(rng, 40, 2), torch.ones(2, 30)
+    w[:, 7] = 0
+    x[7] = 1e3
+    ref = NeighbourReference.fit(y)
+    ours, alone = (
+        neighbour_metrics(x, ref, w),
+        neighbour_metrics(x[w[0] > 0], ref, torch.ones(2, 29)),
+    )
+    for name, value in ours.items():
+        torch.testing.assert_close(value, alone[name], rtol=1e-12, atol=0)
+
+
+def test_groups_of_the_reference_have_their_own_recall_and_coverage(rng):
+    modes = torch.tensor([[-20.0, 0], [20.0, 0], [0, 20.0]])
+    groups = (torch.arange(300) % 5).clamp_max(2)  # of unequal sizes
+    x, y = normal(rng, 160, 2) + modes[torch.arange(160) % 2], normal(rng, 300, 2) + modes[groups]
+    w = jackknife_weights(seed_blocks(160, 8))
+    found = hits(x, NeighbourReference.fit(y), w)
+    by_group, overall = found.by_group(groups, 3), found.metrics()
+    sizes = groups.bincount().double()
+    for name, values in by_group.items():
+        assert values.shape == (9, 3) and (values[:, 2] == 0).all()  # nobody went there
+        assert (values[:, :2] > 0.6).all()
+        torch.testing.assert_close(values @ sizes / 300, overall[name], rtol=1e-12, atol=0)
+    recalled = found.is_recalled[4, groups == 1].double().mean()
+    assert by_group["recall"][4, 1] == pytest.approx(recalled.item(), rel=1e-12)
+    with pytest.raises(ValueError, match=r"groups: wanted 0\.\.1, got 2; raise"):
+        found.by_group(groups, 2)
+    with pytest.raises(ValueError, match=r"groups: wanted 0\.\.2, got -1; raise"):
+        found.by_group(groups - 1, 3)
+    with pytest.raises(ValueError, match="points in all 4 groups, got none in 3; leave"):
+        found.by_group(groups, 4)
+
+
+def test_the_reference_keeps_the_precision_it_was_given(rng):
+    y = normal(rng, 40, 3).float()
+    single, double = NeighbourReference.fit(y), NeighbourReference.fit(y.double())
+    assert single.points.dtype == torch.float32
+    assert torch.equal(single.precision_radius, double.precision_radius)
+    assert torch.equal(single.density_radius, double.density_radius)
 
 
 def test_the_right_way_round(rng):

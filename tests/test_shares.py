@@ -5,7 +5,16 @@ import torch
 from scipy import stats
 
 from routing.intervals import jackknife_weights, seed_blocks
-from routing.shares import chi_square_p_value, counts, kl_divergence, shares, total_variation
+from routing.shares import (
+    chi_square_p_value,
+    counts,
+    effective_number,
+    effective_ratio,
+    kl_divergence,
+    shares,
+    total_variation,
+    worst_served,
+)
 
 LABELS = torch.tensor([0, 2, 2, 1, 2, 0, 2, 4])
 Q = torch.tensor([0.3, 0.2, 0.3, 0.1, 0.1], dtype=torch.float64)
@@ -82,13 +91,56 @@ def test_a_dropped_mode_raises_the_distances(rng):
     assert kl_divergence(dropped, even) > 10 * kl_divergence(p, even)
 
 
+def test_the_worst_served_by_hand(rng):
+    q = torch.tensor([0.5, 0.4, 0.1, 0.0], dtype=torch.float64)
+    p = torch.tensor(
+        [[0.5, 0.4, 0.1, 0.0], [0.6, 0.4, 0.0, 0.0], [0.45, 0.5, 0.05, 0.0], [0.2, 0.2, 0.1, 0.5]],
+        dtype=torch.float64,
+    )
+    assert worst_served(p, q).tolist() == pytest.approx([1, 0, 0.5, 0.4])
+    any_p = torch.rand(200, 4, generator=rng, dtype=torch.float64) ** 3
+    served = worst_served(any_p / any_p.sum(dim=1, keepdim=True), q)
+    assert ((served >= 0) & (served <= 1)).all()
+
+
+def test_effective_numbers_by_hand():
+    """Equal shares count themselves; (1/2, 1/4, 1/4) has the entropy of 2 sqrt 2 equal ones."""
+    p = torch.tensor(
+        [[0.25] * 4, [0.5, 0.5, 0, 0], [0, 0, 1, 0], [0.25, 0, 0.25, 0.5]], dtype=torch.float64
+    )
+    assert effective_number(p).tolist() == pytest.approx([4, 2, 1, 2 * math.sqrt(2)])
+    ratio = effective_ratio(p, torch.tensor([0.5, 0.0, 0.5, 0.0]))
+    assert ratio.tolist() == pytest.approx([2, 1, 0.5, math.sqrt(2)])
+
+
+def test_a_starved_category_is_seen_where_total_variation_is_small(rng):
+    q = torch.full((100,), 0.01, dtype=torch.float64)
+    labels = torch.arange(9900) % 99  # all but the last, evenly
+    p = shares(labels, 100, jackknife_weights(seed_blocks(9900, 10)))
+    assert (total_variation(p, q) < 0.0101).all() and (worst_served(p, q) == 0).all()
+    torch.testing.assert_close(
+        effective_ratio(p, q), torch.full((11,), 0.99).double(), rtol=1e-6, atol=0
+    )
+
+
+def test_observed_shares_fall_short_of_the_limits_as_stated(rng):
+    draws = torch.multinomial(Q.expand(2000, 5), 200, replacement=True, generator=rng)
+    p = torch.stack([row.bincount(minlength=5) for row in draws]).double() / 200
+    short = effective_ratio(p, Q).log().mean().item()
+    assert short == pytest.approx(-4 / 400, rel=0.15)
+    assert worst_served(p, Q).mean() < 0.85
+
+
 @pytest.mark.parametrize("bad", [-1, 5])
 def test_a_label_outside_is_refused(bad):
     with pytest.raises(ValueError, match=rf"labels: wanted 0\.\.4, got {bad}"):
         counts(torch.tensor([0, bad]), 5, torch.ones(1, 2))
 
 
-@pytest.mark.parametrize("distance", [total_variation, kl_divergence, chi_square_p_value])
+@pytest.mark.parametrize(
+    "distance",
+    [total_variation, kl_divergence, chi_square_p_value, worst_served, effective_ratio],
+)
 def test_what_are_no_shares_is_refused(distance):
     p = torch.full((1, 2), 0.5, dtype=torch.float64)
     with pytest.raises(ValueError, match="wanted 2 categories as the samples have, got 3"):
