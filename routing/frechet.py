@@ -6,12 +6,18 @@ of the reference,
     F = |m - m_ref|^2 + tr S + tr S_ref - 2 T ,    T = tr (S S_ref)^(1/2) .
 
 With a root  S_ref = R R^T,  found once per reference, T is the sum of the square roots of the
-eigenvalues of  R^T S R,  the covariance of  p = x R :  symmetric, positive, and right for
-singular S and S_ref alike, where roots of the non-symmetric S S_ref are not. Fewer samples
-than columns of R: T is the sum of the singular values of the centred p, over (n - 1)^(1/2).
+eigenvalues of  A = R^T S R :  symmetric, positive, and right for singular S and S_ref alike,
+where roots of the non-symmetric S S_ref are not. No more samples than columns of R: A has the
+eigenvalues of  P P^T / (n - 1),  P = (x - m) R,  which is the smaller matrix.
 
 A replicate counts sample i w_i times:  n = sum w ,  m = sum w x / n ,
 S = sum w (x - m)(x - m)^T / (n - 1).
+
+Replicates by the hundred take F to first order in w instead, from one decomposition. With
+c_i = x_i - m  and the pseudo-inverse root of A, the influence of sample i is
+
+    phi_i = 2 (m - m_ref) . c_i + n / (n - 1) (|c_i|^2 - c_i R A^(-1/2) R^T c_i) - (tr S - T) ,
+    F(w) ~ F + sum_i (w_i - 1) phi_i / n ,    sum w = n ,    sum phi = 0 .
 
 F in Inception features is the FID (Heusel et al. 2017, arXiv:1706.08500); in other features it
 is not called so. Its expectation exceeds its limit by about c / n, c depending on the samples:
@@ -19,18 +25,25 @@ compare at equal n only. T is known to about 1e-8 of its scale: F of equal sets 
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from routing.checks import reference_features, weighted_samples
+from routing.checks import reference_features, sample_counts, weighted_samples
+
+BLOCK = 8192  # rows in float64 at a time, where not all are needed at once
+PANEL = 256  # columns of a symmetric product at a time: above the diagonal nothing is computed
 
 
 @dataclass(frozen=True)
 class FrechetReference:
-    """A Gaussian to compare with: its mean, and a root R of its covariance R R^T. Float64."""
+    """A Gaussian to compare with: its mean, and a root R of its covariance R R^T. Float64.
+
+    R is lower triangular, with no more columns than the reference had rows.
+    """
 
     mean: Float[Tensor, " dim"]
     root: Float[Tensor, "dim rank"]
@@ -38,11 +51,29 @@ class FrechetReference:
     @classmethod
     def fit(cls, reference: Float[Tensor, "reference dim"]) -> "FrechetReference":
         """The moments of a set. ValueError on fewer than two rows, or rows not finite."""
-        y = reference_features(reference, at_least=2)
-        mean = y.mean(dim=0)
-        # y - mean = Q U gives S_ref = U^T U / (m - 1) and never squares the condition number.
-        upper = torch.linalg.qr(y - mean, mode="r").R
-        return cls(mean, upper.T / math.sqrt(len(y) - 1))
+        return cls.of_blocks(reference.split(BLOCK))
+
+    @classmethod
+    def of_blocks(cls, blocks: Iterable[Float[Tensor, "_ dim"]]) -> "FrechetReference":
+        """The moments of a set that comes in blocks of rows, one in memory at a time.
+
+        How the rows are cut changes rounding alone. ValueErrors as `fit`.
+        """
+        count, mean, upper = 0, torch.zeros(()), None
+        for block in blocks:
+            y = reference_features(block, at_least=1)
+            part = y.mean(dim=0)
+            rows = [y - part]
+            total = count + len(y)
+            if upper is not None:  # what the two means differ by is a row more
+                rows += [upper, (part - mean)[None] * math.sqrt(count * len(y) / total)]
+            mean = (count * mean + len(y) * part) / total
+            # rows = Q U gives (m - 1) S_ref = U^T U and never squares the condition number.
+            upper = torch.linalg.qr(torch.cat(rows), mode="r").R
+            count = total
+        if count < 2:
+            raise ValueError(f"reference: wanted at least 2 rows, got {count}; give more samples")
+        return cls(mean, upper.T / math.sqrt(count - 1))
 
     @classmethod
     def from_moments(
@@ -55,7 +86,8 @@ class FrechetReference:
                 f"covariance: wanted eigenvalues >= 0, got {values[0].item():g}; "
                 "pass the covariance itself, not its root or inverse"
             )
-        return cls(mean.double(), vectors * values.clamp_min(0).sqrt())
+        root = vectors * values.clamp_min(0).sqrt()
+        return cls(mean.double(), torch.linalg.qr(root.T, mode="r").R.T)
 
 
 def frechet_distance(
@@ -69,42 +101,152 @@ def frechet_distance(
     x = x - centre
     n = w.sum(dim=1)
     shift = (w @ x) / n[:, None]
-    trace = (w @ x.square().sum(dim=1) - n * shift.square().sum(dim=1)) / (n - 1)
+    trace = (w @ _squares(x) - n * shift.square().sum(dim=1)) / (n - 1)
     distance = (centre + shift - reference.mean).square().sum(dim=1)
-    root = _trace_root(x @ reference.root, w)
+    root = _trace_root(x, reference.root, w)
     return distance + trace + reference.root.square().sum() - 2 * root
 
 
-def _trace_root(
-    p: Float[Tensor, "samples rank"], w: Float[Tensor, "replicates samples"]
+def frechet_influence(
+    samples: Float[Tensor, "samples dim"], reference: FrechetReference
+) -> Float[Tensor, " samples"]:
+    """phi_i of every sample: n times what F gains by a little more weight on it; float64.
+
+    The mean of phi is 0 and std(phi) / n^(1/2) the standard error of F over new samples, where n
+    is well above `dim`. With fewer samples than that F is mostly bias, and curved in w: then
+    phi is the exact derivative still, and says little of how F varies. ValueErrors: checks.py.
+    """
+    return _expansion(samples, reference)[1]
+
+
+def frechet_bootstrap(
+    samples: Float[Tensor, "samples dim"],
+    reference: FrechetReference,
+    counts: Float[Tensor, "replicates samples"],
 ) -> Float[Tensor, " replicates"]:
-    """T of every replicate, from  p = x R ; all replicates by the same of the two ways."""
-    fewest = (w > 0).sum(dim=1).min()
-    if fewest < p.shape[1]:
+    """F + sum_i (w_i - 1) phi_i / n for every row w of counts; float64.
+
+    Exact bootstrap replicates lie around F plus once more its bias, which is of second order in
+    w; these lie around F. Give two arms the same counts and subtract: the replicates of a paired
+    difference. Worth little below n = dim, as phi. ValueErrors: checks.py; also on rows that do
+    not sum to the number of samples (`frechet_distance` takes those).
+    """
+    w = sample_counts(counts, at_least=1)
+    n = len(samples)
+    if w.shape[1] != n or (w.sum(dim=1) != n).any():
+        raise ValueError(
+            f"counts: wanted rows of {n} counts that sum to {n} (samples), got a row of "
+            f"{w.shape[1]} that sums to {w.sum(dim=1)[(w.sum(dim=1) - n).abs().argmax()]:g}; "
+            "draw as many samples as there are"
+        )
+    value, phi = _expansion(samples, reference)
+    return value + (w - 1) @ phi / n
+
+
+def covariance_rank(num_samples: int, dim: int) -> int:
+    """The largest rank that the covariance of `num_samples` points can have."""
+    return min(num_samples - 1, dim)
+
+
+def worth(num_samples: int, dim: int) -> str | None:
+    """What F of so many samples is worth, in one sentence; None where nothing need be said."""
+    rank = covariance_rank(num_samples, dim)
+    if rank < dim:
+        return (
+            f"{num_samples} samples in {dim} dimensions give a covariance of rank {rank}: the "
+            "distance is mostly bias; compare at equal sample size only, or take the kernel "
+            "distance, which has no bias"
+        )
+    if num_samples < max(10 * dim, 10_000):
+        return (
+            f"{num_samples} samples in {dim} dimensions leave a bias that falls as 1 / n; "
+            f"compare at equal sample size only, or take {max(10 * dim, 10_000)} samples"
+        )
+    return None
+
+
+def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Tensor]:
+    """F at equal weights, and phi."""
+    everyone = torch.ones(1, len(samples), device=samples.device)
+    x, w = weighted_samples(samples, everyone, dim=len(reference.mean), at_least=2)
+    n, root = len(x), reference.root
+    gap = x.mean(dim=0) - reference.mean
+    x = x - x.mean(dim=0)
+    if n <= root.shape[1]:
+        p = x @ root
+        values, vectors = torch.linalg.eigh(_gram(p.T, p.new_ones(p.shape[1])))
+        roots = (values.clamp_min(0) / (n - 1)).sqrt()
+        # P = U s V^T turns  p_i A^(-1/2) p_i  into  (n - 1)^(1/2) sum_k U_ik^2 s_k .
+        leverage = (n - 1) * vectors.square() @ roots
+    else:
+        values, vectors = torch.linalg.eigh(_projected(x, w[0], root) / (n - 1))
+        roots = values.clamp_min(0).sqrt()
+        support = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
+        axes = root @ vectors[:, support]
+        leverage = torch.cat([(b @ axes).square() @ (1 / roots[support]) for b in x.split(BLOCK)])
+    squares, trace_root = _squares(x), roots.sum()
+    trace = squares.sum() / (n - 1)
+    value = gap.square().sum() + trace + root.square().sum() - 2 * trace_root
+    phi = 2 * x @ gap + n / (n - 1) * (squares - leverage)
+    return value, phi - phi.mean()  # the mean is  tr S - T  but for rounding
+
+
+def _trace_root(x: Tensor, root: Tensor, w: Tensor) -> Tensor:
+    """T of every replicate, x centred; all replicates by the same of the two ways."""
+    if (w > 0).sum(dim=1).min() <= root.shape[1]:
+        p = x @ root
         return torch.stack([_from_rows(p, row) for row in w])
-    base = p.T @ (w[0, :, None] * p)
-    return torch.stack([_from_gram(p, row, w[0], base) for row in w])
+    base = _projected(x, w[0], root)
+    return torch.stack([_from_columns(x, root, row, w[0], base) for row in w])
 
 
-def _from_rows(p: Float[Tensor, "samples rank"], w: Float[Tensor, " samples"]) -> Tensor:
-    n = w.sum()
-    kept = w > 0
-    rows = w[kept].sqrt()[:, None] * (p[kept] - w @ p / n)
-    return torch.linalg.svdvals(rows).sum() / (n - 1).sqrt()
+def _from_rows(p: Tensor, w: Tensor) -> Tensor:
+    """T from the eigenvalues of P P^T, without the direction that centring takes away."""
+    n, kept = w.sum(), w > 0
+    unit = (w[kept] / n).sqrt()
+    rows = w[kept].sqrt()[:, None] * (p[kept] - w @ p / n)  # unit @ rows = 0
+    # A reflection takes `unit` to the first axis, whose row is then 0 and goes.
+    rows = rows[1:] - torch.outer(unit[1:], rows[0]) / (1 + unit[0])
+    gram = _gram(rows.T, rows.new_ones(rows.shape[1]))
+    return (torch.linalg.eigvalsh(gram).clamp_min(0) / (n - 1)).sqrt().sum()
 
 
-def _from_gram(
-    p: Float[Tensor, "samples rank"],
-    w: Float[Tensor, " samples"],
-    w_base: Float[Tensor, " samples"],
-    base: Float[Tensor, "rank rank"],
-) -> Tensor:
-    """T from the eigenvalues of R^T S R, with  base = p^T diag(w_base) p ."""
+def _from_columns(x: Tensor, root: Tensor, w: Tensor, w_base: Tensor, base: Tensor) -> Tensor:
+    """T from the eigenvalues of A, with  base = R^T x^T diag(w_base) x R ."""
     n = w.sum()
     # Only rows of another weight are multiplied anew: all of a jackknife costs one more Gram.
     changed = w != w_base
-    part = p[changed]
-    gram = base + part.T @ ((w - w_base)[changed, None] * part)
-    mean = w @ p / n
+    gram = base
+    if changed.any():
+        gram = base + _projected(x[changed], (w - w_base)[changed], root)
+    mean = (w @ x / n) @ root
     covariance = (gram - n * torch.outer(mean, mean)) / (n - 1)
     return torch.linalg.eigvalsh(covariance).clamp_min(0).sqrt().sum()  # < 0: rounding only
+
+
+def _projected(x: Tensor, w: Tensor, root: Tensor) -> Tensor:
+    """Lower triangle of  R^T x^T diag(w) x R , in the order that multiplies less."""
+    if len(x) < len(root):
+        return _gram(x @ root, w)
+    gram = _gram(x, w)
+    gram = gram + gram.tril(-1).T
+    rank = root.shape[1]
+    right, product = gram.new_empty(len(root), rank), gram.new_zeros(rank, rank)
+    for a in range(0, rank, PANEL):  # R is lower triangular: rows above the panel are 0
+        columns, b = root[a:, a : a + PANEL], min(a + PANEL, rank)
+        right[:, a:b] = gram[:, a:] @ columns
+        product[a:b, :b] = columns.T @ right[a:, :b]
+    return product.tril_()
+
+
+def _gram(x: Tensor, w: Tensor) -> Tensor:
+    """Lower triangle of  x^T diag(w) x ; zeros above it."""
+    gram = x.new_zeros(x.shape[1], x.shape[1])
+    for a in range(0, x.shape[1], PANEL):
+        gram[a:, a : a + PANEL] = x[:, a:].T @ (w[:, None] * x[:, a : a + PANEL])
+    return gram.tril_()
+
+
+def _squares(x: Tensor) -> Tensor:
+    """|x_i|^2 of every row, without a copy of x."""
+    return torch.linalg.vector_norm(x, dim=1).square()

@@ -1,9 +1,16 @@
+import numpy as np
 import pytest
 import torch
 from scipy import linalg
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from routing.frechet import FrechetReference, frechet_distance
+from routing.frechet import (
+    FrechetReference,
+    frechet_bootstrap,
+    frechet_distance,
+    frechet_influence,
+    worth,
+)
 
 
 def normal(rng, *shape):
@@ -110,3 +117,53 @@ def test_the_right_way_round(rng):
 def test_what_is_no_covariance_is_refused():
     with pytest.raises(ValueError, match="wanted eigenvalues >= 0, got -1"):
         FrechetReference.from_moments(torch.zeros(2), torch.tensor([[1.0, 2], [2, 1]]))
+
+
+def test_the_influence_is_the_derivative_along_a_count(rng):
+    """Central differences of the exact distance, whose weights may be any number >= 0 inside."""
+    x, y = normal(rng, 30, 4), normal(rng, 40, 4) * 1.5
+    reference = FrechetReference.fit(y)
+    phi = frechet_influence(x, reference)
+    assert phi.mean().abs() < 1e-9 and phi.shape == (30,)
+
+    def value(w):
+        n = w.sum()
+        m = w @ x / n
+        s = (x - m).T @ (w[:, None] * (x - m)) / (n - 1)
+        inner = reference.root.T @ s @ reference.root
+        root = torch.linalg.eigvalsh(inner).clamp_min(0).sqrt().sum()
+        trace = s.trace() + reference.root.square().sum()
+        return (m - reference.mean).square().sum() + trace - 2 * root
+
+    step = 1e-5
+    for i, j in ((0, 1), (7, 22)):  # one more of i, one less of j: the number stays
+        w = torch.ones(30, dtype=torch.float64)
+        w[i], w[j] = 1 + step, 1 - step
+        up = value(w)
+        w[i], w[j] = 1 - step, 1 + step
+        slope = (up - value(w)) / (2 * step)
+        torch.testing.assert_close((phi[i] - phi[j]) / 30, slope, rtol=1e-5, atol=1e-7)
+
+
+def test_draws_of_the_expansion_spread_like_exact_ones(rng):
+    x, y = normal(rng, 800, 3) * 1.2 + 0.3, normal(rng, 900, 3)
+    reference, numbers = FrechetReference.fit(y), np.random.default_rng(1)
+    counts = torch.from_numpy(numbers.multinomial(800, np.full(800, 1 / 800), size=200)).double()
+    quick = frechet_bootstrap(x, reference, counts)
+    exact = frechet_distance(x, reference, counts)
+    assert quick.std() == pytest.approx(exact.std().item(), rel=0.05)
+    assert torch.corrcoef(torch.stack([quick, exact]))[0, 1] > 0.99
+    once = frechet_bootstrap(x, reference, torch.ones(1, 800))
+    torch.testing.assert_close(once, frechet_distance(x, reference, torch.ones(1, 800)))
+
+
+def test_moments_in_blocks_are_those_of_the_whole(rng):
+    y = normal(rng, 500, 6) + 100
+    whole, parts = FrechetReference.fit(y), FrechetReference.of_blocks(iter(y.split(37)))
+    torch.testing.assert_close(parts.mean, whole.mean)
+    torch.testing.assert_close(parts.root @ parts.root.T, torch.cov(y.T))
+    torch.testing.assert_close(whole.root @ whole.root.T, torch.cov(y.T))
+
+
+def test_few_samples_are_said_to_be_worth_little():
+    assert "64" in worth(40, 64) and worth(50_000, 2048) is None

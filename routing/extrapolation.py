@@ -1,0 +1,55 @@
+"""The limit of a distance at infinitely many samples: the intercept of a line in 1 / n.
+
+A distance D of n samples whose expectation is  D_inf + c / n  is measured on subsets of 15 sizes
+from min(5000, max(n / 10, 2)) to n; D_inf is the intercept of the least-squares line of D on
+1 / n. Source: Chong & Forsyth 2020, arXiv:1911.07023 (sizes as there; subsets are the first
+samples of one given random order here, not drawn anew, so that arms and replicates share them).
+
+It is nearer to the limit than D of n samples, not without bias: the expectation is a line in 1 / n
+to first order alone.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+NUM_SIZES = 15
+MOST = 5000  # samples of the smallest subset
+
+Distance = Callable[[Tensor, Tensor], Tensor]  # rows [n], weights [1 n] -> [1]
+
+
+def sizes(num_samples: int) -> Int[np.ndarray, " sizes"]:
+    """The sizes of the subsets, without repetitions. ValueError below 3 samples."""
+    if num_samples < 3:
+        raise ValueError(f"extrapolation: wanted at least 3 samples, got {num_samples}; draw more")
+    least = min(MOST, max(num_samples // 10, 2))
+    return np.unique(np.linspace(least, num_samples, NUM_SIZES).astype(int))
+
+
+def extrapolated(
+    distance: Distance,
+    order: Int[Tensor, " samples"],
+    weights: Float[Tensor, "replicates samples"],
+) -> Float[Tensor, " replicates"]:
+    """D_inf of every replicate; float64. `weights` are 0 and 1: a subset knows no copies.
+
+    Subsets are the first n kept samples of `order`.
+    """
+    if ((weights != 0) & (weights != 1)).any():
+        raise ValueError(
+            "extrapolation: wanted weights of 0 and 1, got others; leave samples out, do not "
+            "repeat them"
+        )
+    return torch.stack([_intercept(distance, order[row[order] > 0]) for row in weights])
+
+
+def _intercept(distance: Distance, order: Int[Tensor, " kept"]) -> Float[Tensor, ""]:
+    n = sizes(len(order)).tolist()
+    values = torch.cat([distance(order[:size], torch.ones(1, size)).double() for size in n])
+    x = 1 / torch.tensor(n, dtype=torch.float64)
+    slope = ((x - x.mean()) * values).sum() / (x - x.mean()).square().sum()
+    return values.mean() - slope * x.mean()
