@@ -26,15 +26,22 @@ its own part, with half-widths added in squares:
 
 Noise of the seeds that differs between trainings is in both parts: conservative. With R = 1 there
 is no second part, and the interval does not speak of retraining.
+
+The p value of T = 0 is read off the interval: 1 - p is the level at which it ends at zero, so
+p < 0.05 says what the 95 % interval says. With one training it is that of Student's t test.
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy import stats
+from scipy import special
 from torch import Tensor
+
+Many = Float[np.ndarray, "*many"]
 
 
 class Interval(NamedTuple):
@@ -85,28 +92,19 @@ def jackknife_interval(
 
     ValueError if not finite.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level: wanted a probability inside (0, 1), got {level}; 0.95 is usual")
-    if replicates.shape[1] < 3:
-        raise ValueError(
-            f"replicates: wanted a value and at least 2 blocks, got {replicates.shape[1]} "
-            "numbers; use jackknife_weights"
-        )
-    if not replicates.isfinite().all():
-        raise ValueError(
-            f"replicates: wanted finite numbers, got {replicates[~replicates.isfinite()][0]}; "
-            "an infinite metric has no interval"
-        )
-    of_training = replicates[:, 0].double()
-    value, left_out = of_training.mean().item(), replicates[:, 1:].double().mean(0)
-    num_trainings, num_blocks = len(of_training), len(left_out)
-    spread = (left_out - left_out.mean()).square().sum().item()
-    se_sampling = math.sqrt((num_blocks - 1) / num_blocks * spread)
-    half, se_training = quantile(level, num_blocks - 1) * se_sampling, math.nan
-    if num_trainings > 1:
-        se_training = (of_training.std() / math.sqrt(num_trainings)).item()
-        half = math.hypot(half, quantile(level, num_trainings - 1) * se_training)
-    return Interval(value, value - half, value + half, se_sampling, se_training)
+    found = Estimates.fit(replicates)
+    half = found.half_widths(level).item()
+    value = found.value.item()
+    errors = found.se_sampling.item(), found.se_training.item()
+    return Interval(value, value - half, value + half, *errors)
+
+
+def interval_p_value(replicates: Float[Tensor, "trainings replicates"]) -> float:
+    """The p at which the interval of level 1 - p ends at zero: of `the metric is zero`.
+
+    For a difference, hand over a - b, paired as in paired_difference. ValueError if not finite.
+    """
+    return Estimates.fit(replicates).p_values().item()
 
 
 def paired_difference(
@@ -119,14 +117,114 @@ def paired_difference(
     Same seeds, same blocks, and row r of both from the same training: what they have in common
     (an expert that both ask, say) cancels.
     """
+    return jackknife_interval(paired(a, b), level)
+
+
+def paired(
+    a: Float[Tensor, "a_trainings a_replicates"], b: Float[Tensor, "b_trainings b_replicates"]
+) -> Float[Tensor, "a_trainings a_replicates"]:
+    """a - b; ValueError where they do not have as many trainings and replicates."""
     if a.shape != b.shape:
         raise ValueError(
             f"replicates: wanted as many for both arms, got {tuple(a.shape)} and "
             f"{tuple(b.shape)}; cut both into the same blocks"
         )
-    return jackknife_interval(a - b, level)
+    return a - b
 
 
-def quantile(level: float, freedom: int) -> float:
-    """Half-width, in standard errors, of the two-sided interval of Student's law."""
-    return stats.t.ppf((1 + level) / 2, freedom).item()
+@dataclass(frozen=True)
+class Estimates:
+    """Values of many metrics (or differences, pairs ...) at once, with both errors; float64."""
+
+    value: Many
+    se_sampling: Many
+    se_training: Many  # nan where there was one training
+    num_blocks: int
+    num_trainings: int
+
+    @classmethod
+    def fit(cls, replicates: Float[Tensor, "*many trainings replicates"]) -> "Estimates":
+        """From values under jackknife_weights. ValueError if not finite or below two blocks."""
+        if replicates.shape[-1] < 3:
+            raise ValueError(
+                f"replicates: wanted a value and at least 2 blocks, got {replicates.shape[-1]} "
+                "numbers; use jackknife_weights"
+            )
+        of_training, replicates = over_trainings(replicates)
+        num_trainings, num_blocks = of_training.shape[-1], replicates.shape[-1] - 1
+        left_out = replicates[..., 1:]
+        spread = ((left_out - left_out.mean(-1, keepdims=True)) ** 2).sum(-1)
+        sampling = np.sqrt((num_blocks - 1) / num_blocks * spread)
+        found = replicates[..., 0], sampling, training_errors(of_training)
+        return cls(*map(np.asarray, found), num_blocks, num_trainings)
+
+    def half_widths(self, level: float) -> Many:
+        """Half of the interval. ValueError on a level that is no probability."""
+        return self._half((1 - checked_level(level)) / 2)
+
+    def p_values(self) -> Many:
+        """Where `half_widths` of level 1 - p are the absolute values, in [0, 1].
+
+        Without errors p is 0, or 1 where the value is zero.
+        """
+        size = np.asarray(np.abs(self.value))
+        with np.errstate(divide="ignore", invalid="ignore"):  # no error: beyond all tails
+            # The half-width is at least its largest part, and at most as if all were that large.
+            shared = np.asarray(size / math.sqrt(len(self._parts)))
+            low, high = self._tail(size), self._tail(shared)
+            for _ in range(60):
+                middle = np.asarray(np.sqrt(low) * np.sqrt(high))
+                is_wide = self._half(middle) > size
+                low, high = np.where(is_wide, middle, low), np.where(is_wide, high, middle)
+        return np.where(size > 0, 2 * low, 1.0)
+
+    @property
+    def _parts(self) -> list[tuple[Many, int]]:
+        """Standard errors and their degrees of freedom."""
+        parts = [(self.se_sampling, self.num_blocks - 1)]
+        return parts + [(self.se_training, self.num_trainings - 1)] * (self.num_trainings > 1)
+
+    def _half(self, tail: Many | float) -> Many:
+        squares = [(quantile(tail, freedom) * se) ** 2 for se, freedom in self._parts]
+        return np.asarray(np.sqrt(np.sum(squares, axis=0)))
+
+    def _tail(self, size: Many) -> Many:
+        """The largest of the parts' tails beyond `size`."""
+        tails = [special.stdtr(freedom, -size / se) for se, freedom in self._parts]
+        return np.asarray(np.max(tails, axis=0))
+
+
+def over_trainings(
+    replicates: Float[Tensor, "*many trainings replicates"],
+) -> tuple[Float[np.ndarray, "*many trainings"], Float[np.ndarray, "*many replicates"]]:
+    """Values by training, and all replicates as means over the trainings; float64.
+
+    ValueError if not finite.
+    """
+    if not replicates.isfinite().all():
+        raise ValueError(
+            f"replicates: wanted finite numbers, got {replicates[~replicates.isfinite()][0]}; "
+            "an infinite metric has no interval"
+        )
+    replicates = replicates.double()
+    return replicates[..., 0].numpy(), replicates.mean(-2).numpy()
+
+
+def training_errors(of_training: Float[np.ndarray, "*many trainings"]) -> Many:
+    """Standard errors of means over trainings; nan where there was one."""
+    num = of_training.shape[-1]
+    if num == 1:
+        return np.full(of_training.shape[:-1], np.nan)
+    return np.asarray(of_training.std(-1, ddof=1) / math.sqrt(num))
+
+
+def checked_level(level: float) -> float:
+    """`level` if it is one; else ValueError."""
+    if not 0 < level < 1:
+        raise ValueError(f"level: wanted a probability inside (0, 1), got {level}; 0.95 is usual")
+    return level
+
+
+def quantile(tail: Many | float, freedom: int) -> Many | float | np.floating:
+    """What Student's law exceeds with probability `tail`."""
+    return -special.stdtrit(freedom, tail)
