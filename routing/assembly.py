@@ -50,19 +50,23 @@ class Arm:
     prompter: prompts.Prompter | None
     train: pd.DataFrame  # the training images, whose prompts are asked for
 
-    def asked(self, root: int, numbers: list[int]) -> tuple[Condition | None, np.ndarray | None]:
-        """Prompts of training images drawn with the samples' seeds, and the ranks of their labels.
+    def asked(
+        self, root: int, numbers: list[int]
+    ) -> tuple[Condition | None, dict[str, np.ndarray]]:
+        """Prompts of training images drawn with the samples' seeds, and what they are.
 
-        None where the arm asks for nothing.
+        `asked` are the ranks of their labels, `prompts` their places in the index; None and
+        nothing where the arm asks for nothing.
         """
         if not self.guidance.is_conditional:
-            return None, None
+            return None, {}
         u = seeds.uniforms(root, "condition", numbers, 1)[:, 0]
         rows = self.train.iloc[(u * len(self.train)).astype(int)]
         labels = rows["label"].to_numpy()
         rank = np.searchsorted(np.unique(self.train["label"]), labels)
         told = self.prompter(labels, rows["caption"].tolist())
-        return devices.moved(told, self.device), rank
+        asked = {"asked": rank, "prompts": rows.index.to_numpy(np.int64)}
+        return devices.moved(told, self.device), asked
 
     def branches(self, num: int, condition: Condition | None) -> list[Condition | None]:
         """What the router is told of `num` samples in each branch that has weights of its own."""

@@ -20,18 +20,26 @@ STAGES = (  # in the order of the data flow
     "captions",
     "encoder",
     "embed",
+    "phrases",
     "partition",
     "experts",
     "probe",
     "router",
     "samples",
+    "perceptual",
     "extractor",
     "features",
+    "references",
+    "scores",
     "metrics",
     "figures",
     "audit",
 )
-RULES = {"features": ("features", "real_features"), "figures": ("figure", "table")}
+RULES = {
+    "features": ("features", "real_features"),
+    "perceptual": ("perceptual", "real_perceptual"),
+    "figures": ("figure", "table"),
+}
 PACKAGE = Path(__file__).parent
 REQUIREMENTS = PACKAGE.parent / "envs" / "requirements.txt"
 

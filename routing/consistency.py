@@ -6,11 +6,14 @@ was wanted, what was got and the remedy. Nothing is read: what only the data can
 cluster, an image that patches do not divide) is left to the stage that sees them.
 """
 
-from routing import choices
+from routing import choices, spaces
 from routing.experts import EXPERTS, Exact, Transformer
 from routing.extractor import EXTRACTORS, TrainedClassifier
 from routing.intervals import seed_blocks
-from routing.metrics import METRICS, ClassShares
+from routing.measures import METRICS
+from routing.measures.classes import Agreement, ClassShares, InceptionScore
+from routing.measures.pairs import LPIPS
+from routing.measures.texts import CLIPScore
 from routing.policies import POLICIES
 from routing.router import LEARNED, Learned
 from routing.routers import ROUTERS as TRAINING_FREE
@@ -33,6 +36,7 @@ BACKBONE = ("patch_size", "width", "depth", "num_heads", "condition")  # of a le
 def check(spec: dict) -> None:
     """Raise ValueError (one line, key first) if the config `spec` cannot run."""
     _data(spec)
+    _spaces(spec)
     _partitions(spec)
     _routers(spec)
     _arms(spec)
@@ -72,6 +76,13 @@ def _data(spec: dict) -> None:
                 f"encoders.{name}.reads: wanted 'images', since there are no latents without a "
                 f"codec, got 'latents'; give the config a codec"
             )
+
+
+def _spaces(spec: dict) -> None:
+    """No space but the published one wears its name, nor a name that begins with it."""
+    for group in ("encoders", "extractors"):
+        for name, choice in spec[group].items():
+            spaces.check_name(f"{group}.{name}", name, choice)
 
 
 def _partitions(spec: dict) -> None:
@@ -197,20 +208,80 @@ def _metrics(spec: dict) -> None:
     _named("metrics.extractor", metrics["extractor"], spaces)
     _named("metrics.reference_arm", metrics["reference_arm"], spec["arms"])
     _named("metrics.shares_partition", metrics["shares_partition"], spec["partitions"])
-    table = choices.rows("metrics", METRICS)
-    names = [metric["name"] for metric in metrics["list"]]
-    for i, name in enumerate(names):
-        if name in names[:i]:
+    seen = []
+    for i, metric in enumerate(metrics["list"]):
+        where = f"metrics.list.{i}"
+        key = (
+            metric["name"],
+            metric.get("space") or metrics["extractor"],
+            metric.get("num_samples"),
+        )
+        if key in seen:
             raise ValueError(
-                f"metrics.list.{i}: {name!r} is in the list twice and both would write the same "
-                f"rows; take one out"
+                f"{where}: {key[0]!r} is in the list twice and both would write the same rows; "
+                f"take one out"
             )
-        if table[name] is ClassShares and metrics["extractor"] in spec["encoders"]:
-            raise ValueError(
-                f"metrics.list.{i}: {name!r} wants an extractor that tells classes, got the "
-                f"encoder {metrics['extractor']!r} (metrics.extractor); name one of extractors "
-                f"or take {name!r} out"
-            )
+        seen.append(key)
+        if metric.get("space") is not None:
+            _named(f"{where}.space", metric["space"], spaces)
+        _metric(where, metric, key[1], spec)
+
+
+def _metric(where: str, metric: dict, space: str, spec: dict) -> None:
+    """What one metric wants of its space, of the arms and of the number of samples."""
+    name, kind = metric["name"], choices.rows("metrics", METRICS)[metric["name"]]
+    encoder = spec["encoders"].get(space, {}).get("name")
+    if kind in (ClassShares, Agreement) and encoder:
+        raise ValueError(
+            f"{where}: {name!r} wants an extractor that tells classes, got the encoder {space!r} "
+            f"(space or metrics.extractor); name one of extractors or take {name!r} out"
+        )
+    if kind is InceptionScore and encoder != "inception":
+        raise ValueError(
+            f"{where}: {name!r} wants a space of the encoder 'inception', got {space!r}; give it "
+            f"one by `space` or take {name!r} out"
+        )
+    if kind is CLIPScore and encoder != "clip":
+        raise ValueError(
+            f"{where}: {name!r} wants a space of an encoder 'clip', got {space!r}; give it one by "
+            f"`space` or take {name!r} out"
+        )
+    if kind is CLIPScore and spec["encoders"][space]["dim"] is not None:
+        raise ValueError(
+            f"{where}: {name!r} wants whole features, got encoders.{space}.dim = "
+            f"{spec['encoders'][space]['dim']}; name another encoder"
+        )
+    if kind is LPIPS and spec["metrics"]["lpips"] is None:
+        raise ValueError(f"metrics.lpips: {name!r} ({where}) wants its network; add {{net: alex}}")
+    num, drawn = metric.get("num_samples"), spec["samples"]["num_samples"]
+    if num is None:
+        return
+    if num > drawn:
+        raise ValueError(
+            f"{where}.num_samples: wanted at most {drawn} (samples.num_samples), got {num}; draw "
+            f"more, or take the number and with it the promise out of the name"
+        )
+    try:
+        seed_blocks(num, spec["metrics"]["num_blocks"])
+    except ValueError as error:
+        raise ValueError(f"{where}: metrics.{error}") from None
+
+
+def measured(spec: dict) -> list[str]:
+    """The spaces that are measured in, the one of metrics.shares_partition first."""
+    metrics = spec["metrics"]
+    place = spec["partitions"][metrics["shares_partition"]]["encoder"]
+    own = [
+        metric["space"] or metrics["extractor"] for metric in metrics["list"] if "space" in metric
+    ]
+    return list(dict.fromkeys([place, *own]))
+
+
+def phrased(spec: dict) -> list[str]:
+    """The spaces in which captions are compared with samples."""
+    metrics, table = spec["metrics"], choices.rows("metrics", METRICS)
+    of = [m for m in metrics["list"] if table[m["name"]] is CLIPScore]
+    return list(dict.fromkeys(m["space"] or metrics["extractor"] for m in of))
 
 
 def _counts(spec: dict) -> None:

@@ -8,17 +8,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from routing import encoders, images
+from routing import encoders, images, spaces
 from routing.progress import Progress
 
 
 def run(job) -> None:
-    """Write `features` [rows of the shard, dim]."""
+    """Write `features` [rows of the shard, dim]; the note `space` says what they are."""
     notes = job.notes("encoder")
     encode = encoders.load(job.arrays("encoder"), notes)
     job.device = encode.device
     stored, levels = job.mapped("samples")["samples"], job.notes("samples")["levels"]
-    job.write_rows("features", features(encode, stored, levels))
+    space = spaces.note(job.spec.get("space"), notes, stored.shape[1:])
+    job.write_rows("features", features(encode, stored, levels), space=space)
 
 
 def features(

@@ -136,6 +136,8 @@ class Network:
             "backbone": choices.describe(table, plain),
             "sha256": network.sha256,
             "input_size": network.size,
+            "resize": f"{network.resize}_{network.size}",
+            "precision": network.precision,
             "normalise": self.normalise,
             "dim": self.dim or network.dim,
             "flop_per_image": network.flop_per_image,
@@ -145,6 +147,13 @@ class Network:
         blocks = _features(encode, sample)
         mean, directions, _ = components(blocks, self.dim)
         return {"mean": mean, "projection": directions.T}, note
+
+
+@dataclass(frozen=True)
+class Inception(Network, backbones.Inception):
+    """The pooled units of Inception-v3, in float32; features come with the logits of IS."""
+
+    backbone: ClassVar[str] = "inception"
 
 
 @dataclass(frozen=True)
@@ -170,7 +179,14 @@ class Timm(Network, backbones.Timm):
     backbone: ClassVar[str] = "timm"
 
 
-ENCODERS = {"pca": PCA, "identity": Identity, "dinov2": DINOv2, "clip": CLIP, "timm": Timm}
+ENCODERS = {
+    "pca": PCA,
+    "identity": Identity,
+    "inception": Inception,
+    "dinov2": DINOv2,
+    "clip": CLIP,
+    "timm": Timm,
+}
 
 
 def run(job) -> None:
@@ -237,7 +253,7 @@ def _features(encode: encoders.Encode, sample: Sample) -> Iterator[np.ndarray]:
 
 
 def _linear(sample: Sample) -> dict[str, Any]:
-    return {"kind": "linear", "shape": list(sample.shape)}
+    return {"kind": "linear", "shape": list(sample.shape), "precision": "float64"}
 
 
 def _check_max_fit(name: str, max_fit: int) -> None:

@@ -5,7 +5,8 @@
 
 Without `projection` (identity, or a network whose features are kept whole) P is the identity. The
 arrays are those that the stage `encoder` has fitted; its note says the kind, and for a network the
-backbone and the sha256 of the weights, which are looked for again where it is applied.
+backbone, the sha256 of the weights, which are looked for again where it is applied, and the
+precision, which must be the same there: on a GPU `bfloat16` is another network than on a CPU.
 """
 
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ class Encode(Protocol):
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Encode."""
+
+    def rows(self, values: np.ndarray) -> Arrays:
+        """All that a file of features has of `values`: `features`, and logits if it has any."""
 
 
 def encode(arrays: Arrays, values: np.ndarray) -> np.ndarray:
@@ -69,6 +73,10 @@ class Linear:
             )
         return encode(self.arrays, values)
 
+    def rows(self, values: np.ndarray) -> Arrays:
+        """The features alone."""
+        return {"features": self(values)}
+
 
 @dataclass(frozen=True)
 class Network:
@@ -100,6 +108,18 @@ class Network:
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Encode."""
+        return self._fitted(self._plain(values).cpu().numpy())
+
+    def rows(self, values: np.ndarray) -> Arrays:
+        """`features`, and of Inception `inception_logits` of the same pass, whatever is fitted."""
+        plain = self._plain(values)
+        found = {"features": self._fitted(plain.cpu().numpy())}
+        if hasattr(self.backbone, "logits"):
+            found["inception_logits"] = self.backbone.logits(plain).cpu().numpy()
+        return found
+
+    def _plain(self, values: np.ndarray) -> Any:
+        """What the backbone says, on its device."""
         import torch
 
         if values.ndim != 4:
@@ -108,11 +128,13 @@ class Network:
                 f"{list(values.shape[1:])}; use pca or identity"
             )
         if not len(values):
-            return np.zeros((0, self.dim), np.float32)
+            return torch.zeros(0, self.backbone.dim, device=self.backbone.device)
         size = CPU_BATCH if self.device == "cpu" else GPU_BATCH
         batches = torch.from_numpy(np.ascontiguousarray(values)).split(size)
         # Nothing waits for a GPU until all batches are on their way.
-        features = torch.cat([self.backbone(batch) for batch in batches]).cpu().numpy()
+        return torch.cat([self.backbone(batch) for batch in batches])
+
+    def _fitted(self, features: np.ndarray) -> np.ndarray:
         if self.normalise == "l2":
             norm = np.linalg.norm(features, axis=1, keepdims=True)
             features = features / np.maximum(norm, TINY)
@@ -136,5 +158,11 @@ def load(arrays: Arrays, notes: dict[str, Any]) -> Encode:
         raise ValueError(
             f"encoder: {note['backbone']['name']} was fitted with weights of sha256 "
             f"{note['sha256']}, found {network.sha256}; put the old file back or fit it again"
+        )
+    if network.precision != note["precision"]:
+        raise ValueError(
+            f"encoder: {note['backbone']['name']} was fitted in {note['precision']}, runs in "
+            f"{network.precision} here; fit and use it on the same kind of device, or take "
+            f"precision float32"
         )
     return Network(network, note["normalise"], arrays)

@@ -3,69 +3,49 @@
 A space is a trained extractor or an encoder. Latents are decoded, unless the encoder reads them;
 samples are then clipped and rounded to the storable values, as real images were. Rows are in the
 order of the trainings, and within each of the seeds (or as in the shard). One batch is in memory
-at a time.
+at a time. The note `space` says what the features are (`routing.spaces`).
+
+`logits` are of a trained classifier, whose classes are the labels of the data; `inception_logits`
+are of the 1008 classes of Inception-v3, for the Inception score, and say nothing about labels.
 """
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from routing import images
+from routing import spaces, views
 
 BATCH = 512  # samples at a time
-LEVELS = 255  # of decoded images
+ASKED = {"asked", "prompts"}  # what a sample was asked for goes on with its features
 
 
 def run(job) -> None:
-    """Write `features` [samples, dim] (and `logits`, where the space has classes)."""
+    """Write `features` [samples, dim], and `logits` or `inception_logits` if there are any."""
     num = job.count("samples")
     parts = [job.mapped("samples", i) for i in range(num)]
     if not sum(len(part["samples"]) for part in parts) and "shard" not in job.spec:
         raise ValueError(f"{job.inputs['samples'][0]}: wanted samples, got none; draw some")
-    embed, see = space(job), viewer(job)
+    embed = space(job)
+    see = views.viewer(job.notes("samples"), bool(job.spec["codec"]))
+    maker = job.notes("encoder" if job.count("encoder") else "extractor")
+    shape: list[tuple[int, ...]] = []  # of what the maker saw
 
     def blocks() -> Iterator[dict[str, np.ndarray]]:
         for i, part in enumerate(parts):
             for first in range(0, max(1, len(part["samples"])), BATCH):
                 rows = slice(first, first + BATCH)
                 stored = np.asarray(part["samples"][rows])
-                refuse_broken(stored, job.inputs["samples"][i])
-                block = embed(see(stored))
-                if "asked" in part:
-                    block["asked"] = np.asarray(part["asked"][rows])[:, None]
+                views.refuse_broken(stored, job.inputs["samples"][i])
+                values = see(stored)
+                shape[:] = [values.shape[1:]]
+                block = embed(values)
+                for name in ASKED & part.keys():
+                    block[name] = np.asarray(part[name][rows])[:, None]
                 yield block
 
-    job.write_rows("features", blocks())
-
-
-def refuse_broken(stored: np.ndarray, path: object) -> None:
-    """Raise ValueError if samples are nan or inf."""
-    if stored.dtype.kind == "f":
-        broken = ~np.isfinite(stored).all(axis=tuple(range(1, stored.ndim)))
-        if bad := int(broken.sum()):
-            raise ValueError(
-                f"{path}: wanted finite samples, got nan or inf in {bad} of {len(stored)}; look "
-                f"at the arm that drew them"
-            )
-
-
-def viewer(job) -> Callable[[np.ndarray], np.ndarray]:
-    """What the space sees of stored samples: values as of stored images."""
-    levels = job.notes("samples")["levels"]
-    if job.spec["codec"]:
-        import torch
-
-        from routing import codec
-
-        decode = codec.load(job.notes("samples")["codec"]).decode  # those weights or none
-        return lambda latents: images.quantised(decode(torch.from_numpy(latents)).numpy(), LEVELS)
-
-    def see(stored: np.ndarray) -> np.ndarray:
-        if stored.dtype.kind == "f":
-            return images.quantised(stored, levels)
-        return images.to_values(stored, levels)
-
-    return see
+    job.write_rows(
+        "features", blocks(), space=lambda: spaces.note(job.spec.get("space"), maker, shape[0])
+    )
 
 
 def space(job) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
@@ -75,7 +55,7 @@ def space(job) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
 
         encode = encoders.load(job.arrays("encoder"), job.notes("encoder"))
         job.device = encode.device
-        return lambda values: {"features": encode(values)}
+        return encode.rows
     import torch  # encoders of pixels start in a second without it
 
     from routing import devices

@@ -10,7 +10,11 @@ subsets. A replicate counts sample i w_i times, never against itself:
 
     E k(x, x') = sum_{i != j} w_i w_j k(x_i, x_j) / sum_{i != j} w_i w_j .
 
-The two pair means take any symmetric function of two points; energy.py is another user.
+So a bootstrap's counts scatter around the D of the samples; repeated rows, whose copies would
+meet at the largest k there is, would scatter around D + E k(x, x) / n.
+
+The two pair means take any symmetric function of two points (energy.py and mmd.py are other
+users) and hold one tile of `block` rows and columns at a time, in float64 whatever the points.
 """
 
 from collections.abc import Callable
@@ -31,7 +35,7 @@ def polynomial(x: Float[Tensor, "a dim"], y: Float[Tensor, "b dim"]) -> Float[Te
 
 @dataclass(frozen=True)
 class KernelReference:
-    """The reference points and E k(y, y'), which no generator changes. Float64."""
+    """The reference points, as they were stored, and E k(y, y'), which no generator changes."""
 
     points: Float[Tensor, "reference dim"]
     within: Float[Tensor, ""]
@@ -40,7 +44,7 @@ class KernelReference:
     def fit(cls, reference: Float[Tensor, "reference dim"], block: int = 512) -> "KernelReference":
         """ValueError on fewer than two rows, or rows not finite."""
         y = reference_features(reference, at_least=2)
-        return cls(y, within_mean(polynomial, y, y.new_ones(1, len(y)), block)[0])
+        return cls(reference, within_mean(polynomial, y, y.new_ones(1, len(y)), block)[0])
 
 
 def kernel_distance(
@@ -49,10 +53,7 @@ def kernel_distance(
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
 ) -> Float[Tensor, " replicates"]:
-    """D of every replicate; float64. `block` rows of a kernel matrix are in memory at a time.
-
-    ValueErrors: checks.py.
-    """
+    """D of every replicate, in units of k; float64. ValueErrors: checks.py."""
     x, w = weighted_samples(samples, weights, dim=reference.points.shape[1], at_least=2)
     within = within_mean(polynomial, x, w, block)
     return within + reference.within - 2 * across_mean(polynomial, x, reference.points, w, block)
@@ -66,10 +67,15 @@ def within_mean(
 ) -> Float[Tensor, " replicates"]:
     """Mean of `pair` over two different points of one set, weighted by w_i w_j."""
     total = w.new_zeros(len(w))
-    for start in range(0, len(x), block):
-        rows = slice(start, start + block)
-        h = pair(x[rows], x[start:]).triu_(diagonal=1)  # each pair i < j once
-        total += ((w[:, rows] @ h) * w[:, start:]).sum(dim=1)
+    for i in range(0, len(x), block):
+        rows = slice(i, i + block)
+        x_i = x[rows].double()
+        for j in range(i, len(x), block):
+            columns = slice(j, j + block)
+            h = pair(x_i, x[columns].double())
+            if i == j:
+                h.triu_(diagonal=1)  # each pair i < j once
+            total += ((w[:, rows] @ h) * w[:, columns]).sum(dim=1)
     return 2 * total / (w.sum(dim=1).square() - w.square().sum(dim=1))
 
 
@@ -82,7 +88,11 @@ def across_mean(
 ) -> Float[Tensor, " replicates"]:
     """Mean of `pair` over a point of x, weighted by w, and a point of y."""
     total = w.new_zeros(len(w))
-    for start in range(0, len(x), block):
-        rows = slice(start, start + block)
-        total += w[:, rows] @ pair(x[rows], y).mean(dim=1)
-    return total / w.sum(dim=1)
+    for i in range(0, len(x), block):
+        rows = slice(i, i + block)
+        x_i = x[rows].double()
+        h = x_i.new_zeros(len(x_i))
+        for j in range(0, len(y), block):
+            h += pair(x_i, y[j : j + block].double()).sum(dim=1)
+        total += w[:, rows] @ h
+    return total / (w.sum(dim=1) * len(y))

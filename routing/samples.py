@@ -44,8 +44,8 @@ def run(job) -> None:
     join = {name: np.concatenate([p[name] for p in parts]) for name in ROWS}
     notes = {"levels": arm.levels, "codec": arm.codec}
     drawn = {"samples": join["samples"], "seeds": numbers}
-    if parts[0]["asked"] is not None:
-        drawn["asked"] = np.concatenate([p["asked"] for p in parts])
+    for name in parts[0]["asked"]:
+        drawn[name] = np.concatenate([p["asked"][name] for p in parts])
     job.write_arrays("samples", drawn, **notes)
     trace = {name: join[name] for name in ("weights", "posteriors")}
     job.write_arrays("trace", trace | {"seeds": numbers, "times": parts[0]["times"]})

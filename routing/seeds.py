@@ -31,6 +31,10 @@ STREAMS = {
     "pilot": 16,
     "membership": 17,
     "encoder": 18,
+    "references": 19,
+    "bootstrap": 20,
+    "extrapolation": 21,
+    "permutation": 22,
 }
 
 

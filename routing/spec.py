@@ -28,7 +28,7 @@ from routing.experts import EXPERTS
 from routing.extractor import EXTRACTORS
 from routing.figures import FIGURES
 from routing.guidance import GUIDANCE
-from routing.metrics import METRICS
+from routing.measures import METRICS
 from routing.objectives import OBJECTIVES
 from routing.partition import METHODS
 from routing.policies import POLICIES, wants
@@ -162,19 +162,38 @@ class Samples(Model):
     """Seeds whose whole trajectory is stored."""
 
 
+class Lpips(Model):
+    """The network of LPIPS, and which pairs its diversity is a mean over."""
+
+    net: Literal["alex", "vgg"] = "alex"
+    """The trunk."""
+    weights: str | None = None
+    """File of the trunk, or an id of the manifest; null: the manifest's for `net`."""
+    sha256: str | None = None
+    """What the file must be; null: what the manifest says."""
+    within: Literal["all", "asked"] = "all"
+    """All pairs, or those that were asked for the same prompt or class."""
+
+
 class Metrics(Model):
-    """What is measured, in which feature space, with which intervals."""
+    """What is measured, in which feature spaces, with which intervals."""
 
     extractor: Name
-    """The extractor or encoder whose features are compared."""
+    """The extractor or encoder in whose features is measured what names no other `space`."""
     reference_arm: Name
     """The arm that all others are compared with, paired by seed."""
     shares_partition: Name
     """The partition whose clusters the cluster shares count."""
     num_blocks: int = Field(ge=2)
     """Blocks of seeds of the jackknife intervals; must divide num_samples."""
+    num_bootstrap: int = Field(default=200, ge=0)
+    """Draws of the paired bootstrap over seeds; 0: none (1 has no spread)."""
+    num_references: int | None = Field(default=None, ge=8)
+    """Training images that pairs are made with (kernels, neighbours); null: all."""
+    lpips: Lpips | None = None
+    """The network of the metric lpips."""
     list: Annotated[list[Metric], Field(min_length=1)]
-    """The metrics, rows of the table in routing/metrics.py."""
+    """The metrics, rows of the table in routing/measures/."""
 
 
 class Config(Model):
@@ -248,6 +267,8 @@ def plan(spec: dict) -> dict:
             if wants(choices.build(policies, p, f"policies.{n}"))
         ),
         "needs": {name: list(figure.needs) for name, figure in figures.items()},
+        "spaces": consistency.measured(spec),
+        "phrases": consistency.phrased(spec),
         "formats": {name: list(figure.formats) for name, figure in figures.items()},
     }
 

@@ -87,6 +87,7 @@ wildcard_constraints:
     arm=one_of(SPEC["arms"]),
     space=one_of([*SPEC["extractors"], *SPEC["encoders"]]),
     extractor=one_of(SPEC["extractors"]),
+    set=one_of([*SPEC["arms"], "heldout"]),
     training=r"\d+",
     cluster=r"\d+",
     shard=r"\d{5}",
@@ -308,6 +309,31 @@ def samples_spec(wildcards):
     )
 
 
+def perceptual_baseline(wildcards):
+    """The samples of the reference arm, from the same seeds; none for that arm itself."""
+    reference = SPEC["metrics"]["reference_arm"]
+    if wildcards.arm == reference:
+        return []
+    return [
+        f"{R}/samples/{reference}/{training}/samples-{i}.safetensors"
+        for training in TRAININGS
+        for i in shards()
+    ]
+
+
+def perceptual_spec(arm, num_trainings):
+    """What the job may see."""
+    options = dict(SPEC["metrics"]["lpips"])
+    return part(
+        arm=arm,
+        within=options.pop("within"),
+        lpips=options,
+        num_blocks=SPEC["metrics"]["num_blocks"],
+        num_samples=SPEC["samples"]["num_samples"],
+        num_trainings=num_trainings,
+    )
+
+
 def encoder_file(encoder):
     """The fitted encoder."""
     return f"{R}/encoder/{encoder}/encoder.safetensors"
@@ -339,9 +365,75 @@ def real_features(space):
     return [f"{R}/features/{space}/data-{i}.safetensors" for i in DATA_SHARDS]
 
 
-SPACE = SPEC["metrics"]["extractor"]
 PLACE = SPEC["partitions"][SPEC["metrics"]["shares_partition"]]["encoder"]
 SHARES = f"{R}/partition/{SPEC['metrics']['shares_partition']}"
+SPACES = PLAN["spaces"]  # that are measured in
+METRICS = SPEC["metrics"]["list"]
+LPIPS = any(metric["name"] == "lpips" for metric in METRICS)
+HELDOUT = "heldout"  # real images, as one more arm
+SETS = [HELDOUT, *SPEC["arms"]]
+
+
+def space_of(metric):
+    """The space of a metric; None for one without."""
+    return (
+        (metric["space"] or SPEC["metrics"]["extractor"]) if "space" in metric else None
+    )
+
+
+def references_spec(wildcards):
+    """What the job may see."""
+    metrics = SPEC["metrics"]
+    return part(
+        space=wildcards.space,
+        list=[m for m in METRICS if space_of(m) == wildcards.space],
+        num_references=metrics["num_references"],
+        num_blocks=metrics["num_blocks"],
+        num_samples=SPEC["samples"]["num_samples"],
+        num_clusters=PLAN["num_experts"][metrics["shares_partition"]],
+    )
+
+
+def set_features(wildcards):
+    """The features of an arm, or of the held-out images, in all spaces."""
+    if wildcards.set == HELDOUT:
+        return [f"{R}/references/{space}/heldout.safetensors" for space in SPACES]
+    return [f"{R}/features/{space}/{wildcards.set}.safetensors" for space in SPACES]
+
+
+def phrases_of(stem, suffix):
+    """Captions in the spaces that compare them with samples."""
+    return [f"{R}/phrases/{space}/{stem}.{suffix}" for space in PLAN["phrases"]]
+
+
+def set_perceptual(stem):
+    """What LPIPS says of an arm, if it is asked."""
+
+    def files(wildcards):
+        return [f"{R}/perceptual/{wildcards.set}/{stem}.parquet"] if LPIPS else []
+
+    return files
+
+
+def scores_spec(wildcards):
+    """What the job may see."""
+    metrics = SPEC["metrics"]
+    return part(
+        arm=wildcards.set,
+        spaces=SPACES,
+        place=PLACE,
+        phrases=PLAN["phrases"],
+        num_trainings=len(TRAININGS),
+        **{key: metrics[key] for key in SCORED},
+    )
+
+
+SCORED = ("extractor", "reference_arm", "num_blocks", "num_bootstrap", "lpips", "list")
+
+
+def per_set(stem):
+    """One file per arm, the held-out images first."""
+    return [f"{R}/scores/{name}/{stem}.parquet" for name in SETS]
 
 
 USED = {arm["partition"] for arm in SPEC["arms"].values()}

@@ -1,19 +1,17 @@
-"""Every arm against the real images, with intervals, in one table."""
+"""All arms beside each other, with intervals, in long tables."""
 
 
 rule metrics:
     input:
-        index=INDEX,
-        real=real_features(SPACE),
-        real_place=real_features(PLACE),
-        features=[f"{R}/features/{SPACE}/{arm}.safetensors" for arm in SPEC["arms"]],
-        place=[f"{R}/features/{PLACE}/{arm}.safetensors" for arm in SPEC["arms"]],
-        assignments=f"{SHARES}/assignments.parquet",
-        centroids=f"{SHARES}/centroids.safetensors",
+        replicates=per_set("replicates"),
+        bootstrap=per_set("bootstrap"),
+        scores=per_set("scores"),
     output:
         metrics=f"{R}/metrics/metrics.parquet",
         differences=f"{R}/metrics/differences.parquet",
+        comparisons=f"{R}/metrics/comparisons.parquet",
         replicates=f"{R}/metrics/replicates.parquet",
+        scores=f"{R}/metrics/scores.parquet",
     log:
         f"{R}/logs/metrics.log",
     conda:
@@ -21,15 +19,14 @@ rule metrics:
     threads: 1
     params:
         spec=part(
-            arms=list(SPEC["arms"]), num_trainings=len(TRAININGS), **SPEC["metrics"]
+            arms=list(SPEC["arms"]), reference_arm=SPEC["metrics"]["reference_arm"]
         ),
         code=code("metrics"),
     message:
-        "metrics: all arms against the real images"
+        "metrics: all arms beside each other"
     shell:
-        "python -m routing metrics --in index={input.index} --in real={input.real}"
-        " --in real_place={input.real_place} --in features={input.features}"
-        " --in place={input.place} --in assignments={input.assignments}"
-        " --in centroids={input.centroids} --out metrics={output.metrics}"
-        " --out differences={output.differences} --out replicates={output.replicates}"
-        " --spec {params.spec:q} --log {log}"
+        "python -m routing metrics --in replicates={input.replicates}"
+        " --in bootstrap={input.bootstrap} --in scores={input.scores}"
+        " --out metrics={output.metrics} --out differences={output.differences}"
+        " --out comparisons={output.comparisons} --out replicates={output.replicates}"
+        " --out scores={output.scores} --spec {params.spec:q} --log {log}"

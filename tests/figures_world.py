@@ -10,7 +10,7 @@ import torch
 from routing import choices
 from routing.figures import FIGURES
 from routing.figures.inputs import Inputs
-from routing.metrics import differences, long_table, replicate_table
+from routing.metrics import differences, long_table
 
 FULL, TOP1 = {"name": "full"}, {"name": "top_k", "k": 1}
 POLICIES = {
@@ -234,8 +234,10 @@ def make_job(
                     files[name].append(part)
         files["places"].append({"features": np.concatenate(places)})
     found = replicates(chosen, rng, trainings)
-    sizes = dict.fromkeys(found, 80)
-    files["metrics"] = [long_table("digits", found, sizes)]
+    sizes, notes = (
+        {arm: dict.fromkeys(values, fact) for arm, values in found.items()} for fact in (80, "")
+    )
+    files["metrics"] = [long_table("digits", found, sizes, notes)]
     files["differences"] = [differences("digits", found, sizes, names[0])]
     files["replicates"] = [replicate_table(found)]
     return FakeJob(spec, files)
@@ -511,3 +513,18 @@ def texts_of(figure):
         figure.draw_without_rendering()
     found = dict.fromkeys(t for t in found if t.get_visible() and t.get_text().strip())
     return [(t.get_text(), t.get_window_extent(), t.get_fontsize()) for t in found]
+
+
+def replicate_table(found):
+    """arm, metric, training, block (-1: all samples; b: all but those of block b), value."""
+    parts = []
+    for arm, values in found.items():
+        for metric, replicates in values.items():
+            trainings, blocks = replicates.shape
+            part = {
+                "training": np.repeat(np.arange(trainings), blocks),
+                "block": np.tile(np.arange(-1, blocks - 1), trainings),
+                "value": replicates.flatten().double().numpy(),
+            }
+            parts.append(pd.DataFrame({"arm": arm, "metric": metric} | part))
+    return pd.concat(parts, ignore_index=True)

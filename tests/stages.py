@@ -22,6 +22,7 @@ OUTPUTS = {
     "captions": {"tokens": "safetensors", "captions": "parquet"},
     "encoder": {"encoder": "safetensors"},
     "embed": {"features": "safetensors"},
+    "phrases": {"features": "safetensors", "captions": "parquet"},
     "partition": {
         "assignments": "parquet",
         "centroids": "safetensors",
@@ -41,9 +42,18 @@ OUTPUTS = {
         "trajectories": "safetensors",
         "bill": "parquet",
     },
+    "perceptual": {"scores": "parquet", "pairs": "parquet"},
     "extractor": {"weights": "safetensors", "loss": "parquet", "report": "parquet"},
     "features": {"features": "safetensors"},
-    "metrics": {"metrics": "parquet", "differences": "parquet", "replicates": "parquet"},
+    "references": {"references": "safetensors", "heldout": "safetensors"},
+    "scores": {"replicates": "parquet", "bootstrap": "parquet", "scores": "parquet"},
+    "metrics": {
+        "metrics": "parquet",
+        "differences": "parquet",
+        "comparisons": "parquet",
+        "replicates": "parquet",
+        "scores": "parquet",
+    },
 }
 DIGITS = {"name": "digits"}
 WORLD = {

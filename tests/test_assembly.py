@@ -279,8 +279,9 @@ def test_the_last_random_number_asks_for_the_last_image(monkeypatch):
     largest = np.float32(1) - np.float32(2) ** -24
     monkeypatch.setattr(seeds, "uniforms", lambda *_: np.full((1, 1), largest, np.float32))
     for num in (1025, 4097, 2**17 + 1):
-        condition, rank = an_arm(GUIDANCE["conditional"](), num).asked(7, [0])
-        assert rank.tolist() == condition.label.tolist() == [(num - 1) % 7]
+        condition, asked = an_arm(GUIDANCE["conditional"](), num).asked(7, [0])
+        assert asked["asked"].tolist() == condition.label.tolist() == [(num - 1) % 7]
+        assert asked["prompts"].tolist() == [num - 1]
 
 
 @pytest.mark.parametrize("name", GUIDANCE)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from stages import refused
 
 from routing import weights
-from routing.backbones import BACKBONES, CLIP, DINOv2, Timm
+from routing.backbones import BACKBONES, CLIP, DINOv2, Inception, Timm
 from routing.backbones.clip import CLIP_WEIGHTS
 from routing.backbones.dinov2 import hub_to_timm, positions
 from routing.weights.reading import tensors
@@ -24,7 +24,8 @@ MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.2
 
 
 def test_every_backbone_is_asked():
-    assert BACKBONES == {"dinov2": DINOv2, "clip": CLIP, "timm": Timm}
+    others = {"dinov2": DINOv2, "clip": CLIP, "timm": Timm}
+    assert others | {"inception": Inception} == BACKBONES
 
 
 # DINOv2, in the layout of the published files.

@@ -70,6 +70,9 @@ class Double:
         self.seen.append(len(values))
         return 2 * values[:, :1]
 
+    def rows(self, values):
+        return {"features": self(values)}
+
 
 @pytest.mark.parametrize("num", [0, 1, 4, 5, 12])
 def test_blocks_cover_the_shard_in_order(num):

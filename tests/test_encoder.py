@@ -9,7 +9,18 @@ from sklearn.decomposition import PCA as Decomposition
 from stages import content, refused
 
 from routing import encoders, images, store
-from routing.encoder import CLIP, ENCODERS, PCA, DINOv2, Identity, Sample, Timm, components, drawn
+from routing.encoder import (
+    CLIP,
+    ENCODERS,
+    PCA,
+    DINOv2,
+    Identity,
+    Inception,
+    Sample,
+    Timm,
+    components,
+    drawn,
+)
 
 pytest_plugins = ["encoder_worlds"]
 
@@ -21,6 +32,7 @@ def test_the_table_of_encoders():
         "dinov2": DINOv2,
         "clip": CLIP,
         "timm": Timm,
+        "inception": Inception,
     }
 
 
@@ -37,7 +49,7 @@ def test_pca_is_bit_equal_to_scikit_learn_on_all_training_rows(digits, shards, t
     scale = np.sqrt(truth.explained_variance_)
     assert np.array_equal(arrays["projection"], truth.components_.T / scale)
     note = store.read_provenance(path)["encoder"]
-    assert note == {"kind": "linear", "shape": [1, 8, 8]}
+    assert note == {"kind": "linear", "shape": [1, 8, 8], "precision": "float64"}
 
 
 def test_many_values_are_decomposed_by_their_covariance(digits, shards, tmp_path, monkeypatch):

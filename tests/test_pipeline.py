@@ -35,22 +35,27 @@ MADE = {
     "extractor": {"extractor: train the classifier digits"},
     "real": {"features: the real images in digits, shard 00000"},  # of an encoder: embed
     "features": {f"features: arm {arm} in {space}" for arm in ARMS for space in SPACES},
-    "metrics": {"metrics: all arms against the real images"},
+    "references": {f"references: the real images in {space}" for space in SPACES},
+    "unseen": {"scores: arm heldout against the real images"},
+    "scores": {f"scores: arm {arm} against the real images" for arm in ARMS},
+    "metrics": {"metrics: all arms beside each other"},
     "figures": {"figures: draw quality"},
 }
 ENDS = MADE["metrics"] | MADE["figures"]
-SAMPLED = MADE["samples"] | MADE["features"] | ENDS
+SAMPLED = MADE["samples"] | MADE["features"] | MADE["scores"] | ENDS
+MEASURED = MADE["references"] | MADE["unseen"]
 ALL = set().union(*MADE.values())
 
 
 def of_arm(arm):
     drawn = f"samples: arm {arm}, training 0, shard 00000"
-    return {drawn} | {f"features: arm {arm} in {s}" for s in SPACES}
+    scored = f"scores: arm {arm} against the real images"
+    return {drawn, scored} | {f"features: arm {arm} in {s}" for s in SPACES}
 
 
 ROUTED = MADE["router"] | of_arm("full") | of_arm("budget") | ENDS  # by a router that is trained
 TRAINED = MADE["experts"] | MADE["probe"] | MADE["router"]
-DIVIDED = MADE["partition"] | TRAINED | SAMPLED
+DIVIDED = MADE["partition"] | TRAINED | SAMPLED | MEASURED
 
 
 def look_at(place):
@@ -73,7 +78,10 @@ ARM = "{partition: halves, router: learned, policy: full, sampler: heun}"
 CHANGES = {  # what is changed: (how, the jobs that follow)
     "touch, comment, docstring": (look_at, set()),
     "a policy's code": (append("routing/policies/subsets.py", "\nEDITED = 1\n"), SAMPLED),
-    "a metric's code": (append("routing/frechet.py", "\nEDITED = 1\n"), ENDS),
+    "a metric's code": (
+        append("routing/frechet.py", "\nEDITED = 1\n"),
+        MEASURED | MADE["scores"] | ENDS,
+    ),
     "the code of a router that is not trained": (
         append("routing/routers/density.py", "\nEDITED = 1\n"),
         SAMPLED,
@@ -129,6 +137,8 @@ CHANGES = {  # what is changed: (how, the jobs that follow)
         edit(DIGITS, "seed: 7", "seed: 7\ntrainings: 2"),
         {line.replace("training 0", "training 1") for line in TRAINED | MADE["samples"]}
         | MADE["features"]
+        | MADE["unseen"]
+        | MADE["scores"]
         | ENDS,
     ),
     "an option of one arm": (edit(DIGITS, "k: 1}", "k: 2}"), of_arm("top1") | ENDS),
@@ -185,7 +195,7 @@ def test_the_same_twice_in_two_folders(oracle_run, checkout, clone):
 
 def test_every_stage_leaves_artifacts(oracle_run, digits_run):
     stages = {name.split("/")[0] for name in digits_run.contents()}
-    assert stages == set(code.STAGES) - {"audit", "latents", "captions"}
+    assert stages == set(code.STAGES) - {"audit", "latents", "captions", "phrases", "perceptual"}
     untrained = stages - {"probe", "router", "extractor"}
     assert {name.split("/")[0] for name in oracle_run.contents()} == untrained
     for name in ("quality.pdf", "quality.png"):

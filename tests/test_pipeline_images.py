@@ -17,7 +17,9 @@ FOLLOW = {  # what is made of this shard
     *(f"experts: train expert {k} of partition overlapping, training 0" for k in range(3)),
     "samples: arm two, training 0, shard 00000",
     *(f"features: arm two in {space}" for space in ("latent_pca", "resnet")),
-    "metrics: all arms against the real images",
+    "references: the real images in resnet",
+    *(f"scores: arm {n} against the real images" for n in ("heldout", "near", "guided", "two")),
+    "metrics: all arms beside each other",
     *(f"figures: draw {name}" for name in ("contact", "grids", "quality")),
     "figures: write the table report",
 }
@@ -44,6 +46,8 @@ def test_every_image_is_in_the_index_or_rejected(images_run):
 def test_every_stage_leaves_artifacts(images_run):
     assert {name.split("/")[0] for name in images_run.contents()} == set(code.STAGES) - {
         "audit",
+        "phrases",
+        "perceptual",
         "extractor",  # distances are measured in an encoder's space
     }
 

@@ -440,6 +440,9 @@ def test_a_router_by_distance_pays_for_the_network_that_embeds(tmp_path, monkeyp
         def __call__(self, values):
             return self.encode(values)
 
+        def rows(self, values):
+            return {"features": self(values)}
+
     bills = {}
     for name, load in (("product", plain), ("network", Deep)):
         monkeypatch.setattr(encoders, "load", load)

@@ -345,7 +345,9 @@ def test_defaults_are_written_out():
         "t_star": 1.0,
         "before": {"name": "full"},
     }
-    assert full["metrics"]["list"][2] == {"name": "neighbours", "k_precision": 3, "k_density": 5}
+    plain = {"space": None, "num_samples": None}
+    near = {"name": "neighbours", "k_precision": 3, "k_density": 5}
+    assert full["metrics"]["list"][2] == near | plain
     assert (
         spec.resolve(changed(DIGITS, "samples.batch_size", DELETE))["samples"]["batch_size"] == 256
     )

@@ -5,13 +5,12 @@ network's own mean and std (of images in [0, 1]) the normalisation is one multip
 
     a x + b,    a = 1 / (2 std),    b = (1/2 - mean) / std,
 
-and, since the weights of a resize sum to 1, it commutes with the resize and is done first, where
-there are usually fewer pixels. The resize is bicubic with antialias, to a square (not cropped),
-and not clamped: an overshoot stays, as in the tensor path of EDM2 (arXiv:2312.02696). An image of
-the right size is not resized.
+and, where the resize is linear, it is done first, where there are usually fewer pixels (see
+`routing.backbones.resize`). Inception reads bytes and says so itself.
 
-On a GPU the network runs in bfloat16 where autocast says so, on a CPU in float32; networks of
-convolutions keep channels last, which is twice as fast on CPUs too.
+Precision is part of the value. `bfloat16` is autocast on a GPU; on a CPU, and with `float32`,
+there is neither autocast nor TF32. Networks of convolutions keep channels last, which is twice as
+fast on CPUs too.
 
 To add one, write a frozen dataclass with `load() -> Backbone` and give it a row in BACKBONES.
 No weights are fetched and none are drawn: what the file lacks is an error.
@@ -19,8 +18,9 @@ No weights are fetched and none are drawn: what the file lacks is an error.
 
 from routing.backbones.clip import CLIP
 from routing.backbones.dinov2 import DINOv2
+from routing.backbones.inception import Inception
 from routing.backbones.network import Backbone
 from routing.backbones.timm import Timm
 
-__all__ = ["BACKBONES", "CLIP", "Backbone", "DINOv2", "Timm"]
-BACKBONES = {"dinov2": DINOv2, "clip": CLIP, "timm": Timm}
+__all__ = ["BACKBONES", "CLIP", "Backbone", "DINOv2", "Inception", "Timm"]
+BACKBONES = {"inception": Inception, "dinov2": DINOv2, "clip": CLIP, "timm": Timm}

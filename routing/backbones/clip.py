@@ -1,11 +1,13 @@
 """The image towers of CLIP: OpenAI's archives, or any file in the layout of open_clip."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from routing import weights
-from routing.backbones.network import OPENAI, Backbone, loaded
+from routing.backbones.network import OPENAI, Backbone, Precision, loaded
 from routing.weights.reading import tensors
 
 CLIP_WEIGHTS = {
@@ -26,9 +28,30 @@ class CLIP:
     model: str = "ViT-B-32-quickgelu"
     weights: str | None = None
     sha256: str | None = None
+    precision: Precision = "bfloat16"
 
     def load(self) -> Backbone:
         """The tower with its weights."""
+        import open_clip
+
+        config, path = self.found()
+        state = {
+            name.removeprefix("visual."): value
+            for name, value in tensors(path).items()
+            if name.startswith("visual.")
+        }
+        vision, is_quick = config["vision_cfg"], bool(config.get("quick_gelu"))
+        with torch.device("meta"):
+            net = open_clip.model._build_vision_tower(config["embed_dim"], vision, is_quick)
+        loaded(net, state, f"clip: {path}")
+        sha256 = weights.sha256_of(path)
+        return Backbone(net, vision["image_size"], *OPENAI, sha256, self.precision)
+
+    def found(self) -> tuple[dict[str, Any], Path]:
+        """The configuration of the model, and the file of its weights, which fit together.
+
+        Raises ValueError (one line) if they do not, as far as can be told without reading them.
+        """
         import open_clip
 
         config = open_clip.get_model_config(self.model)
@@ -41,21 +64,10 @@ class CLIP:
         if self.weights is None and self.model not in CLIP_WEIGHTS:
             raise ValueError(f"clip: no weights are known for {self.model!r}; give a file")
         path = weights.locate(self.weights or CLIP_WEIGHTS[self.model], sha256=self.sha256)
-        sha256 = weights.sha256_of(path)
-        quick = bool(config.get("quick_gelu"))
-        if not quick and sha256 in {
-            weights.entry(i).files[0].sha256 for i in CLIP_WEIGHTS.values()
-        }:
+        of_openai = {weights.entry(name).files[0].sha256 for name in CLIP_WEIGHTS.values()}
+        if not config.get("quick_gelu") and weights.sha256_of(path) in of_openai:
             raise ValueError(
                 f"clip: {path} are OpenAI's weights and want the activation of a -quickgelu "
                 f"model, got {self.model!r}; take {self.model}-quickgelu"
             )
-        state = {
-            name.removeprefix("visual."): value
-            for name, value in tensors(path).items()
-            if name.startswith("visual.")
-        }
-        with torch.device("meta"):
-            net = open_clip.model._build_vision_tower(config["embed_dim"], vision, quick)
-        loaded(net, state, f"clip: {path}")
-        return Backbone(net, vision["image_size"], *OPENAI, sha256)
+        return config, path

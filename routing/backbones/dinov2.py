@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing import weights
-from routing.backbones.network import IMAGENET, Backbone, State, loaded
+from routing.backbones.network import IMAGENET, Backbone, Precision, Resize, State, loaded
 from routing.weights.reading import tensors
 
 PATCH = 14
@@ -21,13 +21,16 @@ class DINOv2:
 
     `weights` is a file in the layout of the published ones, or an id of the manifest (null: that
     of `size`). The grid of position embeddings is brought to `image_size` as the published code
-    does it (see `positions`), so that features are those of the reference to rounding.
+    does it (see `positions`), so that features are those of the reference to rounding. Published
+    numbers are in float32, by EDM2 with `bicubic_antialias` and by dgm-eval with `bicubic_pil`.
     """
 
     size: Literal["small", "base", "large", "giant"] = "large"
     weights: str | None = None
     sha256: str | None = None
     image_size: int = 224
+    resize: Resize = "bicubic_antialias"
+    precision: Precision = "bfloat16"
 
     def __post_init__(self) -> None:
         """Refuse half patches."""
@@ -48,7 +51,8 @@ class DINOv2:
                 f"vit_{self.size}_patch14_dinov2", num_classes=0, img_size=self.image_size
             )
         loaded(net, state, f"dinov2: {path}")
-        return Backbone(net, self.image_size, *IMAGENET, weights.sha256_of(path))
+        sha256 = weights.sha256_of(path)
+        return Backbone(net, self.image_size, *IMAGENET, sha256, self.precision, self.resize)
 
 
 def hub_to_timm(state: State, image_size: int) -> State:

@@ -1,15 +1,20 @@
 """A network with its way of reading images (see `routing.backbones`), and the strict loading."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from routing import devices
+from routing.backbones.resize import RESIZES
 
+Precision = Literal["float32", "bfloat16"]
+Resize = Literal["bicubic_antialias", "bicubic_pil", "tf1_bilinear"]
 Colour = tuple[float, float, float]
 Images = Float[Tensor, "batch channels height width"]  # in [-1, 1]; 1 or 3 channels
 Features = Float[Tensor, "batch features"]
@@ -19,12 +24,25 @@ OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.275777
 
 
 class Backbone:
-    """A network in eval mode, the square `size` it reads, and the sha256 of its weights."""
+    """A network in eval mode, the square `size` it reads, and the sha256 of its weights.
 
-    def __init__(self, net: nn.Module, size: int, mean: Colour, std: Colour, sha256: str):
+    `precision` is what it is computed in, which on a CPU is float32 whatever was asked for.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        size: int,
+        mean: Colour,
+        std: Colour,
+        sha256: str,
+        precision: Precision = "bfloat16",
+        resize: Resize = "bicubic_antialias",
+    ):
         """Move `net` to the GPU if there is one."""
         self.device = devices.best()
-        self.size, self.sha256 = size, sha256
+        self.size, self.sha256, self.resize = size, sha256, resize
+        self.precision = precision if self.device.type == "cuda" else "float32"
         is_convolutional = sum(isinstance(part, nn.Conv2d) for part in net.modules()) > 1
         self.layout = torch.channels_last if is_convolutional else torch.contiguous_format
         net = net.eval().requires_grad_(False).to(self.device)
@@ -34,25 +52,34 @@ class Backbone:
 
     def __call__(self, x: Images) -> Features:
         """Features, on the device of the network."""
-        with torch.inference_mode(), self.mixed():
+        with torch.inference_mode(), self.computing():
             return self.net(self.prepared(x)).float()
 
-    def mixed(self) -> torch.autocast:
-        """The context in which the network runs: bfloat16 where it is worth its rounding."""
-        is_fast = self.device.type == "cuda"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_fast)
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Where the network runs: in its precision, whatever holds outside, which comes back."""
+        is_low = self.precision == "bfloat16"
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        before = matmul.allow_tf32
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=is_low),
+            cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        ):
+            try:
+                matmul.allow_tf32 = False
+                yield
+            finally:
+                matmul.allow_tf32 = before
 
     def prepared(self, x: Images) -> Float[Tensor, "batch 3 size size"]:
         """Images as the network reads them: normalised, resized, on its device, in its layout."""
-        if x.shape[1] not in (1, 3):
-            raise ValueError(
-                f"a pretrained network wants images of 1 or 3 channels, got {x.shape[1]}; use "
-                f"pca or identity for latents"
-            )
+        refuse_latents(x)
+        is_resized = x.shape[2:] != (self.size, self.size)
+        if is_resized and self.resize == "bicubic_pil":  # of bytes
+            x, is_resized = RESIZES[self.resize](x, self.size), False
         x = torch.addcmul(self._shift, x.to(self.device, non_blocking=True), self._scale)
-        if x.shape[2:] != (self.size, self.size):
-            size = (self.size, self.size)
-            x = F.interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
+        if is_resized:
+            x = RESIZES[self.resize](x, self.size)
         return x.contiguous(memory_format=self.layout)
 
     @property
@@ -69,12 +96,21 @@ class Backbone:
     def _measured(self) -> tuple[int, int]:
         from torch.utils.flop_counter import FlopCounterMode
 
-        x = self.prepared(torch.zeros(1, 3, self.size, self.size))
+        x = self.prepared(-torch.ones(1, 3, self.size, self.size))  # whole bytes
         # The counter knows no fused attention of CPUs, and nothing inside inference mode.
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             features = self.net(x)
         return features.shape[1], counter.get_total_flops()
+
+
+def refuse_latents(x: Images) -> None:
+    """Raise ValueError (one line) if there are neither one nor three channels."""
+    if x.shape[1] not in (1, 3):
+        raise ValueError(
+            f"a pretrained network wants images of 1 or 3 channels, got {x.shape[1]}; use pca or "
+            f"identity for latents"
+        )
 
 
 def loaded(net: nn.Module, state: State, where: str) -> None:
@@ -83,7 +119,8 @@ def loaded(net: nn.Module, state: State, where: str) -> None:
     Nothing may be missing but counts of training batches, which no evaluation reads.
     """
     wanted = net.state_dict()
-    counts = {name: t for name, t in wanted.items() if name.endswith(".num_batches_tracked")}
+    names = [name for name in wanted if name.endswith(".num_batches_tracked")]
+    counts = dict.fromkeys(names, torch.tensor(0, device="cpu"))
     state = {n: t.float() if t.is_floating_point() else t for n, t in (counts | state).items()}
     problems = [f"{name} is missing" for name in wanted if name not in state]
     problems += [f"{name} is not of this network" for name in state if name not in wanted]

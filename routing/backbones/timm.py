@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from routing import weights
-from routing.backbones.network import IMAGENET, Backbone, Colour, loaded
+from routing.backbones.network import IMAGENET, Backbone, Colour, Precision, loaded
 from routing.weights.reading import tensors
 
 
@@ -21,6 +21,7 @@ class Timm:
     image_size: int = 224
     mean: Colour = IMAGENET[0]
     std: Colour = IMAGENET[1]
+    precision: Precision = "bfloat16"
     options: dict[str, int | float | str | bool] = field(default_factory=dict)
 
     def load(self) -> Backbone:
@@ -35,4 +36,5 @@ class Timm:
             raise ValueError(f"timm: {self.model!r}, {self.options}: {text}; correct it") from None
         loaded(net, tensors(path), f"timm: {path}")
         net.reset_classifier(0)
-        return Backbone(net, self.image_size, self.mean, self.std, weights.sha256_of(path))
+        sha256 = weights.sha256_of(path)
+        return Backbone(net, self.image_size, self.mean, self.std, sha256, self.precision)

@@ -28,7 +28,7 @@ class Inputs(Named):
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """run, arm, metric, value, lo, hi, errors and counts (routing/metrics.py)."""
+        """run, arm, metric, value, lo, hi, errors, counts, note (routing/metrics.py)."""
         return self.job.table("metrics")
 
     @cached_property

@@ -23,7 +23,8 @@ COSTS = {  # column: head, digits after the point
 class Results:
     """Every arm: what it is, what it costs per sample, and its metrics with 95 % intervals.
 
-    `metrics` names the columns; without, all but the single shares. The best arm is in bold.
+    `metrics` names the columns; without, all with a direction but those of one cluster. The best
+    arm is in bold.
     """
 
     metrics: tuple[str, ...] = ()
@@ -38,7 +39,10 @@ class Results:
         for metric in self.metrics:
             known(metric, valid, "metrics")
         of_arms = set(inputs.metrics["metric"][inputs.metrics["arm"] != HELDOUT])
-        chosen = list(self.metrics or (m for m in valid if words.direction(m) and m in of_arms))
+        chosen = list(
+            self.metrics
+            or (m for m in valid if words.direction(m) and not words.is_part(m) and m in of_arms)
+        )
         table = self._table(inputs, chosen)
         return Drawing(table, texts={"md": _markdown(table), "tex": _latex(table)})
 

@@ -1,48 +1,95 @@
 """Metrics in words: what a name of the long table says, which way is better, how to round.
 
-A metric's name is `<kind>_<space>` or `<what>_share_<category>`; the tables below read it.
+A metric's name is `<kind>_<space>`, with the number of samples where it was asked for and the
+cluster where it is of one, or `<what>_share_<category>`; the tables below read it.
 """
 
 import math
+import re
 
-WORDS = {
-    "fd": "Fréchet distance",
-    "kd": "kernel distance",
-    "energy": "energy distance",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "agreement": "agreement with the class asked for",
+WORDS = {  # by kind: words, and 1 where higher is better, -1 where lower is, 0 where neither
+    "fid": ("FID", -1),
+    "fid_infinity": ("FID of infinitely many samples", -1),
+    "fd": ("Fréchet distance", -1),
+    "fd_infinity": ("Fréchet distance of infinitely many samples", -1),
+    "kid": ("KID", -1),
+    "kd": ("kernel distance", -1),
+    "energy": ("energy distance", -1),
+    "cmmd": ("CMMD", -1),
+    "cmmd_unbiased": ("CMMD without bias", -1),
+    "mmd": ("Gaussian MMD", -1),
+    "mmd_unbiased": ("Gaussian MMD without bias", -1),
+    "is": ("Inception score", 1),
+    "inception_score": ("Inception score", 1),
+    "precision": ("precision", 1),
+    "recall": ("recall", 1),
+    "density": ("density", 1),
+    "coverage": ("coverage", 1),
+    "vendi": ("Vendi score", 1),
+    "copy_ratio": ("distance to the nearest training image, over that of held-out images", 0),
+    "authenticity": ("authenticity", 0),
+    "agreement": ("agreement with the class asked for", 1),
+    "clip_score": ("CLIP score", 1),
+    "clip_score_hessel": ("CLIP score (2.5 max(cos, 0))", 1),
+    "clip_score_hundred": ("CLIP score (100 cos)", 1),
 }
 SHARES = {
-    "class_tv": "total variation of class shares",
-    "class_kl": "KL divergence of class shares (nats)",
-    "cluster_tv": "total variation of cluster shares",
-    "cluster_kl": "KL divergence of cluster shares (nats)",
+    "class_tv": ("total variation of class shares", -1),
+    "class_kl": ("KL divergence of class shares (nats)", -1),
+    "cluster_tv": ("total variation of cluster shares", -1),
+    "cluster_kl": ("KL divergence of cluster shares (nats)", -1),
+    "cluster_coverage": ("share of the worst-served cluster, over its share in the data", 1),
 }
-RISING = ("precision", "recall", "density", "coverage", "agreement")  # higher is better
+CLUSTER = re.compile(r"(.*)_cluster_(\d+|worst)")
+LPIPS = re.compile(r"lpips_(\w+?)_(diversity|to_(\w+))")
 
 
 def words(metric: str) -> str:
     """`metric` in words with its feature space, e.g. 'Fréchet distance, digits features'."""
     if metric in SHARES:
-        return SHARES[metric]
-    kind, _, space = metric.partition("_")
-    if kind in WORDS:
-        return f"{WORDS[kind]}, {space.replace('_', ' ')} features"
-    return metric.replace("_", " ")
+        return SHARES[metric][0]
+    if found := CLUSTER.fullmatch(metric):
+        which = "worst cluster" if found[2] == "worst" else f"cluster {found[2]}"
+        return f"{words(found[1])}, {which}"
+    if found := LPIPS.fullmatch(metric):
+        what = f"distance to {spaced(found[3])}" if found[3] else "diversity"
+        return f"LPIPS {what} ({found[1]})"
+    if kind := kind_of(metric):
+        space = spaced(metric.removeprefix(f"{kind}_"))
+        return f"{WORDS[kind][0]}, {space} features"
+    return spaced(metric)
 
 
 def direction(metric: str) -> int:
-    """1 where higher is better, -1 where lower is, 0 for a share: near the data's is better."""
+    """1 where higher is better, -1 where lower is, 0 where neither is (a share, a diagnostic)."""
+    if metric in SHARES:
+        return SHARES[metric][1]
+    if found := LPIPS.fullmatch(metric):
+        return 0 if found[3] else 1
     if "_share_" in metric:
         return 0
-    return 1 if metric.partition("_")[0] in RISING else -1
+    kind = kind_of(metric)
+    return WORDS[kind][1] if kind else -1
+
+
+def is_part(metric: str) -> bool:
+    """Whether it is of one category or one cluster: one number of many."""
+    return "_share_" in metric or re.search(r"_cluster_\d+$", metric) is not None
+
+
+def kind_of(metric: str) -> str | None:
+    """The longest kind that the name begins with."""
+    fit = [kind for kind in WORDS if metric.startswith(f"{kind}_")]
+    return max(fit, key=len, default=None)
+
+
+def spaced(name: str) -> str:
+    """Words instead of underscores."""
+    return name.replace("_", " ")
 
 
 def better(metric: str) -> str:
-    """The direction in words; empty for a share."""
+    """The direction in words; empty where there is none."""
     return {1: "higher is better", -1: "lower is better", 0: ""}[direction(metric)]
 
 

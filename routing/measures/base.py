@@ -1,0 +1,146 @@
+"""What a metric sees of the real images when it fits, and of an arm when it measures."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Replicates = dict[str, Float[Tensor, " replicates"]]
+
+
+class Kind(NamedTuple):
+    """One sort of number: 1 if higher is better, -1 if lower, 0 if neither; and its range."""
+
+    direction: int
+    low: float = 0.0
+    high: float = math.inf
+
+
+@dataclass(frozen=True)
+class Real:
+    """The training images in one space.
+
+    `points` are those that pairs are made with: all, or as many as the config says; `blocks`
+    goes through all of them. `heldout` are real images that nobody was trained on.
+    """
+
+    points: Float[Tensor, "points dim"]
+    clusters: Int[Tensor, " points"]
+    num_clusters: int
+    heldout: Float[Tensor, "heldout dim"]
+    blocks: Callable[[], Iterator[Float[Tensor, "rows dim"]]]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """LPIPS of one arm: sums over pairs of blocks, and the distance of each sample to another."""
+
+    net: str
+    total: Float[Tensor, "blocks blocks"]  # summed distances, each pair once
+    count: Float[Tensor, "blocks blocks"]  # pairs
+    to_baseline: Float[Tensor, " samples"] | None
+    baseline: str
+
+
+@dataclass(frozen=True)
+class View:
+    """One arm after one training, in the space of one metric."""
+
+    features: Float[Tensor, "samples dim"]
+    reference: Any  # what the metric has fitted
+    weights: Float[Tensor, "replicates samples"]
+    named: Callable[[str], str]  # the kind of a number -> its name in the tables
+    order: Int[Tensor, " samples"]  # a random order of the samples, the same for all arms
+    class_names: tuple[str, ...] = ()
+    class_shares: Float[Tensor, " classes"] | None = None  # of the training images
+    cluster_shares: Float[Tensor, " clusters"] | None = None
+    classes: Int[Tensor, " samples"] | None = None  # said by the extractor
+    asked: Int[Tensor, " samples"] | None = None  # the class that the sample was asked for
+    clusters: Int[Tensor, " samples"] | None = None  # nearest centroid
+    point_clusters: Int[Tensor, " points"] | None = None  # of the training images in `reference`
+    logits: Float[Tensor, "samples logits"] | None = None  # of Inception
+    texts: Float[Tensor, "samples text_dim"] | None = None  # the caption asked for, in this space
+    pairs: Pairs | None = None
+
+    def resampled(self, weights: Float[Tensor, "replicates samples"]) -> "View":
+        """The same with other weights."""
+        return replace(self, weights=weights)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric. Subclasses say its `kinds` and how its replicates come about.
+
+    `resamples`: whether a bootstrap makes sense and is cheap; then `bootstrap` gives a value for
+    each row of counts. `fitted_by` names the options that change what `fit` gives.
+    """
+
+    kinds: ClassVar[dict[str, Kind]]
+    reference: ClassVar[type | None] = None
+    fitted_by: ClassVar[tuple[str, ...]] = ()
+    resamples: ClassVar[bool] = False
+
+    def key(self) -> str:
+        """What was fitted, as a name; metrics of one key share it."""
+        assert self.reference is not None
+        options = [f"{getattr(self, name)}" for name in self.fitted_by]
+        return "-".join([self.reference.__name__, *options])
+
+    def fit(self, real: Real) -> Any:
+        """What is known of the real images before any arm is seen."""
+        return self.reference.fit(real.points) if self.reference else None
+
+    def replicates(self, view: View) -> Replicates:
+        """By name, a value for each row of `view.weights`."""
+        raise NotImplementedError
+
+    def bootstrap(self, view: View, counts: Float[Tensor, "draws samples"]) -> Replicates:
+        """By name, a value for each row of counts; nothing where it does not resample."""
+        return self.replicates(view.resampled(counts)) if self.resamples else {}
+
+    def scores(self, view: View) -> dict[str, Float[Tensor, " samples"]]:
+        """By name, what is said of each sample by itself."""
+        return {}
+
+    def note(self, view: View) -> str:
+        """What a number of so few samples is worth, in a sentence; empty if nothing is to say."""
+        return ""
+
+
+@dataclass(frozen=True)
+class InSpace(Measure):
+    """A metric in a feature space of its own, of so many samples (null: all; else in the name)."""
+
+    space: str | None = None
+    num_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse empty sets."""
+        if self.num_samples is not None and self.num_samples < 2:
+            raise ValueError(f"wanted num_samples >= 2 or null, got {self.num_samples}; raise it")
+
+
+@dataclass(frozen=True)
+class PerSample(InSpace):
+    """A metric that is a mean over the samples of what is said of each."""
+
+    resamples: ClassVar[bool] = True
+
+    def replicates(self, view: View) -> Replicates:
+        """Weighted means of the scores."""
+        return means(self.scores(view), view.weights)
+
+
+def means(scores: dict[str, Tensor], weights: Float[Tensor, "replicates samples"]) -> Replicates:
+    """The weighted mean of each score, a value per row of weights."""
+    total = weights.sum(1)
+    return {name: weights @ score.double() / total for name, score in scores.items()}
+
+
+def stored(reference: Any) -> dict[str, Any]:
+    """The parts of a fitted reference but for `points`, which are the real images themselves."""
+    parts = {f.name: getattr(reference, f.name) for f in fields(reference)}
+    return {name: part for name, part in parts.items() if name != "points"}

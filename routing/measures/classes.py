@@ -1,0 +1,72 @@
+"""What a classifier sees in the samples."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from routing.inception_score import fidelity_order, inception_score
+from routing.measures.base import InSpace, Kind, PerSample, Replicates, View
+from routing.measures.compared import SHARES, compared
+
+
+@dataclass(frozen=True)
+class ClassShares(InSpace):
+    """Shares of the classes the extractor sees; total variation and KL from the data's shares.
+
+    Shares have no direction, both distances are better lower, from 0.
+    """
+
+    kinds: ClassVar = {f"class_{kind}": of for kind, of in SHARES.items()}
+    resamples: ClassVar[bool] = True
+
+    def replicates(self, view: View) -> Replicates:
+        """`class_share_<label>` for every label, `class_tv`, `class_kl` (nats)."""
+        refuse_no_classes("class_shares", view)
+        names = view.class_names
+        return compared("class", names, view.classes, view.class_shares, view.weights)
+
+
+@dataclass(frozen=True)
+class Agreement(PerSample):
+    """Share of the samples in which the extractor sees the class that was asked for.
+
+    Higher is better, in [0, 1]; of arms that ask for a label, and of held-out images.
+    """
+
+    kinds: ClassVar = {"agreement": Kind(1, 0, 1)}
+
+    def scores(self, view: View) -> dict[str, Tensor]:
+        """1 where it sees it, else 0; nothing for an arm that asks for nothing."""
+        if view.asked is None:
+            return {}
+        refuse_no_classes("agreement", view)
+        return {view.named("agreement"): (view.classes == view.asked).double()}
+
+
+@dataclass(frozen=True)
+class InceptionScore(InSpace):
+    """Inception score, torch-fidelity's convention (10 splits); higher is better, from 1.
+
+    It falls with fewer samples per split: compare at equal numbers of samples and splits.
+    """
+
+    num_splits: int = 10
+
+    kinds: ClassVar = {"inception_score": Kind(1, 1, 1008)}
+    resamples: ClassVar[bool] = True
+
+    def replicates(self, view: View) -> Replicates:
+        """One value per replicate."""
+        order = fidelity_order(len(view.features))
+        value = inception_score(view.logits, order, self.num_splits, view.weights)
+        return {view.named("inception_score"): value}
+
+
+def refuse_no_classes(name: str, view: View) -> None:
+    """Raise ValueError if the extractor tells no classes."""
+    if view.classes is None:
+        raise ValueError(
+            f"metrics: {name!r} wants an extractor with classes, got one without; take a "
+            f"classifier or leave the metric out"
+        )

@@ -1,0 +1,24 @@
+"""Shares of categories beside those of the data, as rows of the table."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from routing.measures.base import Kind, Replicates
+from routing.shares import kl_divergence, shares, total_variation
+
+SHARES = {"share": Kind(0, 0, 1), "tv": Kind(-1, 0, 1), "kl": Kind(-1)}
+
+
+def compared(
+    kind: str,
+    names: Sequence[str],
+    labels: Int[Tensor, " samples"],
+    real: Float[Tensor, " categories"],
+    weights: Float[Tensor, "replicates samples"],
+) -> Replicates:
+    """`<kind>_share_<name>` for every category, `<kind>_tv`, `<kind>_kl` (nats)."""
+    p = shares(labels, len(names), weights)
+    found = {f"{kind}_share_{name}": p[:, c] for c, name in enumerate(names)}
+    return found | {f"{kind}_tv": total_variation(p, real), f"{kind}_kl": kl_divergence(p, real)}

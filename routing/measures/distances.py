@@ -1,0 +1,115 @@
+"""Distances of an arm's samples from the training images, as two sets of points."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from routing.energy import EnergyReference, energy_distance
+from routing.extrapolation import extrapolated
+from routing.frechet import FrechetReference, frechet_bootstrap, frechet_distance, worth
+from routing.kernel import KernelReference, kernel_distance
+from routing.measures.base import InSpace, Kind, Real, Replicates, View
+from routing.mmd import GaussianReference, cmmd_both
+
+UNBIASED = Kind(-1, -math.inf)  # scatters around zero where the distributions are equal
+
+
+@dataclass(frozen=True)
+class Frechet(InSpace):
+    """Frechet distance (FID in Inception features); lower is better, from 0.
+
+    Its expectation exceeds its limit by about c / n: compare at equal n. Bootstrap draws are of
+    its first-order expansion, which does not add that bias once more (routing/frechet.py).
+    """
+
+    kinds: ClassVar = {"frechet": Kind(-1)}
+    reference: ClassVar = FrechetReference
+    resamples: ClassVar[bool] = True
+
+    def fit(self, real: Real) -> FrechetReference:
+        """Moments of all training images, in one pass."""
+        return FrechetReference.of_blocks(real.blocks())
+
+    def replicates(self, view: View) -> Replicates:
+        """One value per replicate."""
+        value = frechet_distance(view.features, view.reference, view.weights)
+        return {view.named("frechet"): value}
+
+    def bootstrap(self, view: View, counts: Float[Tensor, "draws samples"]) -> Replicates:
+        """Draws of the first-order expansion."""
+        return {view.named("frechet"): frechet_bootstrap(view.features, view.reference, counts)}
+
+    def note(self, view: View) -> str:
+        """What it is worth with so few samples in so many dimensions."""
+        return worth(*view.features.shape) or ""
+
+
+@dataclass(frozen=True)
+class FrechetInfinity(InSpace):
+    """Frechet distance of infinitely many samples, by a line in 1 / n; lower is better, from 0.
+
+    Nearer to it than the distance at n, not unbiased; noise may take it below 0.
+    """
+
+    kinds: ClassVar = {"frechet_infinity": Kind(-1, -math.inf)}
+    reference: ClassVar = FrechetReference
+
+    def fit(self, real: Real) -> FrechetReference:
+        """Moments of all training images, in one pass."""
+        return FrechetReference.of_blocks(real.blocks())
+
+    def replicates(self, view: View) -> Replicates:
+        """One value per replicate; subsets are the first of the kept samples in `view.order`."""
+
+        def distance(rows: Tensor, weights: Tensor) -> Tensor:
+            return frechet_distance(view.features[rows], view.reference, weights)
+
+        return {view.named("frechet_infinity"): extrapolated(distance, view.order, view.weights)}
+
+
+@dataclass(frozen=True)
+class Kernel(InSpace):
+    """Kernel distance, unbiased, cubic (KID in Inception features); lower is better, around 0."""
+
+    kinds: ClassVar = {"kernel": UNBIASED}
+    reference: ClassVar = KernelReference
+    resamples: ClassVar[bool] = True
+
+    def replicates(self, view: View) -> Replicates:
+        """One value per replicate."""
+        value = kernel_distance(view.features, view.reference, view.weights)
+        return {view.named("kernel"): value}
+
+
+@dataclass(frozen=True)
+class Energy(InSpace):
+    """Energy distance; lower is better, around 0 where the distributions are equal."""
+
+    kinds: ClassVar = {"energy": UNBIASED}
+    reference: ClassVar = EnergyReference
+
+    def replicates(self, view: View) -> Replicates:
+        """One value per replicate."""
+        value = energy_distance(view.features, view.reference, view.weights)
+        return {view.named("energy"): value}
+
+
+@dataclass(frozen=True)
+class CMMD(InSpace):
+    """CMMD: Gaussian kernel (sigma 10) on unit vectors, times 1000; lower is better, from 0.
+
+    `cmmd` is the published number, biased upward by about (1/n + 1/m) of its scale;
+    `cmmd_unbiased` is without, and for few samples.
+    """
+
+    kinds: ClassVar = {"cmmd": Kind(-1), "cmmd_unbiased": UNBIASED}
+    reference: ClassVar = GaussianReference
+    resamples: ClassVar[bool] = True
+
+    def replicates(self, view: View) -> Replicates:
+        """Both forms."""
+        both = cmmd_both(view.features, view.reference, view.weights)
+        return dict(zip(map(view.named, self.kinds), both, strict=True))

@@ -1,0 +1,60 @@
+"""Fidelity, diversity and memorisation from nearest neighbours."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from routing.copies import CopyReference, copy_metrics
+from routing.measures.base import InSpace, Kind, Real, Replicates, View
+from routing.neighbours import NeighbourReference, neighbour_metrics
+
+
+@dataclass(frozen=True)
+class Neighbours(InSpace):
+    """Precision and recall (k = 3), density and coverage (k = 5); higher is better, shares of one.
+
+    Density may exceed 1. Recall and coverage grow with the number of samples.
+    """
+
+    k_precision: int = 3
+    k_density: int = 5
+
+    kinds: ClassVar = {
+        "precision": Kind(1, 0, 1),
+        "recall": Kind(1, 0, 1),
+        "density": Kind(1),
+        "coverage": Kind(1, 0, 1),
+    }
+    reference: ClassVar = NeighbourReference
+    fitted_by: ClassVar = ("k_precision", "k_density")
+
+    def fit(self, real: Real) -> NeighbourReference:
+        """Radii of the training images."""
+        return NeighbourReference.fit(real.points, self.k_precision, self.k_density)
+
+    def replicates(self, view: View) -> Replicates:
+        """Four numbers."""
+        found = neighbour_metrics(view.features, view.reference, view.weights)
+        return {view.named(kind): values for kind, values in found.items()}
+
+
+@dataclass(frozen=True)
+class Copies(InSpace):
+    """How near the samples are to training images; diagnostics, neither direction is better.
+
+    `copy_ratio`: mean distance to the nearest training image over that of held-out images; well
+    below 1 is suspicious. `authenticity`: share of samples farther from their nearest training
+    image than that is from its own neighbour.
+    """
+
+    kinds: ClassVar = {"copy_ratio": Kind(0), "authenticity": Kind(0, 0, 1)}
+    reference: ClassVar = CopyReference
+    resamples: ClassVar[bool] = True
+
+    def fit(self, real: Real) -> CopyReference:
+        """Distances among training images, and of held-out images to them."""
+        return CopyReference.fit(real.points, real.heldout)
+
+    def replicates(self, view: View) -> Replicates:
+        """Both numbers."""
+        found = copy_metrics(view.features, view.reference, view.weights)
+        return {view.named(kind): value for kind, value in found.items()}

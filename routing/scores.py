@@ -1,0 +1,219 @@
+"""Stage scores: every metric of one arm, with the replicates that intervals are made of.
+
+`replicates` (metric, training, block, value, num_samples, note): block -1 is all samples, b all
+but the b-th block of seeds; the note says what a number of so few samples is worth. `bootstrap`
+(metric, training, draw, value): the same draws of seeds for all arms. `scores` (metric, training,
+seed, value): what is said of each sample by itself. Held-out real images are one more arm.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from routing import choices, seeds, spaces
+from routing.bootstrap import bootstrap_counts
+from routing.intervals import jackknife_weights, seed_blocks
+from routing.measures import METRICS, Measure, View
+from routing.measures.base import Pairs
+from routing.progress import track
+
+HELDOUT = "heldout"
+KINDS = {"metric": str, "value": float, "note": str}  # of columns; the others are whole numbers
+
+
+def run(job) -> None:
+    """Write `replicates`, `bootstrap` and `scores`."""
+    spec = job.spec
+    table = choices.rows("metrics", METRICS)
+    arm, found = Arm(job), Found()
+    for choice in track(spec["list"], f"metrics {spec['arm']}", len(spec["list"])):
+        measure = choices.build(table, choice, "metrics.list")
+        num = getattr(measure, "num_samples", None)
+        if arm.is_heldout and (num or 0) > arm.num_samples:
+            continue  # fewer real images than the name promises
+        for training in range(arm.num_trainings):
+            found.add(measure, arm.view(measure, choice, training), arm.counts(num), training)
+    job.write_table("replicates", found.table(found.replicates, "block", -1))
+    job.write_table("bootstrap", found.table(found.draws, "draw", 0))
+    job.write_table("scores", found.table(found.scores, "seed", 0))
+
+
+class Found:
+    """Values by name and training, in the order in which they were found."""
+
+    def __init__(self):
+        """Nothing yet."""
+        self.replicates, self.draws, self.scores = {}, {}, {}
+        self.facts: dict[str, tuple[int, str]] = {}  # number of samples, note
+
+    def add(self, measure: Measure, view: View, counts: Tensor, training: int) -> None:
+        """All numbers of one metric after one training; ValueError if a name is taken."""
+        values = measure.replicates(view)
+        for name in values:
+            if (name, training) in self.replicates:
+                raise ValueError(f"metrics.list: {name} is measured twice; leave one out")
+            self.facts[name] = view.weights.shape[1], measure.note(view)
+        self.replicates |= {(name, training): v for name, v in values.items()}
+        if len(counts):
+            drawn = measure.bootstrap(view, counts)
+            self.draws |= {(name, training): v for name, v in drawn.items()}
+        self.scores |= {(name, training): v for name, v in measure.scores(view).items()}
+
+    def table(self, values: dict, column: str, first: int) -> pd.DataFrame:
+        """metric, training, `column` (counted from `first`), value, num_samples, note."""
+        names = ["metric", "training", column, "value", "num_samples", "note"]
+        empty = {name: np.zeros(0, KINDS.get(name, np.int64)) for name in names}
+        parts = []
+        for (name, training), value in values.items():
+            count = np.arange(first, first + len(value))
+            row = [name, training, count, value.double().numpy(), *self.facts[name]]
+            parts.append(pd.DataFrame(dict(zip(names, row, strict=True))))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(empty)
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one space knows of the arm and of the real images."""
+
+    features: dict[str, np.ndarray]  # of all trainings, one after the other
+    references: dict[str, np.ndarray]
+    class_names: tuple[str, ...]
+
+
+class Arm:
+    """The features of one arm in every space, read as they are asked for."""
+
+    def __init__(self, job):
+        """Read what all metrics share."""
+        self.job, self.spec = job, job.spec
+        self.is_heldout = self.spec["arm"] == HELDOUT
+        self.num_trainings = 1 if self.is_heldout else self.spec["num_trainings"]
+        self._spaces: dict[str, Space] = {}
+        place = self.space(self.spec["place"])
+        self.num_samples = len(place.features["features"]) // self.num_trainings
+        if not self.num_samples:
+            raise ValueError(
+                f"{self.job.inputs['features'][0]}: wanted samples of arm "
+                f"{self.spec['arm']!r}, got none; draw some"
+            )
+        centroids = torch.from_numpy(job.arrays("centroids")["centroids"]).double()
+        where = tensor(place.features["features"]).double()
+        self.clusters = torch.cdist(where, centroids).argmin(1)
+
+    def space(self, name: str) -> Space:
+        """Features and references; ValueError (one line) if they do not belong together."""
+        if name not in self._spaces:
+            job, number = self.job, self.spec["spaces"].index(name)
+            notes = job.notes("references", number)
+            path = job.inputs["features"][number]
+            spaces.refuse_mismatch(notes["space"], job.notes("features", number)["space"], path)
+            arrays = {key: np.asarray(a) for key, a in job.mapped("features", number).items()}
+            for key, array in arrays.items():
+                if bad := int((~np.isfinite(array)).any(1).sum()):
+                    raise ValueError(
+                        f"{path}: wanted finite {key}, got nan or inf in {bad} of {len(array)} "
+                        f"rows; find out what made them"
+                    )
+            references = job.mapped("references", number)
+            self._spaces[name] = Space(arrays, references, tuple(notes["class_names"]))
+        return self._spaces[name]
+
+    def counts(self, num: int | None) -> Tensor:
+        """How often each sample counts in each draw; the same for all arms."""
+        size, draws = num or self.num_samples, self.spec["num_bootstrap"]
+        if self.is_heldout or not draws:
+            return torch.empty(0, size)
+        return bootstrap_counts(size, draws, seeds.stream(self.spec["seed"], "bootstrap", size))
+
+    def view(self, measure: Measure, choice: dict, training: int) -> View:
+        """What `measure` sees of the arm after one training."""
+        name = choice.get("space") or self.spec["extractor"]
+        space, num = self.space(name), choice.get("num_samples") or self.num_samples
+        first = training * self.num_samples
+        if num > self.num_samples:
+            raise ValueError(
+                f"metrics.list: wanted {num} samples, got {self.num_samples} of arm "
+                f"{self.spec['arm']!r}; draw more or take the number out of the metric"
+            )
+        of = {key: tensor(array[first : first + num]) for key, array in space.features.items()}
+        wanted = self.spec["num_blocks"]
+        blocks = seed_blocks(num, min(wanted, num) if self.is_heldout else wanted)
+        order = seeds.stream(self.spec["seed"], "extrapolation", num).permutation(num)
+        known = space.references
+        return View(
+            features=of["features"],
+            reference=self._reference(measure, known),
+            weights=jackknife_weights(blocks),
+            named=self._named(name, choice.get("num_samples")),
+            order=torch.from_numpy(order),
+            class_names=space.class_names,
+            class_shares=tensor(known["class_shares"]),
+            cluster_shares=tensor(known["cluster_shares"]),
+            classes=of["logits"].argmax(1) if "logits" in of else None,
+            asked=of["asked"][:, 0] if "asked" in of else None,
+            clusters=self.clusters[first : first + num],
+            point_clusters=tensor(known["point_clusters"]),
+            logits=of.get("inception_logits"),
+            texts=self._texts(name, of),
+            pairs=self._pairs(training),
+        )
+
+    def _named(self, space: str, num: int | None) -> Callable[[str], str]:
+        return partial(spaces.metric_name, space=space, num_samples=num)
+
+    def _reference(self, measure: Measure, known: dict[str, np.ndarray]) -> Any:
+        if measure.reference is None:
+            return None
+        start = f"{measure.key()}/"
+        parts = {k.removeprefix(start): part(v) for k, v in known.items() if k.startswith(start)}
+        if "points" in measure.reference.__dataclass_fields__:
+            parts["points"] = tensor(known["points"])
+        return measure.reference(**parts)
+
+    def _texts(self, space: str, of: dict[str, Tensor]) -> Tensor | None:
+        """The caption that each sample was asked for, in the space, if captions are there."""
+        if space not in self.spec["phrases"] or "prompts" not in of:
+            return None
+        number = self.spec["phrases"].index(space)
+        captions = self.job.table("captions", number)["caption"]
+        place = pd.Series(np.arange(len(captions)), index=captions)
+        asked = self._captions.iloc[of["prompts"][:, 0].numpy()]
+        return tensor(self.job.arrays("phrases", number)["features"][place.loc[asked].to_numpy()])
+
+    @cached_property
+    def _captions(self) -> pd.Series:
+        return self.job.table("index", columns=["caption"])["caption"]
+
+    def _pairs(self, training: int) -> Pairs | None:
+        if not self.job.count("pairs"):
+            return None
+        pairs, scores = self.job.table("pairs"), self.job.table("perceptual")
+        mine = pairs[pairs["training"] == training]
+        num = mine["block_b"].max() + 1
+        total, count = np.zeros((2, num, num))
+        total[mine["block_a"], mine["block_b"]] = mine["total"]
+        count[mine["block_a"], mine["block_b"]] = mine["num_pairs"]
+        to = scores.loc[scores["training"] == training, "to_baseline"].to_numpy()
+        return Pairs(
+            net=self.spec["lpips"]["net"],
+            total=torch.from_numpy(total),
+            count=torch.from_numpy(count),
+            to_baseline=None if np.isnan(to).any() else tensor(to),
+            baseline=self.spec["reference_arm"],
+        )
+
+
+def tensor(array: np.ndarray) -> Tensor:
+    """A copy, since what is mapped cannot be written to."""
+    return torch.from_numpy(np.array(array))
+
+
+def part(array: np.ndarray) -> Any:
+    """A field of a reference: a number of neighbours, or a tensor."""
+    return int(array) if array.ndim == 0 and array.dtype.kind == "i" else tensor(array)

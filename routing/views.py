@@ -1,0 +1,44 @@
+"""What a network sees of stored samples: images in [-1, 1], as they are when they are stored.
+
+Latents are decoded; samples are then clipped and rounded to the storable values, as real images
+were.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from routing import images
+
+LEVELS = 255  # of decoded images
+
+
+def viewer(notes: dict[str, Any], is_decoded: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """From stored samples with these `notes` to values; `is_decoded`: from latents to images."""
+    levels = notes["levels"]
+    if is_decoded:
+        import torch
+
+        from routing import codec
+
+        decode = codec.load(notes["codec"]).decode  # those weights or none
+        return lambda latents: images.quantised(decode(torch.from_numpy(latents)).numpy(), LEVELS)
+
+    def see(stored: np.ndarray) -> np.ndarray:
+        if stored.dtype.kind == "f":
+            return images.quantised(stored, levels)
+        return images.to_values(stored, levels)
+
+    return see
+
+
+def refuse_broken(stored: np.ndarray, path: object) -> None:
+    """Raise ValueError if samples are nan or inf."""
+    if stored.dtype.kind == "f":
+        broken = ~np.isfinite(stored).all(axis=tuple(range(1, stored.ndim)))
+        if bad := int(broken.sum()):
+            raise ValueError(
+                f"{path}: wanted finite samples, got nan or inf in {bad} of {len(stored)}; look "
+                f"at the arm that drew them"
+            )

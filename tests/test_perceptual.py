@@ -1,0 +1,270 @@
+"""The perceptual stage: distances to the baseline and sums over pairs, by groups and blocks."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pretrained import autoencoder
+from stages import ROOT, make, refused, run
+
+from routing import codec, heldout, images, seeds, store
+from routing import perceptual as stage
+from routing.intervals import jackknife_interval, jackknife_weights
+from routing.lpips import diversity
+
+NUM = 12
+ASKED = np.array([2, 0, 1, 0, 0, 2, 1, 0, 2, 0, 5, 0])  # 5 alone
+
+
+class Pixels:
+    """phi is the pixels; the sizes of the batches that it was asked for."""
+
+    device, note = torch.device("cpu"), {"net": "alex", "sha256": "abc", "heads_sha256": "def"}
+    sizes = []
+
+    def __call__(self, x):
+        Pixels.sizes.append(len(x))
+        return x.flatten(1)
+
+
+@pytest.fixture(autouse=True)
+def pixels(monkeypatch):
+    Pixels.sizes = []
+    monkeypatch.setattr(stage.PerceptualNet, "load", lambda *options: Pixels())
+
+
+def drawn(seed=0, num=NUM):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-1.2, 1.2, size=(num, 1, 2, 2)).astype(np.float32)
+
+
+def seen(values):
+    """As a reader of the stored image sees them."""
+    return (np.rint((np.clip(values, -1, 1) + 1) * 8) / 8 - 1).astype(np.float32)
+
+
+def shard(path, values, first=0, levels=16, codec=None, **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = np.arange(first, first + len(values))
+    arrays = {"samples": values, "seeds": numbers} | more
+    return make("samples", path, arrays, levels=levels, codec=codec)
+
+
+def shards(folder, values, cuts=(0, NUM), **more):
+    """Files of the rows between `cuts`."""
+    return [
+        shard(folder / f"{a}.safetensors", values[a:b], a, **{n: v[a:b] for n, v in more.items()})
+        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+    ]
+
+
+def perceptual(folder, samples, **options):
+    lpips = {"net": "alex", "weights": None, "sha256": None}
+    inputs = {n: options.pop(n) for n in ("baseline", "index") if n in options}
+    spec = {"seed": ROOT, "arm": "top1", "lpips": lpips, "num_blocks": 4, "num_trainings": 1}
+    spec |= {"num_samples": NUM, "within": "all"} | options
+    files = run("perceptual", folder, spec, samples=samples, **inputs)
+    return tuple(store.read_table(files[name]) for name in ("scores", "pairs"))
+
+
+def loop(x, groups, num_blocks):
+    """The table of pairs of one training, one pair after the other."""
+    blocks = np.arange(len(x)) // (len(x) // num_blocks)
+    found = {(a, b): [0.0, 0] for a in range(num_blocks) for b in range(a, num_blocks)}
+    for i, j in combinations(range(len(x)), 2):
+        if groups[i] == groups[j]:
+            cell = found[tuple(sorted((blocks[i], blocks[j])))]
+            cell[0] += np.square(x[i].astype(float) - x[j]).sum()
+            cell[1] += 1
+    return [(a, b, *cell) for (a, b), cell in found.items()]
+
+
+@pytest.mark.parametrize("within", stage.WITHIN)
+def test_tables_are_those_of_the_loop(within, tmp_path):
+    values, base = drawn(0), drawn(1)
+    scores, pairs = perceptual(
+        tmp_path / "o",
+        shards(tmp_path / "a", values, (0, 6, 12), asked=ASKED),
+        baseline=shards(tmp_path / "b", base, (0, 6, 12)),
+        within=within,
+    )
+    groups = ASKED if within == "asked" else np.zeros(NUM, int)
+    x, y = seen(values), seen(base)
+    assert scores.columns.tolist() == ["training", "seed", "group", "to_baseline"]
+    assert scores["seed"].tolist() == list(range(NUM)) and scores["group"].tolist() == list(groups)
+    truth = np.square(x.astype(float) - y).sum((1, 2, 3))
+    np.testing.assert_allclose(scores["to_baseline"], truth, rtol=1e-12)
+    assert pairs.columns.tolist() == ["training", "block_a", "block_b", "total", "num_pairs"]
+    table = pairs.drop(columns="training").to_numpy()
+    np.testing.assert_allclose(table, loop(x, groups, 4), rtol=1e-11, atol=1e-12)
+    assert pairs["num_pairs"].dtype == np.int64 and pairs["num_pairs"].sum() > 18
+
+
+def test_the_tables_give_the_diversity_with_its_interval(tmp_path):
+    values = drawn()
+    _, pairs = perceptual(tmp_path / "o", shards(tmp_path, values))
+    total, num = torch.zeros(2, 4, 4, dtype=torch.float64)
+    a, b = (pairs[n].to_numpy(copy=True) for n in ("block_a", "block_b"))
+    total[a, b] = torch.from_numpy(pairs["total"].to_numpy(copy=True))
+    num[a, b] = torch.from_numpy(pairs["num_pairs"].to_numpy(copy=True)).double()
+    found = diversity(total, num, jackknife_weights(torch.arange(4)))
+    x = seen(values).reshape(NUM, 4).astype(float)
+    for b in (-1, 2):
+        kept = x[np.arange(NUM) // 3 != b]
+        each = [np.square(p - q).sum() for p, q in combinations(kept, 2)]
+        assert found[b + 1].item() == pytest.approx(np.mean(each), rel=1e-12)
+    interval = jackknife_interval(found[None])
+    assert interval.lo < interval.value < interval.hi
+
+
+@pytest.mark.parametrize("room", [4, 12, 20, 1 << 20])
+@pytest.mark.parametrize("within", stage.WITHIN)
+def test_batches_and_shards_change_nothing(within, room, tmp_path, monkeypatch):
+    values, base = drawn(0), drawn(1)
+    whole = perceptual(
+        tmp_path / "a",
+        shards(tmp_path / "a", values, asked=ASKED),
+        baseline=shards(tmp_path / "b", base),
+        within=within,
+    )
+    assert Pixels.sizes == [1, 1, 11, 11]
+    monkeypatch.setattr(stage, "ROOM", room)
+    parts = perceptual(
+        tmp_path / "c",
+        shards(tmp_path / "c", values, (0, 1, 5, 12), asked=ASKED),
+        baseline=shards(tmp_path / "d", base, (0, 1, 5, 12)),
+        within=within,
+    )
+    assert max(Pixels.sizes[4:]) == min(11, room // 4)
+    for a, b in zip(whole, parts, strict=True):
+        assert a.equals(b)
+
+
+def test_trainings_stand_one_after_the_other(tmp_path):
+    values, base = [drawn(0), drawn(1)], [drawn(2), drawn(3)]
+    files, of_base = (
+        [p for i, v in enumerate(sets) for p in shards(tmp_path / f"{n}{i}", v, (0, 6, 12))]
+        for n, sets in (("a", values), ("b", base))
+    )
+    scores, pairs = perceptual(tmp_path / "o", files, baseline=of_base, num_trainings=2)
+    assert scores["training"].tolist() == [0] * NUM + [1] * NUM
+    assert scores["seed"].tolist() == [*range(NUM)] * 2
+    for i in range(2):
+        alone = perceptual(
+            tmp_path / f"{i}", files[2 * i : 2 * i + 2], baseline=of_base[2 * i : 2 * i + 2]
+        )
+        for whole, own in zip((scores, pairs), alone, strict=True):
+            mine = whole[whole["training"] == i].reset_index(drop=True)
+            assert mine.drop(columns="training").equals(own.drop(columns="training"))
+
+
+def test_an_arm_is_at_no_distance_from_itself_and_without_baseline_at_none(tmp_path):
+    files = shards(tmp_path, drawn())
+    scores, pairs = perceptual(tmp_path / "a", files, baseline=files)
+    assert (scores["to_baseline"] == 0).all()
+    scores, without = perceptual(tmp_path / "b", files, baseline=[], index=[])
+    assert scores["to_baseline"].isna().all() and without.equals(pairs)
+
+
+def test_prompts_come_before_labels(tmp_path):
+    prompts = np.arange(NUM) // 2
+    files = shards(tmp_path, drawn(), asked=ASKED, prompts=prompts)
+    scores, pairs = perceptual(tmp_path / "a", files, within="asked")
+    assert scores["group"].tolist() == prompts.tolist() and pairs["num_pairs"].sum() == 6
+
+
+def test_who_is_asked_alone_has_no_pairs(tmp_path):
+    files = shards(tmp_path, drawn(), asked=np.arange(NUM))
+    _, pairs = perceptual(tmp_path / "a", files, within="asked")
+    assert (pairs["num_pairs"] == 0).all() and (pairs["total"] == 0).all()
+
+
+def real(folder, num=20, num_blocks=4, seed=0):
+    """Stored images in two shards, and their index: a third for training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    stored = rng.integers(17, size=(num, 1, 2, 2)).astype(np.uint8)
+    index = pd.DataFrame({"sample_id": range(num)})
+    index["split"] = np.where(np.arange(num) % 3 == 0, "train", "heldout").astype(object)
+    index["label"] = np.array(["b", "a", "c"])[rng.integers(3, size=num)].astype(object)
+    index["shard"], index["row"] = np.arange(num) % 2, np.arange(num) // 2
+    files = [
+        make("data", folder / f"{i}.safetensors", {"samples": stored[i::2]}, levels=16)
+        for i in (0, 1)
+    ]
+    return stored, index, files, make("index", folder / "index.parquet", index)
+
+
+@pytest.mark.parametrize("within", stage.WITHIN)
+def test_the_heldout_images_are_one_more_arm(within, tmp_path):
+    stored, index, files, path = real(tmp_path)
+    scores, pairs = perceptual(tmp_path / "o", files, index=path, within=within, num_samples=11)
+    rows = heldout.rows(index["split"].to_numpy(), ROOT, 4, 11)
+    assert scores["seed"].tolist() == rows.tolist() and len(rows) == 8
+    assert scores["to_baseline"].isna().all()
+    labels = np.unique(index["label"], return_inverse=True)[1][rows]
+    groups = labels if within == "asked" else np.zeros(8, int)
+    assert scores["group"].tolist() == groups.tolist()
+    truth = loop(images.to_values(stored[rows], 16), groups, 4)
+    np.testing.assert_allclose(pairs.drop(columns="training").to_numpy(), truth, rtol=1e-11)
+
+
+def test_heldout_rows_are_the_metrics_rows():
+    """What the stage metrics takes, as it was written there."""
+    split = np.where(np.arange(50) % 4 == 0, "train", "heldout").astype(object)
+    rng = seeds.stream(ROOT, "evaluation", 1)
+    truth = rng.permutation(np.flatnonzero(split != "train"))  # 37
+    assert heldout.rows(split, ROOT, 5).tolist() == truth[:35].tolist()
+    assert heldout.rows(split, ROOT, 5, 22).tolist() == truth[:20].tolist()
+    assert heldout.rows(split, ROOT, 100).tolist() == truth.tolist()
+    assert heldout.rows(split, ROOT, 100, 7).tolist() == truth[:7].tolist()
+    assert heldout.rows(split, ROOT, 5, 1000).tolist() == truth[:35].tolist()
+    assert heldout.rows(np.array(["train"] * 3), ROOT, 5).tolist() == []
+
+
+def test_latents_are_decoded(tmp_path):
+    autoencoder(tmp_path / "net")
+    spec = {"name": "autoencoder_kl", "folder": str(tmp_path / "net")}
+    coder = codec.load(spec)
+    z = np.random.default_rng(0).normal(size=(4, 2, 4, 4)).astype(np.float16)
+    path = shard(tmp_path / "z.safetensors", z, levels=None, codec=coder.note)
+    scores, pairs = perceptual(tmp_path / "o", [path], baseline=[path], num_blocks=2)
+    x = images.quantised(coder.decode(torch.from_numpy(z)).numpy(), 255)
+    np.testing.assert_allclose(
+        pairs.drop(columns="training").to_numpy(), loop(x, np.zeros(4), 2), rtol=1e-4
+    )
+
+
+def test_bad_input_is_one_line(tmp_path):
+    values = drawn()
+    files = shards(tmp_path / "a", values)
+    short = shards(tmp_path / "b", values[:8], (0, 8))
+    with refused("wanted as many samples of the reference arm as of top1, got 8 and 12; draw"):
+        perceptual(tmp_path, files, baseline=short)
+    other = [shard(tmp_path / "c.safetensors", values, first=1)]
+    with refused("wanted the same seeds of the reference arm as of top1, got others; draw"):
+        perceptual(tmp_path, files, baseline=other)
+    with refused("wanted samples of 2 trainings, got 1 files; give"):
+        perceptual(tmp_path, files, num_trainings=2)
+    with refused("asked for something, got an arm without guidance; set within to 'all'"):
+        perceptual(tmp_path, files, within="asked")
+    with refused("wanted within all or asked, got 'prompt'; take"):
+        perceptual(tmp_path, files, within="prompt")
+    with refused("num_blocks: wanted a divisor of 12"):
+        perceptual(tmp_path, files, num_blocks=5)
+    wide = [shard(tmp_path / "w.safetensors", np.zeros((NUM, 1, 2, 3), np.float32))]
+    with refused("wanted two sets of one size"):
+        perceptual(tmp_path, files, baseline=wide)
+    with refused("wanted images, got points of a closed form; leave lpips out"):
+        perceptual(tmp_path, [shard(tmp_path / "p.safetensors", values, levels=None)])
+    broken = values.copy()
+    broken[3, 0, 0, 0] = np.nan
+    with refused("d.safetensors: wanted finite samples, got nan or inf in 1 of"):
+        perceptual(tmp_path, [shard(tmp_path / "d.safetensors", broken)])
+    _, index, stored, _ = real(tmp_path / "r", num=6)
+    index["split"] = np.where(np.arange(6) == 2, "heldout", "train").astype(object)
+    path = make("index", tmp_path / "one.parquet", index)
+    with refused("wanted at least 2 held-out images, got 1; raise heldout"):
+        perceptual(tmp_path, stored, index=path)

@@ -1,0 +1,175 @@
+"""The scores stage: one arm, every metric, its replicates, draws and scores."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from measured import ARMS, LIST, NUM, World
+from stages import make, refused
+
+from routing import store
+from routing.bootstrap import bootstrap_counts
+from routing.frechet import FrechetReference, frechet_distance
+from routing.kernel import KernelReference, kernel_distance
+from routing.seeds import stream
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path, ARMS)
+
+
+def scored(world, arm="good", **spec):
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=spec.get("list", LIST))
+    files = world.scores(arm, fitted, shared, **spec)
+    return {name: store.read_table(path) for name, path in files.items()}
+
+
+def tensor(array):
+    return torch.from_numpy(array).double()
+
+
+def test_draws_are_the_metric_of_resampled_seeds(world):
+    found = scored(world, num_bootstrap=30)["bootstrap"]
+    counts = bootstrap_counts(NUM, 30, stream(7, "bootstrap", NUM))
+    y = KernelReference.fit(tensor(world.real["features"][world.is_train]))
+    x = tensor(world.drawn["good"]["features"])
+    mine = found[found["metric"] == "kd_toy"]
+    assert mine["draw"].tolist() == list(range(30))
+    np.testing.assert_allclose(mine["value"], kernel_distance(x, y, counts), rtol=1e-9)
+    draws = {arm: scored(world, arm)["bootstrap"] for arm in ("good", "shifted")}
+    share = "cluster_share_0"
+    for table in draws.values():  # the same seeds in both
+        assert len(table[table["metric"] == share]) == 20
+    assert not set(found["metric"]) & {"recall_toy", "energy_toy"}  # these do not resample
+
+
+def test_without_draws_the_table_is_empty_but_has_its_columns(world):
+    found = scored(world, num_bootstrap=0)
+    assert found["bootstrap"].empty
+    assert list(found["bootstrap"])[:4] == ["metric", "training", "draw", "value"]
+
+
+def test_scores_are_per_seed_and_their_mean_is_the_metric(world):
+    said = world.drawn["good"]["logits"].argmax(1)
+    world.drawn["good"]["asked"] = np.where(np.arange(NUM) % 5 == 0, (said + 1) % 3, said)[:, None]
+    found = scored(world, list=[{"name": "agreement"}])
+    scores = found["scores"]
+    assert scores["seed"].tolist() == list(range(NUM))
+    assert scores["value"].tolist() == [float(i % 5 != 0) for i in range(NUM)]
+    value = found["replicates"].query("block == -1")["value"].item()
+    assert value == pytest.approx(scores["value"].mean())
+
+
+def test_a_number_of_samples_is_in_the_name_and_means_the_first_seeds(world):
+    chosen = [{"name": "frechet", "num_samples": 16}, {"name": "frechet"}]
+    found = scored(world, list=chosen)["replicates"].query("block == -1").set_index("metric")
+    assert list(found.index) == ["fd_toy_16", "fd_toy"]
+    y = FrechetReference.fit(tensor(world.real["features"][world.is_train]))
+    x = tensor(world.drawn["good"]["features"][:16])
+    value = frechet_distance(x, y, torch.ones(1, 16))[0].item()
+    assert found.loc["fd_toy_16", "value"] == pytest.approx(value, rel=1e-9)
+    assert found["num_samples"].tolist() == [16, NUM]
+
+
+def test_more_samples_than_there_are_is_an_error_but_for_held_out_images(world):
+    chosen = [{"name": "frechet", "num_samples": NUM + 8}, {"name": "kernel"}]
+    with refused(f"metrics.list: wanted {NUM + 8} samples, got {NUM} of arm 'good'"):
+        scored(world, list=chosen)
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=chosen)
+    unseen = [fitted[space]["heldout"] for space in ("place", "toy")]
+    files = world.scores("heldout", fitted, shared, unseen, list=chosen)
+    assert set(store.read_table(files["replicates"])["metric"]) == {"kd_toy"}
+    assert store.read_table(files["bootstrap"]).empty
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("maker", "x", "wanted extractor place, got x"),
+        ("weights", "0", "wanted weights None, got 0"),
+        ("resize", "x", "wanted resize rule None, got x"),
+        ("precision", "x", "wanted precision float32, got x"),
+        ("image", [3, 8, 8], r"wanted image shape \[1, 8, 8\], got \[3, 8, 8\]"),
+    ],
+)
+def test_features_of_another_space_are_refused(world, key, value, word):
+    noted = World.noted
+    shared = world.inputs()
+    fitted = world.fitted(shared)
+    world.noted = lambda name: noted(world, name) | {key: value}
+    with refused(word):
+        world.scores("good", fitted, shared)
+
+
+def test_an_empty_arm_is_refused(world):
+    world.places["good"] = world.places["good"][:0]
+    with refused("wanted samples of arm 'good', got none"):
+        scored(world)
+
+
+def test_what_few_samples_are_worth_is_noted(world):
+    found = scored(world, list=[{"name": "frechet"}, {"name": "kernel"}])["replicates"]
+    notes = found.groupby("metric")["note"].first()
+    assert notes["fd_toy"] and not notes["kd_toy"]
+
+
+def test_captions_are_those_that_were_asked_for(world, tmp_path):
+    """CLIP score: the caption of sample i is that of its prompt, however the table is ordered."""
+    rng = np.random.default_rng(3)
+    prompts = rng.integers(0, 90, NUM)
+    world.drawn["good"]["prompts"] = prompts[:, None]
+    captions = pd.DataFrame({"caption": ["a 9", "a 4", "a 5"], "is_cut": False})
+    texts = rng.normal(size=(3, 3)).astype(np.float32)
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=[])
+    given = {
+        "phrases": [make("phrases", tmp_path / "t.safetensors", {"features": texts})],
+        "captions": [make("phrases", tmp_path / "t.parquet", captions)],
+    }
+    files = world.scores(
+        "good", fitted, shared, list=[{"name": "clip_score"}], phrases=["toy"], given=given
+    )
+    scores = store.read_table(files["scores"])["value"].to_numpy()
+    place = {4: 1, 5: 2, 9: 0}
+    t = texts[[place[label] for label in world.labels[prompts]]]
+    x = world.drawn["good"]["features"]
+    cos = (x * t).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(t, axis=1)
+    np.testing.assert_allclose(scores, cos, rtol=1e-5)
+
+
+def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
+    rng = np.random.default_rng(4)
+    distance = rng.random((NUM, NUM))
+    distance = distance + distance.T
+    block = np.arange(NUM) // 5
+    i, j = np.triu_indices(NUM, 1)
+    pairs = pd.DataFrame({"block_a": block[i], "block_b": block[j], "total": distance[i, j]})
+    pairs = pairs.groupby(["block_a", "block_b"], as_index=False).agg(
+        total=("total", "sum"), num_pairs=("total", "size")
+    )
+    pairs["training"] = 0
+    to = rng.random(NUM)
+    scores = pd.DataFrame({"training": 0, "seed": np.arange(NUM), "group": 0, "to_baseline": to})
+    given = {
+        "pairs": make("perceptual", tmp_path / "p.parquet", pairs),
+        "perceptual": make("perceptual", tmp_path / "s.parquet", scores),
+    }
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=[])
+    files = world.scores(
+        "shifted",
+        fitted,
+        shared,
+        list=[{"name": "lpips"}],
+        lpips={"net": "alex"},
+        given=given,
+    )
+    found = store.read_table(files["replicates"]).set_index(["metric", "block"])["value"]
+    assert found["lpips_alex_diversity", -1] == pytest.approx(distance[i, j].mean())
+    kept = (block[i] != 2) & (block[j] != 2)
+    assert found["lpips_alex_diversity", 2] == pytest.approx(distance[i, j][kept].mean())
+    assert found["lpips_alex_to_good", -1] == pytest.approx(to.mean())
+    assert found["lpips_alex_to_good", 7] == pytest.approx(to[:35].mean())
