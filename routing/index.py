@@ -37,6 +37,9 @@ def run(job) -> None:
         read, written = 0, 0
         for shard, size in enumerate(sizes):
             rows = job.table("rows", shard)[~is_again[read : read + size]]
+            read += size
+            if rows.empty:  # what its columns would have held, it cannot say
+                continue
             numbers = np.arange(written, written + len(rows))
             frame = pd.DataFrame({"sample_id": numbers, "split": split[numbers]})
             for name in KEPT:
@@ -44,7 +47,7 @@ def run(job) -> None:
             frame["shard"], frame["row"] = shard, rows["row"].to_numpy()
             if "component" in rows:
                 frame["component"] = rows["component"].to_numpy()
-            read, written = read + size, written + len(rows)
+            written += len(rows)
             yield frame
 
     job.write_table_blocks("index", frames())

@@ -59,6 +59,15 @@ def test_the_split_does_not_depend_on_the_shards(tmp_path):
         assert found[name].tolist() == wanted[name].tolist()
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_shard_that_keeps_nothing_has_no_say_in_the_columns(place, tmp_path):
+    parts = [shard(tmp_path, 3, ids("a", 5), "cat"), shard(tmp_path, 4, ids("b", 7), "dog")]
+    parts.insert(place, shard(tmp_path, 5, [], np.zeros(0, np.int64)))
+    index = store.read_table(indexed(tmp_path, parts)["index"])
+    assert index["label"].tolist() == ["cat"] * 5 + ["dog"] * 7
+    assert index["shard"].tolist() == [int(place <= 0)] * 5 + [1 + int(place <= 1)] * 7
+
+
 def test_an_id_of_an_earlier_shard_is_rejected(tmp_path):
     parts = [
         shard(tmp_path, 0, ids("a", 6), 0, [("x", "truncated")]),
