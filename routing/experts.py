@@ -115,6 +115,9 @@ def fit(
         weight_decay=kind.weight_decay,
         ema=kind.ema,
     )
+    if prompter is None:  # conditions have lengths of their own
+        x = torch.zeros(schedule.batch_size, *values.shape, device=device)
+        net = devices.recorded(net, x, x.new_zeros(len(x)))
     who = Identity(f"expert {spec['partition']}/{spec['cluster']}", root, identity)
     labels, captions = index["label"].to_numpy(), index["caption"].to_numpy()
 

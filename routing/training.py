@@ -91,20 +91,23 @@ def train(
     that determines the result: a state saved under another key is not resumed. Raises ValueError
     naming `who` and the step when the loss is not finite, and on a damaged state.
     """
+    device = next(net.parameters()).device.type
     optimiser = torch.optim.AdamW(
-        net.parameters(), weight_decay=schedule.weight_decay, betas=(0.9, 0.99)
+        net.parameters(),
+        weight_decay=schedule.weight_decay,
+        betas=(0.9, 0.99),
+        fused=device == "cuda" or None,  # one kernel for all weights
     )
     average = {name: p.detach().clone() for name, p in net.named_parameters()}
     run = _Run(net, optimiser, average)
     state = _State(state_path, key)
     state.load(run)
     progress = Progress(who.label, schedule.steps, run.step)
-    is_on_cpu = next(net.parameters()).device.type == "cpu"
     saved = time.monotonic()
     while run.step < schedule.steps:
         _step(run, loss, schedule, who)
         is_due = time.monotonic() - saved > SAVE_EVERY_S
-        if is_on_cpu or is_due or len(run.unread) == READ_EVERY:
+        if device == "cpu" or is_due or len(run.unread) == READ_EVERY:
             _read_losses(run, schedule, who)
         progress.advance(note=f"loss {run.losses[-1]:.4f}" if run.losses else "")
         if is_due:

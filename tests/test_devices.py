@@ -553,3 +553,36 @@ def test_a_classifier_and_its_input_are_of_one_device():
         net = Classifier(ClassifierShape(1, 4, 4, 8, 3)).to(gpu.device)
         with pytest.raises(Mixed):
             net(torch.zeros(2, 1, 4, 4))
+
+
+# A GPU that is one.
+
+
+def test_without_a_gpu_nothing_is_recorded():
+    net, x = nn.Linear(3, 2), torch.zeros(4, 3)
+    assert devices.recorded(net, x) is net and "forward" not in vars(net)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a CUDA GPU")
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_recorded_passes_train_as_others_do(is_recorded, tmp_path):
+    def fit(device):
+        torch.manual_seed(0)
+        model = models.architecture((3, 8, 8), patch_size=4, width=32, depth=2, num_heads=2)
+        net = models.new_network(model).to(device)
+        if is_recorded:
+            x = torch.zeros(6, 3, 8, 8, device=device)
+            net = devices.recorded(net, x, x.new_zeros(6))
+
+        def loss(net, rng):
+            _, eps, t = training.noise_batch(9, (3, 8, 8), 6, rng)
+            eps, t = devices.moved((eps, t), device)
+            return (net(eps, t) - eps).square().mean()
+
+        schedule = Schedule(20, 6, 0.01, warmup_steps=3, ema=0.5)
+        return train(net, loss, schedule, WHO, tmp_path / f"{device}.state", {})
+
+    here, there = fit(torch.device("cpu")), fit(torch.device("cuda"))
+    for name in here[0]:
+        np.testing.assert_allclose(there[0][name], here[0][name], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(there[1]["loss"], here[1]["loss"], rtol=1e-3)
