@@ -46,13 +46,15 @@ class Distinguishable:
         beside = style.width_of([f"{name}  {num}" for name in names]) + 0.15
         cell = min(MOST, max(LEAST, (style.PAGE - beside) / num))
         width, high = max(style.COLUMN, beside + cell * num), max(style.ROW, cell)
-        label = textwrap.wrap(f"size of the difference: {words.words(self.metric)}", 50)
+        label = f"size of the difference: {words.words(self.metric)}"
+        label = textwrap.wrap(label, int(18 * width))
         figure = style.canvas(width, high * num + KEY + 0.65 + 0.13 * len(label))
         axes, key = figure.subplots(2, 1, height_ratios=[high * num, KEY])
         sizes = np.abs(found.differences())[found.is_distinguishable()]
         axes.imshow(_colours(found, sizes, words.direction(self.metric) or 1), aspect="auto")
         _frame(axes, names, cell)
-        _key(key, sizes, "\n".join(label), self.metric)
+        _key(key, sizes, self.metric)
+        figure.supxlabel("\n".join(label), x=0.5)
         style.legend(figure, _handles(num), 1)
         return Drawing(found.pairs, figure)
 
@@ -111,7 +113,7 @@ def _bold(number: int) -> str:
     return rf"$\mathbf{{{number}}}$"
 
 
-def _key(axes: Any, sizes: np.ndarray, label: str, metric: str) -> None:
+def _key(axes: Any, sizes: np.ndarray, metric: str) -> None:
     """The two hues over the size of the difference; nothing where no pair can be told apart."""
     if not len(sizes):
         axes.set_axis_off()
@@ -127,7 +129,6 @@ def _key(axes: Any, sizes: np.ndarray, label: str, metric: str) -> None:
     which = ("worse", "better") if words.direction(metric) else ("lower", "higher")
     axes.set_yticks([0.5, 1.5], [f"row is {word}" for word in which])
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(label)
     axes.spines[:].set_visible(False)
 
 

@@ -106,7 +106,7 @@ def width_of(texts: list[str]) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(RC["font.family"], size=RC["ytick.labelsize"])
+    font = FontProperties(family=RC["font.family"], size=RC["ytick.labelsize"])
     wide = [text_to_path.get_text_width_height_descent(t, font, ismath=False) for t in texts]
     return max(width for width, _, _ in wide) / 72
 
