@@ -491,6 +491,7 @@ def per_partition(name):
 NEEDS = {
     "metrics": {"metrics": [f"{R}/metrics/metrics.parquet"]},
     "differences": {"differences": [f"{R}/metrics/differences.parquet"]},
+    "comparisons": {"comparisons": [f"{R}/metrics/comparisons.parquet"]},
     "replicates": {"replicates": [f"{R}/metrics/replicates.parquet"]},
     "bills": {"bills": per_arm("bill", "parquet")},
     "traces": {"traces": per_arm("trace", "safetensors")},

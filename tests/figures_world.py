@@ -10,7 +10,7 @@ import torch
 from routing import choices
 from routing.figures import FIGURES
 from routing.figures.inputs import Inputs
-from routing.metrics import differences, long_table
+from routing.metrics import compared, differences, long_table
 
 FULL, TOP1 = {"name": "full"}, {"name": "top_k", "k": 1}
 POLICIES = {
@@ -147,6 +147,9 @@ CASES = {
     "contact_sheet": {"partition": "semantic"},
     "imbalance": {"metric": "fd_digits", "families": FAMILIES, "sampler": "euler"},
     "agreement": {},
+    "critical_difference": {"metric": "fd_digits"},
+    "comparison": {"metric": "fd_digits"},
+    "distinguishable": {"metric": "fd_digits"},
 }
 OF_DIVISIONS = {
     "partition_quality", "partition_table", "partition_report", "imbalance", "agreement",
@@ -237,8 +240,11 @@ def make_job(
     sizes, notes = (
         {arm: dict.fromkeys(values, fact) for arm, values in found.items()} for fact in (80, "")
     )
+    nothing = {arm: {} for arm in found}  # no bootstrap, no numbers of single samples
     files["metrics"] = [long_table("digits", found, sizes, notes)]
     files["differences"] = [differences("digits", found, sizes, names[0])]
+    pairs = compared("digits", found, nothing, nothing, names[0], np.random.default_rng(0))
+    files["comparisons"] = [pairs]
     files["replicates"] = [replicate_table(found)]
     return FakeJob(spec, files)
 

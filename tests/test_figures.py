@@ -77,7 +77,7 @@ def test_no_text_is_cut_off_and_none_is_too_small(name):
 UNCROWDED = (
     "quality differences frontier losses calibration reliability router_matrix gains "
     "weights_by_time switching expert_errors guidance departure exposure partition_quality "
-    "contact_sheet imbalance agreement"
+    "contact_sheet imbalance agreement critical_difference distinguishable"
 ).split()
 
 
@@ -105,6 +105,7 @@ def test_equal_inputs_are_equal_files_whatever_the_users_settings(name):
 
 BOTH, ONE_EXPERT = ("monolith", "random_full"), ("monolith",)
 NEEDS_MORE = dict.fromkeys(["differences", "gains", "guidance", "departure", "exposure"], BOTH)
+NEEDS_MORE |= dict.fromkeys(["critical_difference", "comparison", "distinguishable"], BOTH)
 NEEDS_MORE |= dict.fromkeys(
     ["calibration", "reliability", "weights_by_time", "expert_errors", *OF_DIVISIONS], ONE_EXPERT
 )

@@ -9,9 +9,12 @@ from routing import choices
 from routing.figures.agreement import Agreement
 from routing.figures.calibration import Calibration, Reliability
 from routing.figures.clusters import Clusters
+from routing.figures.comparison import Comparison
 from routing.figures.contact import ContactSheet
+from routing.figures.critical_difference import CriticalDifference
 from routing.figures.curves import Losses
 from routing.figures.departure import Departure
+from routing.figures.distinguishable import Distinguishable
 from routing.figures.division_quality import PartitionQuality
 from routing.figures.division_tables import PartitionReport, PartitionTable
 from routing.figures.dynamics import Routing
@@ -60,6 +63,9 @@ FIGURES = {
     "contact_sheet": ContactSheet,
     "imbalance": Imbalance,
     "agreement": Agreement,
+    "critical_difference": CriticalDifference,
+    "comparison": Comparison,
+    "distinguishable": Distinguishable,
 }
 
 

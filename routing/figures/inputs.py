@@ -1,7 +1,7 @@
 """What a figure may read, by the words of the pipeline instead of file numbers.
 
-`needs` of a figure names any of: metrics, differences, replicates, bills, traces, samples,
-trajectories, losses, router_losses, router_reports, reliability, probes, places, data,
+`needs` of a figure names any of: metrics, differences, comparisons, replicates, bills, traces,
+samples, trajectories, losses, router_losses, router_reports, reliability, probes, places, data,
 partitions, reports. The rule hands over just these files, in the order of the names in the spec.
 Where everything was trained several times, pictures, trajectories and losses are those of the
 first training; numbers are of all. Images are read, and latents decoded, only as far as they are
@@ -35,6 +35,11 @@ class Inputs(Named):
     def differences(self) -> pd.DataFrame:
         """The same with `reference`."""
         return self.job.table("differences")
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """run, metric, arm, other, value, lo, hi, errors, p values (routing/comparisons.py)."""
+        return self.job.table("comparisons")
 
     def replicates(self, arm: str, metric: str) -> np.ndarray:
         """Values under the jackknife weights [trainings, replicates], all samples first."""

@@ -101,6 +101,16 @@ def canvas(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def width_of(texts: list[str]) -> float:
+    """Width of the widest of `texts` as names at an axis, in."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family=RC["font.family"], size=RC["ytick.labelsize"])
+    wide = [text_to_path.get_text_width_height_descent(t, font, ismath=False) for t in texts]
+    return max(width for width, _, _ in wide) / 72
+
+
 def balanced(num: int, most: int) -> int:
     """The fewest columns, at most `most`, that need no more rows than `most` columns do."""
     return -(-num // -(-num // most))

@@ -30,7 +30,8 @@ def latex(heads: list[str], lines: list[list[str]], num_words: int, num_apart: i
 
 def tex(text: str) -> str:
     """Text for LaTeX: a bold interval is bold in text, its sign in mathematics."""
-    symbols = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "%": r"\%", "_": r"\_"}
+    symbols = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": "$<$"}
+    symbols |= {"%": r"\%", "_": r"\_"}
     for symbol, command in symbols.items():
         text = text.replace(symbol, command)
     return re.sub(r"(?<![\w.])-(?=\d)", "$-$", text).replace("–", "--")

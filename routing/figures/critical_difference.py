@@ -1,0 +1,141 @@
+"""Arms along one metric, with bars that join those which cannot be told apart.
+
+The critical-difference diagram (Demsar 2006, JMLR 7:1), there of mean ranks over data sets, here
+of the metric itself with paired tests. A bar is a run of arms no two of which can be told apart
+(routing.comparisons.cliques). Such tests may tell two neighbours apart and not two arms further
+away, which then share no bar; the legend says how many pairs that is.
+"""
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+
+from routing.figures import arms, style, words
+from routing.figures.inputs import Inputs
+from routing.figures.pairs import family, pairs
+from routing.figures.rows import Rows
+from routing.figures.style import Drawing
+
+AXIS, LANE, LINE = 2.0, 0.075, 0.15  # in: least width of the axes, of a bar, height of a line
+Spans = list[tuple[int, int]]  # first and last place of each bar
+
+
+@dataclass(frozen=True)
+class CriticalDifference:
+    """One metric of every arm, the best on top; bars join arms which cannot be told apart.
+
+    Among the pairs of the arms shown, after Holm's correction for their number, at 5 %.
+    """
+
+    metric: str
+    arms: tuple[str, ...] = ()
+
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "comparisons")
+    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+
+    @style.styled
+    def draw(self, inputs: Inputs) -> Drawing:
+        """A row per arm with its 95 % interval; the bars are on the right."""
+        from routing.comparisons import cliques
+
+        found = pairs(inputs, self.metric, self.arms)
+        is_apart = found.is_distinguishable()
+        spans = cliques(is_apart)
+        table, missed = found.arms.copy(), without_bar(is_apart, spans)
+        table["bars"] = [_bars_of(place, spans) for place in table["place"]]
+        table["alike_without_bar"] = missed.sum(1)
+        layout = Rows(dict(zip(table["arm"], map(float, table["place"]), strict=True)), {}, {})
+        lane_of = lanes(spans)
+        notes = _notes(len(table), len(spans), int(missed.sum()) // 2)
+        names = style.width_of(list(map(arms.label, table["arm"])))
+        beside = LANE * max(lane_of, default=-1) + LANE
+        width = max(style.COLUMN, names + AXIS + beside)
+        label = textwrap.wrap(words.axis_label(self.metric), int(18 * width))
+        figure = style.canvas(width, layout.height + LINE * (len(label) + len(notes)) + 0.26)
+        ratios = [width - names - beside, beside] if spans else [1]
+        axes = figure.subplots(1, len(ratios), squeeze=False, sharey=True, width_ratios=ratios)[0]
+        _dots(axes[0], inputs, layout, table)
+        layout.frame(axes[0])
+        if spans:
+            _bars(axes[1], layout, spans, lane_of)
+        figure.supxlabel("\n".join(label), x=0.5)
+        style.legend(figure, _handles(notes, bool(spans)), 1)
+        return Drawing(table, figure)
+
+
+def without_bar(
+    is_distinguishable: Bool[np.ndarray, "arms arms"], spans: Spans
+) -> Bool[np.ndarray, "arms arms"]:
+    """Which pairs cannot be told apart and share no bar; symmetric, none on the diagonal."""
+    missed = ~is_distinguishable
+    np.fill_diagonal(missed, False)
+    for first, last in spans:
+        missed[first : last + 1, first : last + 1] = False
+    return missed
+
+
+def lanes(spans: Spans) -> list[int]:
+    """A lane for each bar, the leftmost that is free; `spans` are in the order of their starts."""
+    ends: list[int] = []
+    found = []
+    for first, last in spans:
+        free = [lane for lane, end in enumerate(ends) if end < first]
+        lane = free[0] if free else len(ends)
+        ends[lane : lane + 1] = [last]
+        found.append(lane)
+    return found
+
+
+def _bars_of(place: int, spans: Spans) -> list[int]:
+    """Numbers of the bars, from 0, across the arm at `place`."""
+    return [i for i, (first, last) in enumerate(spans) if first <= place <= last]
+
+
+def _dots(axes: Any, inputs: Inputs, layout: Rows, table: pd.DataFrame) -> None:
+    half = (table["hi"] - table["lo"]) / 2
+    style.fit_scale(axes, "x", table["value"].to_numpy(), half.to_numpy())
+    for row in table.itertuples():
+        error = [[row.value - row.lo], [row.hi - row.value]]
+        look = arms.look(inputs, row.arm).points()
+        axes.errorbar(row.value, layout.of_arm[row.arm], xerr=error, elinewidth=1, **look)
+    axes.grid(axis="x", zorder=0)
+
+
+def _bars(axes: Any, layout: Rows, spans: Spans, lane_of: list[int]) -> None:
+    y = list(layout.of_arm.values())
+    axes.hlines(y, 0, 1, transform=axes.get_yaxis_transform(), color="#EBEBEB", linewidth=0.5)
+    for (first, last), lane in zip(spans, lane_of, strict=True):
+        ends = [y[first] - 0.3, y[last] + 0.3]
+        axes.plot([lane, lane], ends, color="black", linewidth=2, solid_capstyle="butt")
+    axes.set_xlim(-0.5, max(lane_of) + 0.5)
+    axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
+    axes.spines[:].set_visible(False)
+
+
+def _notes(num_arms: int, num_bars: int, num_missed: int) -> list[str]:
+    """What the bars say, and what they leave out."""
+    among = family(num_arms)
+    if not num_bars and not num_missed:
+        return [f"any two arms can be told apart ({among})"]
+    first = f"joins arms of which no two can be told apart ({among})"
+    if not num_bars:
+        first = f"neighbours can be told apart ({among})"
+    if not num_missed:
+        return [first, "arms that share no bar can be told apart"]
+    one, are = ("pair", "shares") if num_missed == 1 else ("pairs", "share")
+    return [first, f"{num_missed:,} more {one} that cannot be told apart {are} no bar"]
+
+
+def _handles(notes: list[str], has_bars: bool) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    bar = {"color": "black", "marker": "|", "markersize": 7, "markeredgewidth": 2}
+    looks = [bar if has_bars and i == 0 else {} for i in range(len(notes))]
+    return [
+        Line2D([], [], linestyle="none", label=note, **look)
+        for note, look in zip(notes, looks, strict=True)
+    ]

@@ -1,0 +1,139 @@
+"""Every arm against every other one: which is better, by how much, or that nobody can tell.
+
+Rows and columns are the arms in the order of their values, so that above the diagonal the row has
+the better value. The hue says the same as the side of the diagonal, the shade is the size of the
+difference; where the two cannot be told apart there is neither.
+"""
+
+import math
+import textwrap
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from routing.figures import arms, style, words
+from routing.figures.inputs import Inputs
+from routing.figures.pairs import Pairs, family, pairs
+from routing.figures.style import Drawing
+
+LIGHT, DARK = ("#C9DFF2", "#FBDDBF"), ("#08306B", "#7F2F00")  # better, worse; least, most
+LOG = 30.0  # the shade is logarithmic from this ratio of the largest to the smallest difference
+LEAST, MOST, NUMBER = 0.06, 0.22, 0.11  # in: width of a cell, and what its number needs
+KEY = 0.26  # in, height of the key of shades
+Colours = Float[np.ndarray, "*cells rgb"]
+
+
+@dataclass(frozen=True)
+class Distinguishable:
+    """Which arms can be told apart by one metric, and by how much they differ; blank: cannot be.
+
+    Among the pairs of the arms shown, after Holm's correction for their number, at 5 %.
+    """
+
+    metric: str
+    arms: tuple[str, ...] = ()
+
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "comparisons")
+    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+
+    @style.styled
+    def draw(self, inputs: Inputs) -> Drawing:
+        """Rows and columns from the best to the worst; a column has the number of its row."""
+        found = pairs(inputs, self.metric, self.arms)
+        num, names = len(found.arms), list(map(arms.label, found.arms["arm"]))
+        beside = style.width_of([f"{name}  {num}" for name in names]) + 0.15
+        cell = min(MOST, max(LEAST, (style.PAGE - beside) / num))
+        width, high = max(style.COLUMN, beside + cell * num), max(style.ROW, cell)
+        label = f"size of the difference: {words.words(self.metric)}"
+        label = textwrap.wrap(label, int(18 * width))
+        figure = style.canvas(width, high * num + KEY + 0.65 + 0.13 * len(label))
+        axes, key = figure.subplots(2, 1, height_ratios=[high * num, KEY])
+        sizes = np.abs(found.differences())[found.is_distinguishable()]
+        axes.imshow(_colours(found, sizes, words.direction(self.metric) or 1), aspect="auto")
+        _frame(axes, names, cell)
+        _key(key, sizes, self.metric)
+        figure.supxlabel("\n".join(label), x=0.5)
+        style.legend(figure, _handles(num), 1)
+        return Drawing(found.pairs, figure)
+
+
+def tone(is_better: Bool[np.ndarray, "*cells"], depth: Float[np.ndarray, "*cells"]) -> Colours:
+    """Colours from the lightest (depth 0) to the darkest (1) of the hue that says better."""
+    from matplotlib.colors import to_rgb
+
+    light, dark = (np.array(list(map(to_rgb, pair))) for pair in (LIGHT, DARK))
+    hue = 1 - is_better.astype(int)
+    return light[hue] + depth[..., None] * (dark[hue] - light[hue])
+
+
+def depths(
+    size: Float[np.ndarray, "*cells"], sizes: Float[np.ndarray, " pairs"]
+) -> Float[np.ndarray, "*cells"]:
+    """How dark differences of this `size` are, where those that are drawn have `sizes`."""
+    if is_log(sizes):
+        return np.log(size / sizes.min()) / np.log(sizes.max() / sizes.min())
+    return size / sizes.max()
+
+
+def is_log(sizes: Float[np.ndarray, " pairs"]) -> bool:
+    """Whether a linear scale would not show the smallest."""
+    return bool(sizes.max() > LOG * sizes.min())
+
+
+def _colours(found: Pairs, sizes: np.ndarray, sign: int) -> np.ndarray:
+    """Cells [arms, arms, 3]; white where two arms cannot be told apart, grey on the diagonal."""
+    from matplotlib.colors import to_rgb
+
+    is_apart, differences = found.is_distinguishable(), found.differences()
+    cells = np.ones((*is_apart.shape, 3))
+    if len(sizes):
+        apart = differences[is_apart]
+        cells[is_apart] = tone(sign * apart > 0, depths(np.abs(apart), sizes))
+    cells[np.diag_indices(len(cells))] = to_rgb(style.BAND)
+    return cells
+
+
+def _frame(axes: Any, names: list[str], cell: float) -> None:
+    """Names on the left, numbers at the top (every second or third where cells are narrow)."""
+    num = len(names)
+    shown = range(0, num, math.ceil(NUMBER / cell))
+    axes.set_yticks(range(num), [f"{name}  {_bold(i + 1)}" for i, name in enumerate(names)])
+    axes.set_xticks(shown, [_bold(i + 1) for i in shown])
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.set_xticks(np.arange(num - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(num - 1) + 0.5, minor=True)
+    axes.tick_params(which="minor", length=0)
+    axes.grid(which="minor", linewidth=0.3)
+    axes.spines[:].set(visible=True, color=style.BAND)
+
+
+def _bold(number: int) -> str:
+    return rf"$\mathbf{{{number}}}$"
+
+
+def _key(axes: Any, sizes: np.ndarray, metric: str) -> None:
+    """The two hues over the size of the difference; nothing where no pair can be told apart."""
+    if not len(sizes):
+        axes.set_axis_off()
+        return
+    low, high = (sizes.min() if is_log(sizes) else 0.0), sizes.max()
+    ends = np.geomspace(low, high, 129) if is_log(sizes) else np.linspace(low, high, 129)
+    middle = np.sqrt(ends[1:] * ends[:-1]) if is_log(sizes) else (ends[1:] + ends[:-1]) / 2
+    is_better = np.array([[False], [True]]) & np.ones((2, 128), bool)
+    colours = tone(is_better, np.tile(depths(middle, sizes), (2, 1)))
+    axes.pcolormesh(ends, [0, 1, 2], colours)
+    axes.set_xscale("log" if is_log(sizes) else "linear")
+    axes.set_xlim(low, high)
+    which = ("worse", "better") if words.direction(metric) else ("lower", "higher")
+    axes.set_yticks([0.5, 1.5], [f"row is {word}" for word in which])
+    axes.tick_params(axis="y", length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _handles(num: int) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    text = f"the two cannot be told apart ({family(num)})"
+    return [Patch(facecolor="white", edgecolor=style.GREY, linewidth=0.5, label=text)]
