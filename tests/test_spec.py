@@ -153,6 +153,8 @@ def test_networks_want_images():
 
 ASKED = [("partitions.semantic.condition", "label"), ("guidances", {"guided": "conditional"})]
 TEXTS = [("partitions.semantic.condition", "text"), ("guidances", {"guided": "conditional"})]
+DISTANCE = [("metrics.list.5", {"name": "lpips"})]
+FILES_OF = [("data.source", FOLDER), ("data.image", {"size": 30})]
 PAIR = [("routers.first", LEARNED), ("routers.second", LEARNED | {"start": "first"})]
 TOGETHER = [
     (
@@ -204,6 +206,21 @@ TOGETHER = [
         [("policies.top1", {"name": "budget", "mean_experts": 3.5, "by": GATED})],
         "policies.top1: budget: mean_experts must be in [1, 3] by ",
     ),
+    (
+        DISTANCE + [("metrics.lpips", {"net": "vgg"})],
+        "metrics.lpips.net: 'vgg' wants images of 16 pixels a side or more, got 8 of data; take "
+        "'lpips' out of metrics.list",
+    ),
+    (
+        DISTANCE + FILES_OF + [("metrics.lpips", {})],
+        "metrics.lpips.net: 'alex' wants images of 31 pixels a side or more, got 30 of data; take "
+        "net 'vgg' (16)",
+    ),
+    (
+        DISTANCE + FILES_OF + ASKED + [("metrics.lpips", {"net": "vgg", "within": "asked"})],
+        "metrics.lpips.within: 'asked' wants arms that ask for a label or a text, got arm "
+        "'monolith' without guidance; take 'all', or give it one",
+    ),
 ]
 
 
@@ -234,6 +251,27 @@ def test_what_goes_together():
     text = changed(raw, "partitions.semantic.condition", "text")
     unasked = changed(text, "arms.top1.guidance", DELETE)
     spec.resolve(changed(unasked, "routers.learned", "density"))
+
+
+def test_lpips_takes_what_its_network_takes():
+    raw = DIGITS
+    for where, value in [*DISTANCE, *FILES_OF, ("metrics.lpips", {"net": "vgg"})]:
+        raw = changed(raw, where, value)
+    spec.resolve(changed(raw, "data.image.size", 16))
+    spec.resolve(changed(changed(raw, "data.image.size", 31), "metrics.lpips.net", "alex"))
+    refusal(changed(raw, "data.image.size", 15))
+    spec.resolve(changed(changed(raw, "data.image.size", 15), "metrics.list.5", DELETE))
+    world = changed(ORACLE, "metrics.lpips", {})
+    place = len(world["metrics"]["list"])
+    line = refusal(changed(world, f"metrics.list.{place}", {"name": "lpips"}))
+    assert line.startswith(f"metrics.list.{place}: 'lpips' wants images, got points (data.source")
+    for where, value in ASKED:
+        raw = changed(raw, where, value)
+    raw = changed(changed(raw, "data.image.size", 16), "metrics.lpips.within", "asked")
+    raw = changed(raw, "arms.top1.guidance", "guided")
+    spec.resolve(raw | one_arm(raw, "top1"))
+    unasked = changed(raw, "guidances.guided", "none")
+    assert refusal(unasked | one_arm(raw, "top1")).startswith("metrics.lpips.within: 'asked' want")
 
 
 def test_centroids_are_where_the_router_looks():
