@@ -11,7 +11,9 @@ import yaml
 
 from routing import choices, config, consistency, spec
 from routing.dit import MODULATIONS
+from routing.measures import METRICS
 from routing.objectives import OBJECTIVES
+from routing.spaces import metric_name
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "workflow_config.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
@@ -373,6 +375,34 @@ def test_resolved_is_a_fixed_point_and_plain(path):
     text = json.dumps(full | {"plan": plan}, allow_nan=False)
     assert json.loads(text) == full | {"plan": plan}
     assert yaml.safe_load(yaml.safe_dump(full)) == full  # it can be written down and used again
+
+
+def measured_names(full):
+    """What the metrics of a resolved config are called in the tables."""
+    metrics = full["metrics"]
+    for choice in metrics["list"]:
+        kind = METRICS[choice["name"]]
+        if kind is METRICS["lpips"]:
+            net, reference = metrics["lpips"]["net"], metrics["reference_arm"]
+            yield from (f"lpips_{net}_diversity", f"lpips_{net}_to_{reference}")
+        elif choice["name"] in ("class_shares", "cluster_shares"):
+            yield from kind.kinds
+        else:
+            space = choice["space"] or metrics["extractor"]
+            yield from (metric_name(k, space, choice["num_samples"]) for k in kind.kinds)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_figures_show_what_is_measured(path):
+    """A misspelt metric would be found when everything else is done, after days of a study."""
+    full = spec.resolve(yaml.safe_load(path.read_text()))
+    names = set(measured_names(full))
+    for figure, options in full["figures"].items():
+        shown = [
+            *options.get("metrics", ()),
+            *([options["metric"]] if "metric" in options else []),
+        ]
+        assert names >= set(shown), (figure, set(shown) - names)
 
 
 def test_defaults_are_written_out():
