@@ -7,8 +7,10 @@ cluster, an image that patches do not divide) is left to the stage that sees the
 """
 
 from routing import choices, spaces
+from routing.backbones.perceptual import NETS
 from routing.experts import EXPERTS, Exact, Transformer
 from routing.extractor import EXTRACTORS, TrainedClassifier
+from routing.guidance import GUIDANCE
 from routing.intervals import seed_blocks
 from routing.measures import METRICS
 from routing.measures.classes import Agreement, ClassShares, InceptionScore
@@ -19,7 +21,7 @@ from routing.router import LEARNED, Learned
 from routing.routers import ROUTERS as TRAINING_FREE
 from routing.routers import ConditionalPriorOptions, ExactOptions, NearestCentroidOptions
 from routing.samplers import SAMPLERS
-from routing.sources import SOURCES, MixtureSource
+from routing.sources import SOURCES, Digits, MixtureSource
 
 ROUTERS = TRAINING_FREE | LEARNED
 RESERVED = ("data", "heldout")  # the names of the real images among the arms
@@ -30,6 +32,7 @@ PARTS = {  # of an arm, and where they are named
     "sampler": "samplers",
     "guidance": "guidances",
 }
+DIGITS_SIDE = 8  # pixels; other sources have the side of data.image
 BACKBONE = ("patch_size", "width", "depth", "num_heads", "condition")  # of a learned router
 
 
@@ -251,8 +254,8 @@ def _metric(where: str, metric: dict, space: str, spec: dict) -> None:
             f"{where}: {name!r} wants whole features, got encoders.{space}.dim = "
             f"{spec['encoders'][space]['dim']}; name another encoder"
         )
-    if kind is LPIPS and spec["metrics"]["lpips"] is None:
-        raise ValueError(f"metrics.lpips: {name!r} ({where}) wants its network; add {{net: alex}}")
+    if kind is LPIPS:
+        _lpips(where, spec)
     num, drawn = metric.get("num_samples"), spec["samples"]["num_samples"]
     if num is None:
         return
@@ -265,6 +268,36 @@ def _metric(where: str, metric: dict, space: str, spec: dict) -> None:
         seed_blocks(num, spec["metrics"]["num_blocks"])
     except ValueError as error:
         raise ValueError(f"{where}: metrics.{error}") from None
+
+
+def _lpips(where: str, spec: dict) -> None:
+    """The network takes images of some least side; pairs within what was asked want a question."""
+    lpips, source = spec["metrics"]["lpips"], spec["data"]["source"]["name"]
+    if lpips is None:
+        raise ValueError(f"metrics.lpips: 'lpips' ({where}) wants its network; add {{net: alex}}")
+    kind, image = choices.rows("sources", SOURCES)[source], spec["data"]["image"]
+    if kind is MixtureSource:
+        raise ValueError(
+            f"{where}: 'lpips' wants images, got points (data.source {source!r}); take it out"
+        )
+    side = image["size"] if image else DIGITS_SIDE if kind is Digits else None
+    if side is not None and side < NETS[lpips["net"]].least:
+        able = [f"{name!r} ({net.least})" for name, net in NETS.items() if net.least <= side]
+        remedy = f"take net {' or '.join(able)}" if able else "take 'lpips' out of metrics.list"
+        raise ValueError(
+            f"metrics.lpips.net: {lpips['net']!r} wants images of {NETS[lpips['net']].least} "
+            f"pixels a side or more, got {side} of data; {remedy}"
+        )
+    if lpips["within"] == "all":
+        return
+    table = choices.rows("guidances", GUIDANCE)
+    for name, arm in spec["arms"].items():
+        guidance = spec["guidances"].get(arm["guidance"], {"name": "none"})["name"]
+        if not table[guidance].is_conditional:
+            raise ValueError(
+                f"metrics.lpips.within: {lpips['within']!r} wants arms that ask for a label or a "
+                f"text, got arm {name!r} without guidance; take 'all', or give it one"
+            )
 
 
 def measured(spec: dict) -> list[str]:

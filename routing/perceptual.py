@@ -6,11 +6,18 @@ is no baseline. `pairs` has a row per training and pair of seed blocks block_a <
 num_pairs): sum of the distances over the pairs of different samples of one group, and their
 number, from which the mean over all pairs and its jackknife follow (`routing.lpips.diversity`).
 
-A group is what two samples are compared within: everything (`within` all), or the prompt, or else
-the label, that both were asked for (asked). With `index` the samples are the held-out real images
-(`routing.heldout`), whose seed is their position in the index and whose group is their label.
-Samples are read in the order of their groups, a batch at a time; in memory are one batch and the
-sums of one group, blocks x dim.
+A group is what two samples are compared within, `within`:
+
+    all     everything: one group
+    label   the label that both were asked for
+    text    the caption that both were asked for, numbered in the order of the index
+
+The rules take label or text from what the arm's experts are told, since samples always say both
+the label and the place in the index of the image whose prompt they were given. An arm that asked
+for nothing has no groups and is refused. The arm `heldout` are the held-out real images
+(`routing.heldout`), whose seed is their position in the index and whose label or caption is their
+own. Samples are read in the order of their groups, a batch at a time; in memory are one batch and
+the sums of one group, blocks x dim.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +34,8 @@ from routing.lpips import BlockSums, paired
 from routing.progress import Progress
 from routing.shards import Shards
 
-WITHIN = ("all", "asked")
+HELDOUT = "heldout"
+WITHIN = {"all": None, "label": "asked", "text": "prompts"}  # and what of the samples tells it
 ROOM = 1 << 25  # floats of phi in a batch
 MOST = 256  # images in a batch
 Read = Callable[[np.ndarray], np.ndarray]  # positions in a set -> values [n, ...]
@@ -49,11 +57,11 @@ def run(job) -> None:
     options = job.spec["lpips"]
     if job.spec["within"] not in WITHIN:
         raise ValueError(
-            f"lpips: wanted within {' or '.join(WITHIN)}, got {job.spec['within']!r}; take one"
+            f"lpips: wanted within {', '.join(WITHIN)}, got {job.spec['within']!r}; take one"
         )
     net = PerceptualNet.load(options["net"], options["weights"], options["sha256"])
     job.device = str(net.device)
-    sets = [real(job)] if job.count("index") else list(drawn(job))
+    sets = [real(job)] if job.spec["arm"] == HELDOUT else list(drawn(job))
     progress = Progress("perceptual", sum(len(one.seeds) for one in sets))
     scores, pairs = [], []
     for training, one in enumerate(sets):
@@ -125,6 +133,7 @@ def pair_table(training: int, total: np.ndarray, num_pairs: np.ndarray) -> pd.Da
 def drawn(job) -> Iterator[Set]:
     """The samples of the arm, a set per training, each with its baseline if there is one."""
     num, trainings = job.count("samples"), job.spec["num_trainings"]
+    captions = caption_groups(job) if job.spec["within"] == "text" else None
     if num % trainings or not num:
         raise ValueError(
             f"perceptual: wanted samples of {trainings} trainings, got {num} files; give as many "
@@ -153,23 +162,34 @@ def drawn(job) -> Iterator[Set]:
         yield Set(
             reader(arm[mine], paths[mine], see),
             seeds,
-            groups_of(arm[mine], job.spec["within"]),
+            groups_of(arm[mine], job.spec["within"], captions),
             seed_blocks(len(seeds), job.spec["num_blocks"]).numpy(),
             reader(base[mine], paths_base[mine], see_base) if base else None,
         )
 
 
-def groups_of(parts: list[dict[str, np.ndarray]], within: str) -> np.ndarray:
-    """What each sample is compared within; ValueError if nothing was asked for and should be."""
-    if within == "all":
+def groups_of(
+    parts: list[dict[str, np.ndarray]], within: str, captions: np.ndarray | None = None
+) -> np.ndarray:
+    """What each sample is compared within; ValueError if nothing was asked for and should be.
+
+    `captions` has the group of every image of the index.
+    """
+    word = WITHIN[within]
+    if word is None:
         return np.zeros(sum(len(part["seeds"]) for part in parts), np.int64)
-    word = "prompts" if "prompts" in parts[0] else "asked"
     if word not in parts[0]:
         raise ValueError(
             "lpips: wanted samples that were asked for something, got an arm without guidance; "
             "set within to 'all'"
         )
-    return np.concatenate([part[word] for part in parts]).astype(np.int64)
+    asked = np.concatenate([part[word] for part in parts]).astype(np.int64)
+    return asked if captions is None else captions[asked]
+
+
+def caption_groups(job) -> np.ndarray:
+    """For every image of the index, the number of its caption; equal captions are one prompt."""
+    return pd.factorize(job.table("index", columns=["caption"])["caption"])[0].astype(np.int64)
 
 
 def reader(parts: list[dict[str, np.ndarray]], paths: list, see: Callable) -> Read:
@@ -192,15 +212,17 @@ def real(job) -> Set:
     """The held-out real images, at most as many as `num_samples`."""
     index = job.table("index", columns=["split", "label", "shard", "row"])
     split = index["split"].to_numpy()
-    wanted = job.spec["num_blocks"]
+    wanted, within = job.spec["num_blocks"], job.spec["within"]
     rows = heldout.rows(split, job.spec["seed"], wanted, job.spec["num_samples"])
     if len(rows) < 2:
         raise ValueError(
             f"perceptual: wanted at least 2 held-out images, got {len(rows)}; raise heldout"
         )
     stored, see = Shards(job, "samples", index.iloc[rows], "samples"), _see(job.notes("samples"))
-    labels = np.unique(index["label"], return_inverse=True)[1][rows]
-    groups = labels if job.spec["within"] == "asked" else np.zeros(len(rows), np.int64)
+    groups = np.zeros(len(rows), np.int64)
+    if within != "all":
+        labels = np.unique(index["label"], return_inverse=True)[1]
+        groups = (labels if within == "label" else caption_groups(job))[rows]
     blocks = seed_blocks(len(rows), min(wanted, len(rows))).numpy()
     return Set(lambda chosen: see(stored.take(chosen)), rows, groups, blocks)
 

@@ -3,7 +3,8 @@
 `replicates` (metric, training, block, value, num_samples, note): block -1 is all samples, b all
 but the b-th block of seeds; the note says what a number of so few samples is worth. `bootstrap`
 (metric, training, draw, value): the same draws of seeds for all arms. `scores` (metric, training,
-seed, value): what is said of each sample by itself. Held-out real images are one more arm.
+seed, value): what is said of each sample by itself, no row where nothing can be. Held-out real
+images are one more arm.
 """
 
 from collections.abc import Callable
@@ -41,7 +42,8 @@ def run(job) -> None:
             found.add(measure, arm.view(measure, choice, training), arm.counts(num), training)
     job.write_table("replicates", found.table(found.replicates, "block", -1))
     job.write_table("bootstrap", found.table(found.draws, "draw", 0))
-    job.write_table("scores", found.table(found.scores, "seed", 0))
+    said = found.table(found.scores, "seed", 0)
+    job.write_table("scores", said.dropna(subset="value", ignore_index=True))
 
 
 class Found:
@@ -177,14 +179,20 @@ class Arm:
         return measure.reference(**parts)
 
     def _texts(self, space: str, of: dict[str, Tensor]) -> Tensor | None:
-        """The caption that each sample was asked for, in the space, if captions are there."""
+        """The caption that each sample was asked for, in the space, if captions are there.
+
+        An empty one has no place there (routing.phrases) and is nan.
+        """
         if space not in self.spec["phrases"] or "prompts" not in of:
             return None
         number = self.spec["phrases"].index(space)
         captions = self.job.table("captions", number)["caption"]
-        place = pd.Series(np.arange(len(captions)), index=captions)
         asked = self._captions.iloc[of["prompts"][:, 0].numpy()]
-        return tensor(self.job.arrays("phrases", number)["features"][place.loc[asked].to_numpy()])
+        rows = pd.Index(captions).get_indexer(asked)
+        assert not asked[rows < 0].str.strip().any(), "phrases have every caption with words"
+        texts = tensor(self.job.arrays("phrases", number)["features"][rows])
+        texts[rows < 0] = torch.nan
+        return texts
 
     @cached_property
     def _captions(self) -> pd.Series:

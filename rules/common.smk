@@ -321,12 +321,29 @@ def perceptual_baseline(wildcards):
     ]
 
 
+def perceptual_within(arm):
+    """What pairs of an arm must share: nothing, or the label or text its experts are told.
+
+    Held-out images are grouped as the samples of the reference arm are.
+    """
+    if SPEC["metrics"]["lpips"]["within"] == "all":
+        return "all"
+    of = SPEC["metrics"]["reference_arm"] if arm == HELDOUT else arm
+    return SPEC["partitions"][SPEC["arms"][of]["partition"]]["condition"]
+
+
+def perceptual_index(wildcards):
+    """The captions, for an arm whose pairs must share one."""
+    return [INDEX] if perceptual_within(wildcards.arm) == "text" else []
+
+
 def perceptual_spec(arm, num_trainings):
     """What the job may see."""
     options = dict(SPEC["metrics"]["lpips"])
+    del options["within"]
     return part(
         arm=arm,
-        within=options.pop("within"),
+        within=perceptual_within(arm),
         lpips=options,
         num_blocks=SPEC["metrics"]["num_blocks"],
         num_samples=SPEC["samples"]["num_samples"],

@@ -9,6 +9,7 @@ rule perceptual:
             for i in shards()
         ],
         baseline=perceptual_baseline,
+        index=perceptual_index,
     output:
         scores=f"{R}/perceptual/{{arm}}/scores.parquet",
         pairs=f"{R}/perceptual/{{arm}}/pairs.parquet",
@@ -24,8 +25,9 @@ rule perceptual:
         "perceptual: distances within arm {wildcards.arm}"
     shell:
         "python -m routing perceptual --in samples={input.samples}"
-        " --in baseline={input.baseline} --in index= --out scores={output.scores}"
-        " --out pairs={output.pairs} --spec {params.spec:q} --log {log}"
+        " --in baseline={input.baseline} --in index={input.index}"
+        " --out scores={output.scores} --out pairs={output.pairs}"
+        " --spec {params.spec:q} --log {log}"
 
 
 rule real_perceptual:

@@ -81,7 +81,7 @@ def loop(x, groups, num_blocks):
     return [(a, b, *cell) for (a, b), cell in found.items()]
 
 
-@pytest.mark.parametrize("within", stage.WITHIN)
+@pytest.mark.parametrize("within", ["all", "label"])
 def test_tables_are_those_of_the_loop(within, tmp_path):
     values, base = drawn(0), drawn(1)
     scores, pairs = perceptual(
@@ -90,7 +90,7 @@ def test_tables_are_those_of_the_loop(within, tmp_path):
         baseline=shards(tmp_path / "b", base, (0, 6, 12)),
         within=within,
     )
-    groups = ASKED if within == "asked" else np.zeros(NUM, int)
+    groups = ASKED if within == "label" else np.zeros(NUM, int)
     x, y = seen(values), seen(base)
     assert scores.columns.tolist() == ["training", "seed", "group", "to_baseline"]
     assert scores["seed"].tolist() == list(range(NUM)) and scores["group"].tolist() == list(groups)
@@ -120,7 +120,7 @@ def test_the_tables_give_the_diversity_with_its_interval(tmp_path):
 
 
 @pytest.mark.parametrize("room", [4, 12, 20, 1 << 20])
-@pytest.mark.parametrize("within", stage.WITHIN)
+@pytest.mark.parametrize("within", ["all", "label"])
 def test_batches_and_shards_change_nothing(within, room, tmp_path, monkeypatch):
     values, base = drawn(0), drawn(1)
     whole = perceptual(
@@ -168,16 +168,32 @@ def test_an_arm_is_at_no_distance_from_itself_and_without_baseline_at_none(tmp_p
     assert scores["to_baseline"].isna().all() and without.equals(pairs)
 
 
-def test_prompts_come_before_labels(tmp_path):
-    prompts = np.arange(NUM) // 2
-    files = shards(tmp_path, drawn(), asked=ASKED, prompts=prompts)
-    scores, pairs = perceptual(tmp_path / "a", files, within="asked")
-    assert scores["group"].tolist() == prompts.tolist() and pairs["num_pairs"].sum() == 6
+CAPTIONS = ["a fox", "the sea", "", "the sea", "a fox", "a hill", ""]
+FIRST = np.array([0, 1, 2, 1, 0, 3, 2])  # their numbers, in the order of the index
+PROMPTS = np.array([4, 1, 6, 0, 3, 2, 5, 1, 0, 2, 4, 3])  # images of the index
+
+
+def test_every_way_to_group_is_asked():
+    assert list(stage.WITHIN) == ["all", "label", "text"]
+
+
+@pytest.mark.parametrize("within", stage.WITHIN)
+def test_labels_group_by_class_and_texts_by_caption(within, tmp_path):
+    """Samples always say both; images with one caption are one prompt."""
+    values = drawn()
+    files = shards(tmp_path / "a", values, (0, 6, 12), asked=ASKED, prompts=PROMPTS)
+    index = pd.DataFrame({"caption": np.array(CAPTIONS, object), "label": 0})
+    path = make("index", tmp_path / "index.parquet", index)
+    scores, pairs = perceptual(tmp_path / "o", files, index=path, within=within)
+    groups = {"all": np.zeros(NUM, int), "label": ASKED, "text": FIRST[PROMPTS]}[within]
+    assert scores["group"].tolist() == groups.tolist()
+    truth = loop(seen(values), groups, 4)
+    np.testing.assert_allclose(pairs.drop(columns="training").to_numpy(), truth, rtol=1e-11)
 
 
 def test_who_is_asked_alone_has_no_pairs(tmp_path):
     files = shards(tmp_path, drawn(), asked=np.arange(NUM))
-    _, pairs = perceptual(tmp_path / "a", files, within="asked")
+    _, pairs = perceptual(tmp_path / "a", files, within="label")
     assert (pairs["num_pairs"] == 0).all() and (pairs["total"] == 0).all()
 
 
@@ -189,6 +205,7 @@ def real(folder, num=20, num_blocks=4, seed=0):
     index = pd.DataFrame({"sample_id": range(num)})
     index["split"] = np.where(np.arange(num) % 3 == 0, "train", "heldout").astype(object)
     index["label"] = np.array(["b", "a", "c"])[rng.integers(3, size=num)].astype(object)
+    index["caption"] = np.array(CAPTIONS, object)[rng.integers(len(CAPTIONS), size=num)]
     index["shard"], index["row"] = np.arange(num) % 2, np.arange(num) // 2
     files = [
         make("data", folder / f"{i}.safetensors", {"samples": stored[i::2]}, levels=16)
@@ -200,12 +217,18 @@ def real(folder, num=20, num_blocks=4, seed=0):
 @pytest.mark.parametrize("within", stage.WITHIN)
 def test_the_heldout_images_are_one_more_arm(within, tmp_path):
     stored, index, files, path = real(tmp_path)
-    scores, pairs = perceptual(tmp_path / "o", files, index=path, within=within, num_samples=11)
+    options = {"arm": "heldout", "index": path, "within": within}
+    scores, pairs = perceptual(tmp_path / "o", files, num_samples=11, **options)
     rows = heldout.rows(index["split"].to_numpy(), ROOT, 4, 11)
     assert scores["seed"].tolist() == rows.tolist() and len(rows) == 8
     assert scores["to_baseline"].isna().all()
-    labels = np.unique(index["label"], return_inverse=True)[1][rows]
-    groups = labels if within == "asked" else np.zeros(8, int)
+    groups = {
+        "all": np.zeros(8, int),
+        "label": np.unique(index["label"], return_inverse=True)[1][rows],
+        "text": np.array(
+            [index["caption"].drop_duplicates().tolist().index(c) for c in index["caption"][rows]]
+        ),
+    }[within]
     assert scores["group"].tolist() == groups.tolist()
     truth = loop(images.to_values(stored[rows], 16), groups, 4)
     np.testing.assert_allclose(pairs.drop(columns="training").to_numpy(), truth, rtol=1e-11)
@@ -249,9 +272,9 @@ def test_bad_input_is_one_line(tmp_path):
     with refused("wanted samples of 2 trainings, got 1 files; give"):
         perceptual(tmp_path, files, num_trainings=2)
     with refused("asked for something, got an arm without guidance; set within to 'all'"):
-        perceptual(tmp_path, files, within="asked")
-    with refused("wanted within all or asked, got 'prompt'; take"):
-        perceptual(tmp_path, files, within="prompt")
+        perceptual(tmp_path, files, within="label")
+    with refused("wanted within all, label, text, got 'none'; take"):
+        perceptual(tmp_path, files, within="none")
     with refused("num_blocks: wanted a divisor of 12"):
         perceptual(tmp_path, files, num_blocks=5)
     wide = [shard(tmp_path / "w.safetensors", np.zeros((NUM, 1, 2, 3), np.float32))]
@@ -267,4 +290,4 @@ def test_bad_input_is_one_line(tmp_path):
     index["split"] = np.where(np.arange(6) == 2, "heldout", "train").astype(object)
     path = make("index", tmp_path / "one.parquet", index)
     with refused("wanted at least 2 held-out images, got 1; raise heldout"):
-        perceptual(tmp_path, stored, index=path)
+        perceptual(tmp_path, stored, arm="heldout", index=path)

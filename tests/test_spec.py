@@ -11,7 +11,9 @@ import yaml
 
 from routing import choices, config, consistency, spec
 from routing.dit import MODULATIONS
+from routing.measures import METRICS
 from routing.objectives import OBJECTIVES
+from routing.spaces import metric_name
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "workflow_config.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
@@ -153,6 +155,8 @@ def test_networks_want_images():
 
 ASKED = [("partitions.semantic.condition", "label"), ("guidances", {"guided": "conditional"})]
 TEXTS = [("partitions.semantic.condition", "text"), ("guidances", {"guided": "conditional"})]
+DISTANCE = [("metrics.list.5", {"name": "lpips"})]
+FILES_OF = [("data.source", FOLDER), ("data.image", {"size": 30})]
 PAIR = [("routers.first", LEARNED), ("routers.second", LEARNED | {"start": "first"})]
 TOGETHER = [
     (
@@ -204,6 +208,21 @@ TOGETHER = [
         [("policies.top1", {"name": "budget", "mean_experts": 3.5, "by": GATED})],
         "policies.top1: budget: mean_experts must be in [1, 3] by ",
     ),
+    (
+        DISTANCE + [("metrics.lpips", {"net": "vgg"})],
+        "metrics.lpips.net: 'vgg' wants images of 16 pixels a side or more, got 8 of data; take "
+        "'lpips' out of metrics.list",
+    ),
+    (
+        DISTANCE + FILES_OF + [("metrics.lpips", {})],
+        "metrics.lpips.net: 'alex' wants images of 31 pixels a side or more, got 30 of data; take "
+        "net 'vgg' (16)",
+    ),
+    (
+        DISTANCE + FILES_OF + ASKED + [("metrics.lpips", {"net": "vgg", "within": "asked"})],
+        "metrics.lpips.within: 'asked' wants arms that ask for a label or a text, got arm "
+        "'monolith' without guidance; take 'all', or give it one",
+    ),
 ]
 
 
@@ -234,6 +253,27 @@ def test_what_goes_together():
     text = changed(raw, "partitions.semantic.condition", "text")
     unasked = changed(text, "arms.top1.guidance", DELETE)
     spec.resolve(changed(unasked, "routers.learned", "density"))
+
+
+def test_lpips_takes_what_its_network_takes():
+    raw = DIGITS
+    for where, value in [*DISTANCE, *FILES_OF, ("metrics.lpips", {"net": "vgg"})]:
+        raw = changed(raw, where, value)
+    spec.resolve(changed(raw, "data.image.size", 16))
+    spec.resolve(changed(changed(raw, "data.image.size", 31), "metrics.lpips.net", "alex"))
+    refusal(changed(raw, "data.image.size", 15))
+    spec.resolve(changed(changed(raw, "data.image.size", 15), "metrics.list.5", DELETE))
+    world = changed(ORACLE, "metrics.lpips", {})
+    place = len(world["metrics"]["list"])
+    line = refusal(changed(world, f"metrics.list.{place}", {"name": "lpips"}))
+    assert line.startswith(f"metrics.list.{place}: 'lpips' wants images, got points (data.source")
+    for where, value in ASKED:
+        raw = changed(raw, where, value)
+    raw = changed(changed(raw, "data.image.size", 16), "metrics.lpips.within", "asked")
+    raw = changed(raw, "arms.top1.guidance", "guided")
+    spec.resolve(raw | one_arm(raw, "top1"))
+    unasked = changed(raw, "guidances.guided", "none")
+    assert refusal(unasked | one_arm(raw, "top1")).startswith("metrics.lpips.within: 'asked' want")
 
 
 def test_centroids_are_where_the_router_looks():
@@ -335,6 +375,34 @@ def test_resolved_is_a_fixed_point_and_plain(path):
     text = json.dumps(full | {"plan": plan}, allow_nan=False)
     assert json.loads(text) == full | {"plan": plan}
     assert yaml.safe_load(yaml.safe_dump(full)) == full  # it can be written down and used again
+
+
+def measured_names(full):
+    """What the metrics of a resolved config are called in the tables."""
+    metrics = full["metrics"]
+    for choice in metrics["list"]:
+        kind = METRICS[choice["name"]]
+        if kind is METRICS["lpips"]:
+            net, reference = metrics["lpips"]["net"], metrics["reference_arm"]
+            yield from (f"lpips_{net}_diversity", f"lpips_{net}_to_{reference}")
+        elif choice["name"] in ("class_shares", "cluster_shares"):
+            yield from kind.kinds
+        else:
+            space = choice["space"] or metrics["extractor"]
+            yield from (metric_name(k, space, choice["num_samples"]) for k in kind.kinds)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_figures_show_what_is_measured(path):
+    """A misspelt metric would be found when everything else is done, after days of a study."""
+    full = spec.resolve(yaml.safe_load(path.read_text()))
+    names = set(measured_names(full))
+    for figure, options in full["figures"].items():
+        shown = [
+            *options.get("metrics", ()),
+            *([options["metric"]] if "metric" in options else []),
+        ]
+        assert names >= set(shown), (figure, set(shown) - names)
 
 
 def test_defaults_are_written_out():

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from routing.clip_score import cosines, hessel, torchmetrics
+from routing.clip_score import cosine, cosines, hessel, torchmetrics
 from routing.measures.base import Kind, PerSample, Replicates, View
 
 
@@ -14,7 +15,8 @@ class CLIPScore(PerSample):
     """Cosine of image and caption in a CLIP space; higher is better, in [-1, 1].
 
     `clip_score` is the mean of the raw cosines, `clip_score_hessel` the mean of 2.5 max(cos, 0),
-    `clip_score_hundred` max(100 mean cos, 0) as in torchmetrics. Only of arms that ask for a text.
+    `clip_score_hundred` max(100 mean cos, 0) as in torchmetrics. Only of arms that ask for a text,
+    and of the samples whose caption has words: an empty one is asked for, and shown by anything.
     """
 
     kinds: ClassVar = {
@@ -24,15 +26,34 @@ class CLIPScore(PerSample):
     }
 
     def scores(self, view: View) -> dict[str, Tensor]:
-        """The raw cosine of each sample."""
-        if view.texts is None:
+        """The raw cosine of each sample, nan where the caption is empty; nothing if all are."""
+        told = is_told(view)
+        if not told.any():
             return {}
-        return {view.named("clip_score"): cosines(view.features, view.texts)}
+        said = torch.full((len(told),), torch.nan, dtype=torch.float64)
+        said[told] = cosines(view.features[told], view.texts[told])
+        return {view.named("clip_score"): said}
 
     def replicates(self, view: View) -> Replicates:
         """The three conventions."""
-        found = super().replicates(view)
-        for raw in self.scores(view).values():
-            found[view.named("clip_score_hessel")] = hessel(raw, view.weights)
-            found[view.named("clip_score_hundred")] = torchmetrics(raw, view.weights)
+        told, found = is_told(view), {}
+        weights = view.weights[:, told]
+        for name, said in self.scores(view).items():
+            raw = said[told]
+            found[name] = cosine(raw, weights)
+            found[view.named("clip_score_hessel")] = hessel(raw, weights)
+            found[view.named("clip_score_hundred")] = torchmetrics(raw, weights)
         return found
+
+    def note(self, view: View) -> str:
+        """How many samples have no score."""
+        told = is_told(view)
+        num = int((~told).sum())
+        return f"{num} of {len(told)} samples, with an empty caption, left out" if num else ""
+
+
+def is_told(view: View) -> Tensor:
+    """Which samples were asked for a caption with words, whose embedding is no nan."""
+    if view.texts is None:
+        return torch.zeros(len(view.features), dtype=torch.bool)
+    return view.texts.isfinite().all(1)
