@@ -1,4 +1,4 @@
-"""Sign flips against enumeration, scipy and the binomial law; what draws may and may not change."""
+"""Sign flips against enumeration, scipy and the binomial law; what draws may not change."""
 
 from fractions import Fraction
 from itertools import product
