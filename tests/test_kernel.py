@@ -83,6 +83,15 @@ def test_the_pair_means_do_not_depend_on_the_block(rng):
     torch.testing.assert_close(*block, rtol=1e-12, atol=0)
 
 
+def test_pairs_are_counted_in_double_whatever_the_points(rng):
+    x, y = normal(rng, 23, 4).float(), normal(rng, 11, 4).float()
+    w = torch.ones(2, 23, dtype=torch.float64)
+    single = within_mean(polynomial, x, w, 5), across_mean(polynomial, x, y, w, 5)
+    x, y = x.double(), y.double()
+    double = within_mean(polynomial, x, w, 5), across_mean(polynomial, x, y, w, 5)
+    assert all(torch.equal(a, b) for a, b in zip(single, double, strict=True))
+
+
 def test_without_bias_the_mean_over_equal_distributions_is_zero(rng):
     y = KernelReference.fit(normal(rng, 40, 2))
     # With a fixed reference the mean over samples is the distance to *that* reference.

@@ -148,6 +148,8 @@ def test_embedding_is_its_formula(rng):
     torch.testing.assert_close(paired(phi[:1], phi[1:])[0], truth, rtol=1e-5, atol=0)
     dark = embedding([torch.zeros(1, 3, 2, 2)], heads[:1])
     assert (dark == 0).all()  # an image that no channel sees has an embedding too
+    faint = embedding([torch.full((1, 1, 1, 1), 1e-10)], [torch.ones(1)])
+    assert faint.item() == pytest.approx(0.5, rel=1e-5)  # half of its length is the 1e-10
 
 
 def loop(phi, blocks, num_blocks):
