@@ -224,6 +224,10 @@ def test_the_right_way_round(rng):
     assert 0 <= mean_distance(one.expand(20, 50)) < rounding
     assert 0 <= pairwise(one.expand(20, 50)).max() < rounding
     many = torch.rand(20, 50, generator=rng)
+    twins = torch.cat([many, many.double() * (1 + 1e-9)])  # nearer than rounding can tell
+    assert (
+        0 <= pairwise(twins).diagonal(20).min() and pairwise(twins).diagonal(20).max() < rounding
+    )
     assert mean_distance(many[torch.arange(20) % 2]) < 0.7 * mean_distance(many)
 
 
