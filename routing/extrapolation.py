@@ -19,7 +19,7 @@ from torch import Tensor
 NUM_SIZES = 15
 MOST = 5000  # samples of the smallest subset
 
-Distance = Callable[[Tensor, Tensor], Tensor]  # rows [n], weights [1 n] -> [1]
+Distance = Callable[[Tensor, Tensor], Tensor]  # rows [n], weights [1 n] -> [1], float64
 
 
 def sizes(num_samples: int) -> Int[np.ndarray, " sizes"]:
@@ -49,7 +49,7 @@ def extrapolated(
 
 def _intercept(distance: Distance, order: Int[Tensor, " kept"]) -> Float[Tensor, ""]:
     n = sizes(len(order)).tolist()
-    values = torch.cat([distance(order[:size], torch.ones(1, size)).double() for size in n])
+    values = torch.cat([distance(order[:size], torch.ones(1, size)) for size in n])
     x = 1 / torch.tensor(n, dtype=torch.float64)
     slope = ((x - x.mean()) * values).sum() / (x - x.mean()).square().sum()
     return values.mean() - slope * x.mean()

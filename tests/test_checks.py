@@ -8,6 +8,7 @@ from routing.energy import EnergyReference, energy_distance
 from routing.frechet import FrechetReference, frechet_distance
 from routing.intervals import jackknife_weights, seed_blocks
 from routing.kernel import KernelReference, kernel_distance
+from routing.mmd import GaussianReference, cmmd, cmmd_unbiased
 from routing.neighbours import NeighbourReference, neighbour_metrics
 
 
@@ -23,6 +24,8 @@ METRICS = {
     "recall": neighbour("recall"),
     "density": neighbour("density"),
     "coverage": neighbour("coverage"),
+    "cmmd": lambda x, y, w: cmmd(x, GaussianReference.fit(y), w),
+    "cmmd_unbiased": lambda x, y, w: cmmd_unbiased(x, GaussianReference.fit(y), w),
 }
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.keys())
 
@@ -41,7 +44,7 @@ def alone(metric, x, y):
 def test_every_metric_is_asked():
     x = torch.eye(8)
     names = neighbour_metrics(x, NeighbourReference.fit(x), torch.ones(1, 8)).keys()
-    assert set(METRICS) == {"frechet", "kernel", "energy"} | names
+    assert set(METRICS) == {"frechet", "kernel", "energy", "cmmd", "cmmd_unbiased"} | names
 
 
 @every_metric
@@ -112,3 +115,4 @@ def test_what_cannot_be_compared_is_refused_in_one_line(metric, sets):
         with pytest.raises(ValueError, match=message) as error:
             metric(*arguments)
         assert "\n" not in str(error.value) and "; " in str(error.value)
+    metric(x[:6], y[:6], torch.ones(1, 6))  # enough of both for all of them

@@ -1,13 +1,13 @@
-"""Which arms can be told apart: Holm by hand, sign flips by scipy, every pair once."""
+"""Which arms can be told apart: Holm by hand, every pair once, the test that fits."""
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import permutation_test
 
+from routing import comparisons as module
 from routing.comparisons import cliques, comparisons, holm
 from routing.intervals import interval_p_value, jackknife_interval, paired_difference
-from routing.permutation import sign_flip_p_value
+from routing.permutation import enough_flips, sign_flip_p_values
 
 
 def arms(rng, shifts, trainings=1, blocks=8):
@@ -20,8 +20,10 @@ def test_holm_is_the_step_down_by_hand():
     p = np.array([0.01, 0.04, 0.03, 0.005])
     assert holm(p).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm(np.array([0.6, 0.7])).tolist() == [1, 1]
-    with pytest.raises(ValueError, match="holm: wanted p values in"):
-        holm(np.array([0.1, np.nan]))
+    assert holm(np.array([])).tolist() == []
+    for bad in (np.nan, 1.1, -0.1):
+        with pytest.raises(ValueError, match=rf"holm: wanted p values in \[0, 1\], got {bad}"):
+            holm(np.array([0.1, bad]))
 
 
 @pytest.mark.parametrize("trainings", [1, 3])
@@ -55,20 +57,110 @@ def test_the_bootstrap_error_is_the_spread_of_the_paired_draws(rng):
     assert c.se_bootstrap == pytest.approx(expected)
 
 
-def test_sign_flips_are_those_of_scipy(rng):
-    a = torch.randn(9, generator=rng, dtype=torch.float64) + 0.4
-    b = torch.randn(9, generator=rng, dtype=torch.float64)
-    expected = permutation_test(
-        (a.numpy(), b.numpy()), lambda x, y: np.mean(x - y), permutation_type="samples",
-        n_resamples=np.inf,
-    ).pvalue  # fmt: skip
-    found = sign_flip_p_value(a[None], b[None], 10_000, np.random.default_rng(0))
-    assert found == pytest.approx(expected, abs=0.02)
-    assert sign_flip_p_value(a[None], a[None], 1000, np.random.default_rng(0)) == 1
-    far = sign_flip_p_value(
-        a.repeat(8)[None] + 9, b.repeat(8)[None], 999, np.random.default_rng(0)
-    )
-    assert far == pytest.approx(1 / 1000)
+def scores_of(rng, shifts, trainings=1, num=30):
+    common = torch.randn(trainings, num, generator=rng, dtype=torch.float64)
+    own = torch.randn(len(shifts), trainings, num, generator=rng, dtype=torch.float64)
+    return {n: common + 0.5 * own[i] + s for i, (n, s) in enumerate(shifts.items())}
+
+
+SHIFTS = {"a": 0.0, "b": 0.1, "c": 0.25, "d": 2.0}
+
+
+def test_scores_are_flipped_where_there_was_one_training(rng, monkeypatch):
+    found, scores = arms(rng, SHIFTS), scores_of(rng, SHIFTS)
+    seen = []
+
+    def flipped(stacked, num_flips, draws):
+        seen.append(num_flips)
+        return sign_flip_p_values(stacked, num_flips, draws)
+
+    monkeypatch.setattr(module, "sign_flip_p_values", flipped)
+    monkeypatch.setattr(module, "enough_flips", lambda *of: 7 * enough_flips(*of))
+    made = comparisons(found, None, scores, "b", np.random.default_rng(0))
+    assert seen == [7 * enough_flips(6, 0.05)]
+    names = list(SHIFTS)
+    p = sign_flip_p_values(torch.stack([*scores.values()]), *seen, np.random.default_rng(0))
+    for c in made:
+        assert c.test == "sign flip"
+        assert c.p == p[names.index(c.arm), names.index(c.other)].item()
+        interval = paired_difference(found[c.arm], found[c.other])  # not of the flips
+        assert (c.value, c.lo, c.hi, c.se_sampling) == pytest.approx(interval[:4])
+    assert len({c.p for c in made}) > 3
+
+
+def test_after_several_trainings_no_scores_are_flipped(rng):
+    found = arms(rng, SHIFTS, 3)
+    plain = comparisons(found, None, None, "b", np.random.default_rng(0))
+    scores = scores_of(rng, SHIFTS, 3)
+    made = comparisons(found, None, scores, "b", np.random.default_rng(0))
+    assert [c.p for c in made] == [c.p for c in plain]
+    assert {c.test for c in made} == {"seed blocks"}
+
+
+def test_the_reference_is_a_family_of_its_own(rng, monkeypatch):
+    """p by hand: the order of the pairs is ab, ac, ad, cb, db, cd."""
+    table = torch.ones(4, 4, dtype=torch.float64)
+    by_hand = {(0, 1): 0.012, (0, 2): 0.002, (0, 3): 0.5, (2, 1): 0.03, (3, 1): 0.04, (2, 3): 0.9}
+    for (i, j), p in by_hand.items():
+        table[i, j] = table[j, i] = p
+    monkeypatch.setattr(module, "sign_flip_p_values", lambda *of: table)
+    scores = scores_of(rng, SHIFTS)
+    made = comparisons(arms(rng, SHIFTS), None, scores, "b", np.random.default_rng(0))
+    assert [c.arm + c.other for c in made] == ["ab", "ac", "ad", "cb", "db", "cd"]
+    assert [c.p for c in made] == [*by_hand.values()]
+    assert [c.p_holm for c in made] == pytest.approx([0.06, 0.012, 1, 0.12, 0.12, 1])
+    of_reference = [c.p_holm_reference for c in made if c.other == "b"]
+    assert of_reference == pytest.approx([0.036, 0.06, 0.06])
+    assert [c.is_distinguishable for c in made] == [False, True] + 4 * [False]
+
+
+def test_at_the_level_itself_arms_can_be_told_apart(rng, monkeypatch):
+    for p, expected in ((0.05, True), (0.0500001, False)):
+        table = torch.full((2, 2), p, dtype=torch.float64)
+        monkeypatch.setattr(module, "sign_flip_p_values", lambda *of, t=table: t)
+        two = {"a": 0.0, "b": 0.1}
+        (c,) = comparisons(
+            arms(rng, two), None, scores_of(rng, two), "b", np.random.default_rng(0)
+        )
+        assert c.p_holm == p and c.is_distinguishable == expected
+
+
+def test_a_difference_of_zero_has_p_one_and_a_constant_one_zero():
+    same = torch.tensor([[1.0, 2, 3, 4]])
+    found = {"a": same, "b": same, "c": same + 1}
+    made = comparisons(found, None, None, "a", np.random.default_rng(0))
+    assert {c.arm + c.other: c.p for c in made} == {"ba": 1, "ca": 0, "bc": 0}
+    assert comparisons({"a": same}, None, None, "a", np.random.default_rng(0)) == []
+
+
+def test_every_error_is_in_its_column(rng):
+    found = arms(rng, {"a": 0.0, "b": 0.3}, trainings=3)
+    draws = arms(rng, {"a": 0.0, "b": 0.3}, trainings=3, blocks=40)
+    (c,) = comparisons(found, draws, None, "b", np.random.default_rng(0))
+    interval = jackknife_interval(found["a"] - found["b"])
+    assert (c.se_sampling, c.se_training) == pytest.approx(interval[3:])
+    of_means = (draws["a"] - draws["b"]).mean(0)[1:]
+    assert c.se_bootstrap == pytest.approx(of_means.std().item())
+    assert c.se_bootstrap != pytest.approx(c.se_training)
+
+
+@pytest.mark.parametrize("what", ["replicates", "bootstrap", "scores"])
+def test_arms_of_other_sizes_are_refused(what, rng):
+    given = {"replicates": arms(rng, SHIFTS), "bootstrap": None, "scores": None}
+    given[what] = scores_of(rng, SHIFTS)
+    given[what]["c"] = given[what]["c"][:, :-1]
+    message = rf"^{what}: wanted as many .* \(1, 30\) for a and \(1, 29\) for c; give"
+    with pytest.raises(ValueError, match=message) as error:
+        comparisons(**given, reference="b", rng=np.random.default_rng(0))
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_that_are_not_finite_are_refused(rng):
+    for bad in (np.nan, np.inf):
+        found = arms(rng, SHIFTS)
+        found["b"][0, 2] = bad
+        with pytest.raises(ValueError, match="replicates: wanted finite numbers"):
+            comparisons(found, None, None, "a", np.random.default_rng(0))
 
 
 def test_bars_join_the_longest_runs_of_arms_that_are_alike():
@@ -78,3 +170,19 @@ def test_bars_join_the_longest_runs_of_arms_that_are_alike():
     np.fill_diagonal(apart, False)
     assert cliques(apart) == [(0, 2), (2, 3)]
     assert cliques(~np.eye(3, dtype=bool)) == []
+
+
+def test_bars_are_all_the_longest_runs(rng):
+    """By brute force: runs within which no pair can be told apart, and which no such run holds."""
+    for _ in range(100):
+        apart = (torch.rand(7, 7, generator=rng) < 0.3).triu(1)
+        apart = (apart | apart.T).numpy()
+        alike = [
+            (i, j) for i in range(7) for j in range(i + 1, 7)
+            if not apart[i : j + 1, i : j + 1].any()
+        ]  # fmt: skip
+        expected = [
+            (i, j) for i, j in alike
+            if not any((a, b) != (i, j) and a <= i and j <= b for a, b in alike)
+        ]  # fmt: skip
+        assert cliques(apart) == expected

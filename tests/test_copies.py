@@ -88,6 +88,14 @@ def test_a_training_image_that_is_there_twice_is_no_measure(rng):
     assert metrics(train + 1e-3, reference)["authenticity"] == 1
 
 
+def test_one_new_held_out_image_is_enough(rng):
+    train, new = normal(rng, 30, 2), normal(rng, 1, 2)
+    reference = CopyReference.fit(train, torch.cat([train[:3], new]))
+    assert (reference.heldout_distance[:3] == 0).all() and reference.heldout_distance[3] > 0
+    found = metrics(new, reference)["copy_ratio"]
+    assert found == pytest.approx(4, rel=1e-12)  # the mean is of four, three of which are 0
+
+
 @pytest.mark.parametrize("block", [1, 7, 1000])
 def test_the_block_does_not_matter_bit_for_bit(block, rng):
     x, train, heldout = normal(rng, 40, 3), normal(rng, 90, 3), normal(rng, 25, 3)

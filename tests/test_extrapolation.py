@@ -10,6 +10,7 @@ from routing.frechet import FrechetReference, frechet_distance
 
 def test_sizes_are_those_of_the_paper():
     assert sizes(50_000)[[0, -1]].tolist() == [5000, 50_000] and len(sizes(50_000)) == 15
+    assert sizes(200_000)[[0, -1]].tolist() == [5000, 200_000]
     assert sizes(2000)[[0, -1]].tolist() == [200, 2000]
     assert sizes(12).tolist() == list(range(2, 13))
     with pytest.raises(ValueError, match="wanted at least 3 samples, got 2"):
@@ -19,10 +20,24 @@ def test_sizes_are_those_of_the_paper():
 def test_a_line_in_one_over_n_gives_its_intercept():
     def distance(rows, weights):
         assert weights.shape == (1, len(rows)) and (weights == 1).all()
-        return torch.tensor([3.0 + 7.0 / len(rows)])
+        return torch.tensor([3.0 + 7.0 / len(rows)], dtype=torch.float64)
 
     found = extrapolated(distance, torch.arange(100), torch.ones(2, 100))
-    torch.testing.assert_close(found, torch.full((2,), 3.0).double())
+    torch.testing.assert_close(found, torch.full((2,), 3.0).double(), rtol=1e-13, atol=0)
+
+
+def test_the_line_is_that_of_least_squares(rng):
+    noise = dict(zip(sizes(90).tolist(), torch.randn(15, generator=rng).tolist(), strict=True))
+    order = torch.randperm(90, generator=rng)
+
+    def distance(rows, weights):
+        assert torch.equal(rows, order[: len(rows)])
+        return torch.tensor([noise[len(rows)]], dtype=torch.float64)
+
+    n = np.array(list(noise))
+    slope, intercept = np.polyfit(1 / n, list(noise.values()), 1)
+    found = extrapolated(distance, order, torch.ones(1, 90))
+    assert found.item() == pytest.approx(intercept, rel=1e-10) and abs(slope) > 1
 
 
 def test_a_replicate_takes_the_first_of_those_that_are_kept():

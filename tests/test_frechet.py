@@ -4,8 +4,10 @@ import torch
 from scipy import linalg
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
+from routing import frechet
 from routing.frechet import (
     FrechetReference,
+    covariance_rank,
     frechet_bootstrap,
     frechet_distance,
     frechet_influence,
@@ -119,20 +121,21 @@ def test_what_is_no_covariance_is_refused():
         FrechetReference.from_moments(torch.zeros(2), torch.tensor([[1.0, 2], [2, 1]]))
 
 
-def test_the_influence_is_the_derivative_along_a_count(rng):
+@pytest.mark.parametrize("dim", [4, 33])
+@pytest.mark.parametrize("num_reference", [25, 40])
+def test_the_influence_is_the_derivative_along_a_count(dim, num_reference, rng):
     """Central differences of the exact distance, whose weights may be any number >= 0 inside."""
-    x, y = normal(rng, 30, 4), normal(rng, 40, 4) * 1.5
+    x, y = normal(rng, 30, dim) + 0.3, normal(rng, num_reference, dim) * 1.5
     reference = FrechetReference.fit(y)
     phi = frechet_influence(x, reference)
-    assert phi.mean().abs() < 1e-9 and phi.shape == (30,)
+    assert phi.mean().abs() < 1e-12 and phi.shape == (30,)
 
     def value(w):
         n = w.sum()
         m = w @ x / n
-        s = (x - m).T @ (w[:, None] * (x - m)) / (n - 1)
-        inner = reference.root.T @ s @ reference.root
-        root = torch.linalg.eigvalsh(inner).clamp_min(0).sqrt().sum()
-        trace = s.trace() + reference.root.square().sum()
+        rows = (w / (n - 1)).sqrt()[:, None] * (x - m)
+        root = torch.linalg.matrix_norm(rows @ reference.root, "nuc")  # right for singular sets
+        trace = rows.square().sum() + reference.root.square().sum()
         return (m - reference.mean).square().sum() + trace - 2 * root
 
     step = 1e-5
@@ -157,6 +160,18 @@ def test_draws_of_the_expansion_spread_like_exact_ones(rng):
     torch.testing.assert_close(once, frechet_distance(x, reference, torch.ones(1, 800)))
 
 
+def test_draws_of_the_expansion_lie_around_the_value_and_exact_ones_above(rng):
+    """Near zero F is bias, and exact draws add it once more."""
+    x, y = normal(rng, 200, 6), normal(rng, 4000, 6)
+    reference, numbers = FrechetReference.fit(y), np.random.default_rng(1)
+    counts = torch.from_numpy(numbers.multinomial(200, np.full(200, 1 / 200), size=300)).double()
+    value = frechet_distance(x, reference, torch.ones(1, 200))
+    quick = frechet_bootstrap(x, reference, counts) - value
+    exact = frechet_distance(x, reference, counts) - value
+    assert abs(quick.mean()) < 4 * quick.std() / 300**0.5 < 0.3 * exact.mean()
+    assert exact.mean().item() == pytest.approx(value.item(), rel=0.35)
+
+
 def test_moments_in_blocks_are_those_of_the_whole(rng):
     y = normal(rng, 500, 6) + 100
     whole, parts = FrechetReference.fit(y), FrechetReference.of_blocks(iter(y.split(37)))
@@ -165,5 +180,56 @@ def test_moments_in_blocks_are_those_of_the_whole(rng):
     torch.testing.assert_close(whole.root @ whole.root.T, torch.cov(y.T))
 
 
+def test_the_influence_of_samples_and_reference_without_common_directions(rng):
+    """Axes of their own: T = 0 and stays so along x, and phi is that of mean and trace alone."""
+    x, y = normal(rng, 20, 6), normal(rng, 30, 6)
+    x[:, 3:], y[:, :3] = 0, 0
+    phi = frechet_influence(x, FrechetReference.fit(y))
+    c = x - x.mean(dim=0)
+    expected = 2 * c @ (x.mean(dim=0) - y.mean(dim=0)) + 20 / 19 * c.square().sum(dim=1)
+    torch.testing.assert_close(phi, expected - expected.mean())
+
+
+@pytest.mark.parametrize(("num_samples", "num_reference"), [(60, 40), (60, 9), (6, 40), (15, 40)])
+def test_panels_and_blocks_change_rounding_alone(num_samples, num_reference, rng, monkeypatch):
+    x, y = normal(rng, num_samples, 17) + 0.5, normal(rng, num_reference, 17)
+    w = torch.ones(3, num_samples, dtype=torch.float64)
+    w[1, ::4], w[2, 1::5] = 0, 2
+    references = FrechetReference.fit(y), FrechetReference.from_moments(y.mean(dim=0), y.T.cov())
+    found = [(frechet_distance(x, r, w), frechet_influence(x, r)) for r in references]
+    monkeypatch.setattr(frechet, "PANEL", 3)
+    monkeypatch.setattr(frechet, "BLOCK", 7)
+    for (distances, phi), reference in zip(found, references, strict=True):
+        torch.testing.assert_close(frechet_distance(x, reference, w), distances, rtol=1e-9, atol=0)
+        torch.testing.assert_close(frechet_influence(x, reference), phi, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-6, atol=0)
+
+
+def test_published_moments_in_single_precision_are_counted_in_double(rng):
+    """Rounded to float32, a covariance without some directions has eigenvalues below zero."""
+    y = normal(rng, 50, 6) @ normal(rng, 6, 12)
+    mean, covariance = y.mean(dim=0).float(), y.T.cov().float()
+    assert torch.linalg.eigvalsh(covariance.double())[0] < 0
+    single = FrechetReference.from_moments(mean, covariance)
+    double = FrechetReference.from_moments(mean.double(), covariance.double())
+    assert torch.equal(single.mean, double.mean) and torch.equal(single.root, double.root)
+    assert single.mean.dtype == single.root.dtype == torch.float64
+    x = normal(rng, 40, 12)
+    found = frechet_distance(x, single, torch.ones(1, 40)).item()
+    assert found == pytest.approx(distance(x, y), rel=1e-2)
+
+
+def test_draws_of_another_number_are_refused(rng):
+    x, reference = normal(rng, 5, 2), FrechetReference.fit(normal(rng, 9, 2))
+    short = torch.tensor([[1.0, 1, 1, 1, 1], [2, 2, 0, 0, 0]])
+    message = r"wanted rows of 5 counts that sum to 5 \(samples\), got a row of 5 that sums to 4; "
+    with pytest.raises(ValueError, match=message):
+        frechet_bootstrap(x, reference, short)
+
+
 def test_few_samples_are_said_to_be_worth_little():
-    assert "64" in worth(40, 64) and worth(50_000, 2048) is None
+    assert [covariance_rank(n, 64) for n in (2, 64, 65, 66)] == [1, 63, 64, 64]
+    assert "covariance of rank 63" in worth(64, 64)
+    for num, dim, enough in ((65, 64, 10_000), (9_999, 64, 10_000), (20_479, 2048, 20_480)):
+        assert worth(num, dim).endswith(f"take {enough} samples")
+        assert worth(enough, dim) is None

@@ -75,6 +75,12 @@ def test_the_interval_covers_what_retraining_and_new_seeds_would_give(rng):
     assert 0.92 <= hits / 600 <= 0.99
 
 
+def test_single_precision_is_counted_in_double(rng):
+    found = torch.randn(3, 12, generator=rng) + 100
+    assert jackknife_interval(found) == jackknife_interval(found.double())
+    assert jackknife_interval(found[:1])[:4] == jackknife_interval(found[:1].double())[:4]
+
+
 def test_a_difference_is_paired_by_training():
     a, b = torch.tensor([[5.0, 4, 6], [9.0, 8, 10]]), torch.tensor([[4.0, 3, 5], [8.0, 7, 9]])
     assert paired_difference(a, b)[:3] == (1, 1, 1)

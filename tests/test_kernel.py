@@ -46,6 +46,24 @@ def test_agrees_with_torch_fidelity_when_its_subset_is_the_set(rng):
     assert distance(x, y) == pytest.approx(expected, rel=1e-10)
 
 
+def test_the_usual_form_scatters_around_it(rng):
+    """torch-fidelity's default, a mean over random subsets: the same expectation, more noise."""
+    x, y = normal(rng, 300, 10) * 1.2 + 0.5, normal(rng, 300, 10)
+    options = dict(kid_subsets=200, kid_subset_size=60, verbose=False)
+    found = kid_features_to_metric(x, y, **options)
+    mean, spread = (found[f"kernel_inception_distance_{name}"] for name in ("mean", "std"))
+    assert abs(distance(x, y) - mean) < 4 * spread / 200**0.5 < 0.1 * mean
+
+
+def test_a_set_is_at_no_distance_from_itself_or_less(rng):
+    """Across, each point meets itself:  D = -(2 / n) (mean k(x, x) - mean of the other pairs)."""
+    x = normal(rng, 50, 4)
+    k = polynomial(x, x)
+    others = (k.sum() - k.trace()) / (50 * 49)
+    expected = -2 / 50 * (k.trace() / 50 - others).item()
+    assert distance(x, x) == pytest.approx(expected, rel=1e-9) and expected < 0
+
+
 def test_points_on_a_line_have_a_closed_form():
     """Samples all at a, reference all at b: D = k(a, a) + k(b, b) - 2 k(a, b)."""
     a, b = 2.0, -0.5
@@ -63,6 +81,15 @@ def test_the_pair_means_do_not_depend_on_the_block(rng):
             torch.testing.assert_close(value, values[0], rtol=1e-12, atol=0)
     block = [KernelReference.fit(y, block).within for block in (2, 11)]
     torch.testing.assert_close(*block, rtol=1e-12, atol=0)
+
+
+def test_pairs_are_counted_in_double_whatever_the_points(rng):
+    x, y = normal(rng, 23, 4).float(), normal(rng, 11, 4).float()
+    w = torch.ones(2, 23, dtype=torch.float64)
+    single = within_mean(polynomial, x, w, 5), across_mean(polynomial, x, y, w, 5)
+    x, y = x.double(), y.double()
+    double = within_mean(polynomial, x, w, 5), across_mean(polynomial, x, y, w, 5)
+    assert all(torch.equal(a, b) for a, b in zip(single, double, strict=True))
 
 
 def test_without_bias_the_mean_over_equal_distributions_is_zero(rng):

@@ -148,6 +148,8 @@ def test_embedding_is_its_formula(rng):
     torch.testing.assert_close(paired(phi[:1], phi[1:])[0], truth, rtol=1e-5, atol=0)
     dark = embedding([torch.zeros(1, 3, 2, 2)], heads[:1])
     assert (dark == 0).all()  # an image that no channel sees has an embedding too
+    faint = embedding([torch.full((1, 1, 1, 1), 1e-10)], [torch.ones(1)])
+    assert faint.item() == pytest.approx(0.5, rel=1e-5)  # half of its length is the 1e-10
 
 
 def loop(phi, blocks, num_blocks):
@@ -218,9 +220,14 @@ def test_mean_distance_is_the_closed_form(rng):
 def test_the_right_way_round(rng):
     """Equal images have no diversity; two opinions have less than many."""
     one = torch.rand(1, 50, generator=rng)
-    assert 0 <= mean_distance(one.expand(20, 50)) < 1e-14
-    assert 0 <= pairwise(one.expand(20, 50)).max() < 1e-14
+    rounding = 1e-12  # of sums of 400 squares, in the order of some matrix product
+    assert 0 <= mean_distance(one.expand(20, 50)) < rounding
+    assert 0 <= pairwise(one.expand(20, 50)).max() < rounding
     many = torch.rand(20, 50, generator=rng)
+    twins = torch.cat([many, many.double() * (1 + 1e-9)])  # nearer than rounding can tell
+    assert (
+        0 <= pairwise(twins).diagonal(20).min() and pairwise(twins).diagonal(20).max() < rounding
+    )
     assert mean_distance(many[torch.arange(20) % 2]) < 0.7 * mean_distance(many)
 
 

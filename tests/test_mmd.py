@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch_fidelity.metric_kid import kid_features_to_metric
 
 from routing.mmd import GaussianReference, cmmd, cmmd_unbiased
 
@@ -29,6 +30,51 @@ def test_both_forms_are_those_of_the_definition(rng):
     assert cmmd(x, reference, once).item() == pytest.approx(biased, rel=1e-10)
     assert cmmd_unbiased(x, reference, once).item() == pytest.approx(unbiased, rel=1e-10)
     assert unbiased < biased
+
+
+def test_without_bias_it_is_torch_fidelitys_distance_by_that_kernel(rng):
+    """Of unit vectors, on one subset that is the set; theirs is not in thousandths."""
+    x, y = (torch.randn(60, 8, generator=rng, dtype=torch.float64) + s for s in (0.5, 0))
+    unit = [a / a.norm(dim=1, keepdim=True) for a in (x, y)]
+    options = dict(kid_subsets=1, kid_subset_size=60, kid_kernel="rbf", kid_kernel_rbf_sigma=10.0)
+    theirs = kid_features_to_metric(*unit, **options, verbose=False)
+    found = cmmd_unbiased(x, GaussianReference.fit(y), torch.ones(1, 60)).item()
+    expected = 1000 * theirs["kernel_inception_distance_mean"]
+    assert found == pytest.approx(expected, rel=1e-6)  # theirs loses digits
+
+
+def test_opposite_points_have_a_closed_form():
+    """All samples at e, all of the reference at -e: |x - y| = 2, so D = 2000 (1 - exp(-1/50))."""
+    e = torch.tensor([[3.0, 4.0]]).double()
+    reference = GaussianReference.fit(-e.repeat(5, 1))
+    for form in (cmmd, cmmd_unbiased):
+        found = form(e.repeat(3, 1), reference, torch.ones(1, 3)).item()
+        assert found == pytest.approx(2000 * (1 - np.exp(-0.02)), rel=1e-12)
+
+
+def test_the_forms_differ_by_the_bias_that_is_stated(rng):
+    """For counts too: (sum w^2 / n^2) of the samples, 1 / m of the reference."""
+    x, y = (torch.randn(n, 5, generator=rng, dtype=torch.float64) for n in (12, 17))
+    w = torch.randint(0, 4, (3, 12), generator=rng).double()
+    reference = GaussianReference.fit(y)
+    unit = x / x.norm(dim=1, keepdim=True)
+    k = torch.exp(-torch.cdist(unit, unit).square() / 200).fill_diagonal_(0)
+    gap = cmmd(x, reference, w) - cmmd_unbiased(x, reference, w)
+    for row, found in zip(w, gap, strict=True):
+        n, same = row.sum(), row.square().sum()
+        others = row @ k @ row / (n**2 - same)  # never of a sample and its copy
+        expected = 1000 * (same / n**2 * (1 - others) - reference.within / 17)
+        assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_the_right_way_round(rng):
+    x, y = (torch.randn(200, 6, generator=rng, dtype=torch.float64) + 1 for _ in range(2))
+    reference, w = GaussianReference.fit(y), torch.ones(1, 200)
+    for form in (cmmd, cmmd_unbiased):
+        shifted = [form(x + s, reference, w).item() for s in (0, 0.5, 1, 2)]
+        assert shifted == sorted(shifted) and shifted[1] > 5 * abs(shifted[0])
+        collapsed = x.mean(dim=0) + 0.1 * (x - x.mean(dim=0))
+        assert form(collapsed, reference, w).item() > 5 * abs(shifted[0])
 
 
 def test_no_digits_are_lost_where_the_kernel_is_all_but_one(rng):
@@ -58,7 +104,15 @@ def test_a_replicate_leaves_samples_out_whatever_the_block(rng):
         torch.testing.assert_close(small, form(x, reference, weights))
 
 
-def test_a_row_of_zeros_is_refused():
-    with pytest.raises(ValueError) as error:
-        GaussianReference.fit(torch.zeros(4, 3))
+@pytest.mark.parametrize("bad", [0.0, 1e200])
+def test_a_row_without_a_length_is_refused(bad):
+    x = torch.ones(4, 3, dtype=torch.float64)
+    reference = GaussianReference.fit(x)
+    x[1] = x[2] = bad
+    message = "wanted rows of a positive finite length, got zero or overflow in 2 of 4; features"
+    with pytest.raises(ValueError, match=f"^reference: {message}") as error:
+        GaussianReference.fit(x)
     assert "\n" not in str(error.value)
+    for form in (cmmd, cmmd_unbiased):
+        with pytest.raises(ValueError, match=f"^samples: {message}"):
+            form(x, reference, torch.ones(1, 4))

@@ -74,6 +74,28 @@ def test_the_tower_is_open_clips(drawn, offline):  # noqa: F811
     assert (alone - found).norm() < 1e-6 * truth.norm()
 
 
+def test_images_and_scores_are_open_clips(drawn):
+    """Its own preprocessing of stored images, its image tower, and its normalised product."""
+    import open_clip
+    from PIL import Image
+
+    name, path, net = drawn
+    stored = np.random.default_rng(0).integers(256, size=(5, 16, 16, 3), dtype=np.uint8)
+    see = open_clip.image_transform(16, is_train=False)
+    with torch.no_grad():
+        read = torch.stack([see(Image.fromarray(image)) for image in stored])
+        truth = net.encode_image(read)
+        unit = net.encode_image(read, normalize=True)
+    values = torch.from_numpy(stored).permute(0, 3, 1, 2).float() * (2 / 255) - 1
+    clip = CLIP(name, str(path))
+    found = clip.load()(values)
+    assert (found - truth).norm() < 1e-5 * truth.norm() and (found[0] - found[1]).norm() > 0.1
+    texts = theirs(net, CAPTIONS)
+    expected = (unit * (texts / texts.norm(dim=1, keepdim=True))).sum(1)
+    ours = clip_score.cosines(found, TextTower.load(clip)(CAPTIONS))
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
 def test_the_two_activations_differ(tmp_path):
     _, path, net = saved("tiny", tmp_path / "clip.safetensors")
     quick = TextTower.load(CLIP("tiny-quickgelu", str(path)))(CAPTIONS)

@@ -149,8 +149,23 @@ def test_what_are_no_shares_is_refused(distance):
         distance(p, torch.tensor([2.0, 3.0]))
     with pytest.raises(ValueError, match="wanted numbers >= 0 with sum 1"):
         distance(p, torch.tensor([1.5, -0.5]))
+    with pytest.raises(ValueError, match=r"wanted numbers >= 0 with sum 1, got sum 1\.0001"):
+        distance(p, torch.tensor([0.5, 0.5001]))
     with pytest.raises(ValueError, match="weights: wanted whole numbers"):
         shares(torch.tensor([0, 1]), 2, torch.tensor([[0.5, 1]]))
+
+
+@pytest.mark.parametrize(
+    "distance",
+    [total_variation, kl_divergence, chi_square_p_value, worst_served, effective_ratio],
+)
+def test_shares_in_single_precision_are_counted_in_double(distance, rng):
+    q = torch.rand(50, generator=rng)
+    q = q / q.sum()
+    assert abs(q.double().sum() - 1) > 1e-8  # as well as it is known
+    p = torch.rand(3, 50, generator=rng, dtype=torch.float64)
+    p = p / p.sum(dim=1, keepdim=True)
+    assert torch.equal(distance(p, q), distance(p, q.double()))
 
 
 def test_one_category_is_no_test():

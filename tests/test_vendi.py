@@ -35,9 +35,50 @@ def test_a_count_is_a_repeated_row_and_a_zero_one_left_out(num, dim, rng):
         assert value.item() == pytest.approx(vendi(x.repeat_interleave(row, 0)).item(), rel=1e-9)
 
 
-def test_a_row_without_direction_is_refused():
+def test_orthogonal_modes_have_the_entropy_of_their_shares():
+    """8, 4 and 4 of 16 rows, however long each: 2 sqrt 2, by either matrix."""
+    modes = torch.tensor([0] * 8 + [1] * 4 + [2] * 4)
+    for dim in (5, 40):
+        x = torch.eye(dim)[modes] * torch.arange(1.0, 17)[:, None]
+        assert vendi(x).item() == pytest.approx(8**0.5)
+
+
+@pytest.mark.parametrize("block", [1, 7, 24, 100])
+def test_the_block_does_not_matter(block, rng):
+    x = torch.randn(24, 4, generator=rng, dtype=torch.float64)
+    w = torch.randint(0, 3, (5, 24), generator=rng).double()  # row 0 too leaves some out
+    found = vendi_score(x, w, block)
+    torch.testing.assert_close(found, vendi_score(x, w), rtol=1e-12, atol=0)
+    alone = torch.stack([vendi(x.repeat_interleave(row.long(), 0))[0] for row in w])
+    torch.testing.assert_close(found, alone, rtol=1e-9, atol=0)
+
+
+def test_single_precision_is_counted_in_double(rng):
+    for num in (3, 30):
+        x = torch.randn(num, 6, generator=rng)
+        assert torch.equal(vendi(x), vendi(x.double())) and vendi(x).dtype == torch.float64
+
+
+def test_the_right_way_round(rng):
+    """More modes, wider modes: more; and no more than samples or dimensions."""
+    modes, noise = torch.eye(8).double(), torch.randn(96, 8, generator=rng, dtype=torch.float64)
+    of = lambda num, width: vendi(modes[torch.arange(96) % num] + width * noise).item()  # noqa: E731
+    found = [of(num, 0.05) for num in (1, 2, 4, 8)]
+    assert found == sorted(found) and found[0] < 1.2 and found[3] > 7.5
+    assert found[1] < of(2, 0.2) < of(2, 0.5) < 8
+
+
+def test_bad_input_is_one_line():
     x = torch.ones(4, 3)
-    x[2] = 0
-    with pytest.raises(ValueError) as error:
-        vendi(x)
-    assert "\n" not in str(error.value)
+    broken, zero = x.clone(), x.clone()
+    broken[1, 2], zero[2] = torch.nan, 0
+    refused = [
+        ((broken,), "samples: wanted finite features, got nan or inf in 1 of 4 rows"),
+        ((zero,), "samples: wanted rows of a positive finite length, got zero .* in 1 of 4"),
+        ((x, torch.zeros(1, 4)), "wanted at least 1 samples in every replicate, got 0"),
+        ((x[:0],), "samples: wanted at least 1 rows, got 0"),
+    ]
+    for arguments, message in refused:
+        with pytest.raises(ValueError, match=message) as error:
+            vendi(*arguments)
+        assert "\n" not in str(error.value) and "; " in str(error.value)
