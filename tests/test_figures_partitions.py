@@ -630,6 +630,31 @@ def test_the_partition_table_bolds_the_best_of_each_policy(many, metric, sign):
     assert lines[-1] == monolith and monolith[-1] == monolith[-2] and monolith[2] == "–"
 
 
+def test_the_monolith_is_never_the_best_of_a_policy(many):
+    metrics = many.metrics.copy()
+    is_monolith = (metrics["metric"] == "fd_digits") & (metrics["arm"] == "monolith")
+    metrics.loc[is_monolith, ["value", "lo", "hi"]] = [-3.0, -4.0, -2.0]
+    table = make("partition_table").draw(changed(many, metrics=[metrics])).table
+    best = table[table["is_best"]]
+    assert best["policy"].to_list() == ["full", "top1"] and "monolith" not in set(best["arm"])
+
+
+def test_the_partition_table_has_the_partitions_with_its_sampler_and_guidance(many):
+    sampler, guidance = many.arms["plain_2_full"]["sampler"], many.arms["plain_4_full"]["guidance"]
+    others = {"plain_2": {"sampler": "heun"}, "plain_4": {"guidance": "separate_2"}}
+    assert sampler != "heun" and guidance is None
+    arms_ = {name: of | others.get(of["partition"], {}) for name, of in many.arms.items()}
+    table = make("partition_table").draw(changed(many, {"arms": arms_})).table
+    kept = [p for p in many.partitions if p not in (*others, "monolith")]
+    assert list(dict.fromkeys(table["partition"])) == [*kept, "monolith"]
+
+
+def test_what_is_said_of_a_cluster_is_not_said_of_the_whole():
+    rows = [("within", -1, 3.0), ("size_train", 0, 5.0), ("within", 0, 2.0), ("within", 1, 9.0)]
+    report = pd.DataFrame(rows, columns=["quantity", "cluster", "value"])
+    assert divisions.whole(report) == {"within": 3.0}
+
+
 def test_a_share_has_no_best_and_a_missing_cell_is_a_dash(many):
     few = {name: of for name, of in many.arms.items() if name != "plain_2_top1"}
     drawing = make("partition_table", metric="cluster_share_0").draw(changed(many, {"arms": few}))
