@@ -116,6 +116,7 @@ class Ledger:
         for item in items:
             item = item._replace(
                 source_id=_clean(item.source_id),
+                label=_clean(item.label) if isinstance(item.label, str) else item.label,
                 caption=_clean(item.caption),
                 licence=_clean(item.licence),
             )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -341,6 +342,16 @@ def test_names_that_are_no_text_are_written_out(tmp_path):
     source = {"name": "webdataset", "path": str(path), "licence_text": "MIT"}
     ((_, rows, _),) = shards(tmp_path, 1, source=source, image=IMAGE)
     assert rows["source_id"].tolist() == ["x.tar/caf\\udce9"]
+
+
+def test_folders_whose_names_are_no_text_are_labels(tmp_path):
+    inside = os.fsencode(tmp_path / "in") + b"/caf\xe9"
+    os.makedirs(inside)
+    with open(inside + b"/a.png", "wb") as file:
+        file.write(encoded(noise(8, 8)))
+    source = folder_of(tmp_path / "in", {}) | {"captions": "label"}
+    ((_, rows, _),) = shards(tmp_path, 1, source=source, image=IMAGE)
+    assert rows[["label", "caption"]].to_numpy().tolist() == [["caf\\udce9"] * 2]
 
 
 def test_private_images_stay_private(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from encoder_worlds import LEVELS, fitted, stage, world
 from stages import content, make, refused
 
-from routing import embed, encoders, images, store
+from routing import embed, encoders, images, spaces, store
 
 pytest_plugins = ["encoder_worlds"]
 EXAMPLES = {"pca": {"name": "pca", "dim": 12}, "identity": {"name": "identity"}}
@@ -56,6 +56,16 @@ def test_a_sample_is_encoded_alone(digits, shards, tmp_path):
     values = images.to_values(digits[0][:20], LEVELS)
     alone = np.concatenate([encode(value[None]) for value in values])
     np.testing.assert_allclose(encode(values), alone, rtol=1e-5, atol=1e-6)
+
+
+def test_features_say_of_which_space_they_are(shards, tmp_path):
+    encoder = fitted(tmp_path, EXAMPLES["pca"], **shards)
+    for spec in ({"space": "pixels"}, {}):
+        given = {"encoder": [encoder], "samples": [shards["samples"][0]]}
+        path = stage("embed", tmp_path / "f.safetensors", spec, **given)
+        expected = spaces.note(spec.get("space"), store.read_provenance(encoder), (1, 8, 8))
+        assert store.read_provenance(path)["space"] == expected
+        assert expected["name"] == spec.get("space") and expected["image"] == [1, 8, 8]
 
 
 class Double:

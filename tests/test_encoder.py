@@ -8,7 +8,7 @@ from encoder_worlds import LEVELS, fitted, world
 from sklearn.decomposition import PCA as Decomposition
 from stages import content, refused
 
-from routing import encoders, images, store
+from routing import encoders, images, seeds, store
 from routing.encoder import (
     CLIP,
     ENCODERS,
@@ -50,6 +50,7 @@ def test_pca_is_bit_equal_to_scikit_learn_on_all_training_rows(digits, shards, t
     assert np.array_equal(arrays["projection"], truth.components_.T / scale)
     note = store.read_provenance(path)["encoder"]
     assert note == {"kind": "linear", "shape": [1, 8, 8], "precision": "float64"}
+    assert encoders.load(arrays, {"encoder": note}).dim == 12
 
 
 def test_many_values_are_decomposed_by_their_covariance(digits, shards, tmp_path, monkeypatch):
@@ -76,6 +77,14 @@ def test_components_in_one_pass():
         np.testing.assert_allclose(directions, truth.components_, atol=1e-7)
 
 
+def test_no_variance_is_below_zero():
+    """Of points on a line, whatever rounding says."""
+    line = np.random.default_rng(0).normal(size=(50, 1)) * np.array([3.0, -1.0, 0.1, 7.0])
+    _, directions, variances = components(iter(line[:, None].reshape(5, 10, 4)), 4)
+    assert (variances >= 0).all() and variances[1:].max() < 1e-12 * variances[0]
+    np.testing.assert_allclose(directions @ directions.T, np.eye(4), atol=1e-12)
+
+
 def test_held_out_images_change_nothing(digits, shards, tmp_path):
     stored, train = digits
     spec = {"name": "pca", "dim": 5}
@@ -99,6 +108,8 @@ def test_no_more_than_max_fit_are_seen(digits, shards, tmp_path):
     assert len(numbers) == 100 == len(set(numbers)) and train[numbers].all()
     assert (np.diff(numbers) > 0).all()
     assert (drawn(np.flatnonzero(train), 100, seed=8) != numbers).any()
+    rng = seeds.stream(7, "encoder")  # one for all encoders
+    assert numbers.tolist() == sorted(rng.choice(np.flatnonzero(train), 100, replace=False))
     rows = np.flatnonzero(train)
     assert drawn(rows, len(rows), seed=7) is rows and drawn(rows, len(rows) + 1, seed=7) is rows
     assert len(drawn(rows, len(rows) - 1, seed=7)) == len(rows) - 1
@@ -222,9 +233,23 @@ def test_features_of_unit_length(digits, few, resnet, tmp_path):
     np.testing.assert_allclose(cosine, 1, rtol=1e-5)
 
 
+def test_features_of_no_length_stay_where_they_are():
+    features = np.array([[0.0, 0.0], [3.0, -4.0]], np.float32)
+    found = encoders.Network(None, "l2", {})._fitted(features)
+    np.testing.assert_allclose(found, [[0, 0], [0.6, -0.8]], rtol=1e-6)
+
+
 def test_the_field_normalises_what_it_clusters():
     assert DINOv2().normalise == CLIP().normalise == "l2"
     assert Timm("x", "y").normalise == "none"
+
+
+def test_another_precision_is_another_network(few, resnet, tmp_path):
+    path = fitted(tmp_path, resnet, **few)
+    arrays, notes = store.read_arrays(path), store.read_provenance(path)
+    notes["encoder"]["precision"] = "bfloat16"
+    with refused("encoder: timm was fitted in bfloat16, runs in float32 here; fit and use it on"):
+        encoders.load(arrays, notes)
 
 
 def test_other_weights_are_refused(few, resnet, tmp_path):

@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from figures_world import (
     DIVIDED,
     FAMILIES,
@@ -18,9 +19,12 @@ from figures_world import (
     make_job,
     texts_of,
 )
+from pretrained import autoencoder
 from scipy import optimize, stats
 from sklearn import metrics as sk
+from stages import refused
 
+from routing import codec
 from routing.figures import (
     agreement,
     arms,
@@ -99,7 +103,12 @@ def latent_job(monkeypatch):
         part | {"samples": rng.uniform(-2, 2, (40, 4, 6, 5)).astype(np.float16)}
         for part in base.files["samples"]
     ]
-    job = Watched(base.spec | {"codec": {"name": "halving"}}, base.files | {"samples": latents})
+    told = [
+        {"spec": base.whose("samples", i), "codec": {"name": "halving"}}
+        for i in range(len(latents))
+    ]
+    files = base.files | {"samples": latents, "samples notes": told}
+    job = Watched(base.spec | {"codec": {"name": "some"}}, files)
     job.seen = []
     NUMS.clear()
     return job
@@ -130,6 +139,22 @@ def test_grids_of_latents_show_images_beside_stored_ones(monkeypatch):
     index = job.files["index"][0].loc[real["number"]]
     stored = job.files["data"][index["shard"]]["samples"][index["row"]]
     assert np.array_equal(real["pixels"], stored.ravel())
+
+
+def test_latents_are_decoded_by_the_codec_that_made_them_or_by_none(tmp_path):
+    net = autoencoder(tmp_path)
+    made = codec.load({"name": "autoencoder_kl", "folder": str(tmp_path)})
+    latents = np.random.default_rng(0).normal(size=(4, 2, 4, 4)).astype(np.float16)
+    base = make_job("colour", ("monolith", "full"))
+    told = [{"spec": base.whose("samples", i), "codec": made.note} for i in range(4)]
+    files = base.files | {"samples": [{"samples": latents}] * 4, "samples notes": told}
+    job = FakeJob(base.spec | {"codec": {"name": "autoencoder_kl", "folder": "elsewhere"}}, files)
+    wanted = made.decode(torch.from_numpy(latents.astype(np.float32))).numpy()
+    assert np.array_equal(Inputs(job).samples("full", 4), wanted)
+    torch.nn.init.constant_(net.decoder.conv_out.bias, 0.5)
+    net.save_pretrained(tmp_path)  # other weights in the same folder
+    with refused(f"codec.folder: wanted weights with sha256 {made.note['sha256']}, got"):
+        Inputs(job).samples("full", 4)
 
 
 def test_latents_without_codec_are_no_images():
@@ -257,7 +282,7 @@ def test_of_many_classes_the_commonest_have_panels(many, monkeypatch):
 # The contact sheet
 
 
-@pytest.mark.parametrize("num, wanted", itertools.product(range(1, 30), (1, 3, 6)))
+@pytest.mark.parametrize("num, wanted", list(itertools.product(range(1, 30), (1, 3, 6))))
 def test_the_farthest_is_shown_and_none_twice(num, wanted):
     near, far = contact.near_and_far(num, wanted)
     assert near.tolist() == list(range(min(wanted, num)))
@@ -603,6 +628,31 @@ def test_the_partition_table_bolds_the_best_of_each_policy(many, metric, sign):
     ]
     monolith = cells["monolith"]
     assert lines[-1] == monolith and monolith[-1] == monolith[-2] and monolith[2] == "–"
+
+
+def test_the_monolith_is_never_the_best_of_a_policy(many):
+    metrics = many.metrics.copy()
+    is_monolith = (metrics["metric"] == "fd_digits") & (metrics["arm"] == "monolith")
+    metrics.loc[is_monolith, ["value", "lo", "hi"]] = [-3.0, -4.0, -2.0]
+    table = make("partition_table").draw(changed(many, metrics=[metrics])).table
+    best = table[table["is_best"]]
+    assert best["policy"].to_list() == ["full", "top1"] and "monolith" not in set(best["arm"])
+
+
+def test_the_partition_table_has_the_partitions_with_its_sampler_and_guidance(many):
+    sampler, guidance = many.arms["plain_2_full"]["sampler"], many.arms["plain_4_full"]["guidance"]
+    others = {"plain_2": {"sampler": "heun"}, "plain_4": {"guidance": "separate_2"}}
+    assert sampler != "heun" and guidance is None
+    arms_ = {name: of | others.get(of["partition"], {}) for name, of in many.arms.items()}
+    table = make("partition_table").draw(changed(many, {"arms": arms_})).table
+    kept = [p for p in many.partitions if p not in (*others, "monolith")]
+    assert list(dict.fromkeys(table["partition"])) == [*kept, "monolith"]
+
+
+def test_what_is_said_of_a_cluster_is_not_said_of_the_whole():
+    rows = [("within", -1, 3.0), ("size_train", 0, 5.0), ("within", 0, 2.0), ("within", 1, 9.0)]
+    report = pd.DataFrame(rows, columns=["quantity", "cluster", "value"])
+    assert divisions.whole(report) == {"within": 3.0}
 
 
 def test_a_share_has_no_best_and_a_missing_cell_is_a_dash(many):

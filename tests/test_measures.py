@@ -7,15 +7,23 @@ import numpy as np
 import pytest
 import torch
 
+from routing.bootstrap import bootstrap_counts
+from routing.clip_score import cosines
+from routing.extrapolation import sizes
 from routing.figures import words
+from routing.frechet import FrechetReference, frechet_bootstrap, frechet_distance
+from routing.inception_score import fidelity_order
 from routing.intervals import jackknife_weights, seed_blocks
-from routing.measures import METRICS, Kind, Real, View
+from routing.measures import METRICS, Kind, Measure, Real, View
 from routing.measures.base import InSpace, Pairs
 from routing.spaces import metric_name
 
 NUM, DIM, K = 48, 4, 3
 OPTIONS = {name: {} for name in METRICS} | {"inception_score": {"num_splits": 3}}
-ONE_OF_MANY = {"class_shares", "cluster_shares", "lpips", "cluster_frechet", "cluster_recall"}
+OF_SAMPLES = ("features", "classes", "asked", "clusters", "logits", "texts")  # row by row
+# Draws of the others would take hours, or see copies of one sample as neighbours.
+RESAMPLED = {"frechet", "kernel", "cmmd", "inception_score", "copies", "class_shares"}
+RESAMPLED |= {"cluster_shares", "agreement", "clip_score"}
 
 
 def normal(rng, *shape):
@@ -31,8 +39,8 @@ def real(rng, num=120):
 def view(measure, rng, features=None, of=None):
     of = of or real(rng)
     features = normal(rng, NUM, DIM) if features is None else features
-    pairs = torch.rand(6, 6, generator=rng).double()
-    shares = torch.full((K,), 1 / K).double()
+    pairs, to = torch.rand(6, 6, generator=rng).double(), torch.rand(NUM, generator=rng).double()
+    shares = torch.full((K,), 1 / K, dtype=torch.float64)
     return View(
         features=features,
         reference=measure.fit(of),
@@ -48,13 +56,33 @@ def view(measure, rng, features=None, of=None):
         point_clusters=of.clusters,
         logits=normal(rng, NUM, 7),
         texts=normal(rng, NUM, DIM),
-        pairs=Pairs("alex", pairs, torch.full((6, 6), 64.0), pairs.new_ones(NUM), "monolith"),
+        pairs=Pairs("alex", pairs, torch.full((6, 6), 64.0), to, "monolith"),
     )
 
 
 def made(name, rng, **more):
     measure = METRICS[name](**OPTIONS[name])
     return measure, view(measure, rng, **more)
+
+
+def taken(seen, rows):
+    """The same of some rows, each counting once."""
+    parts = {name: getattr(seen, name)[rows] for name in OF_SAMPLES}
+    ones = torch.ones(1, len(rows), dtype=torch.float64)
+    places = {row: place for place, row in enumerate(rows.tolist())}
+    order = torch.tensor([places[row] for row in seen.order.tolist() if row in places])
+    return replace(seen, weights=ones, order=order, **parts)
+
+
+def kind_of(name, metric, kinds):
+    """The kind of a number of the metric `name`, as its table has it."""
+    if "_cluster_" in metric:
+        return {"fd": "frechet_cluster"}.get(word := metric.split("_")[0], f"{word}_cluster")
+    if name == "lpips":
+        return "lpips_diversity" if metric.endswith("_diversity") else "lpips_to"
+    if "_share_" in metric:
+        return metric.rsplit("_", 1)[0]
+    return metric if metric in kinds else {metric_name(k, "toy", None): k for k in kinds}[metric]
 
 
 def test_the_options_are_of_the_table():
@@ -66,13 +94,14 @@ def test_names_directions_and_ranges_are_what_is_said(name, rng):
     measure, seen = made(name, rng)
     found = measure.replicates(seen)
     assert found and all(v.shape == (7,) for v in found.values())
-    kinds = {metric_name(kind, "toy", None): of for kind, of in measure.kinds.items()}
+    seen_kinds = set()
     for metric, values in found.items():
-        of = kinds.get(metric) if name not in ONE_OF_MANY else None
-        if of is not None:
-            assert words.direction(metric) == of.direction, metric
-            assert ((values >= of.low - 1e-9) & (values <= of.high + 1e-9)).all(), metric
+        seen_kinds.add(kind := kind_of(name, metric, measure.kinds))
+        of = measure.kinds[kind]
+        assert words.direction(metric) == of.direction, metric
+        assert ((values >= of.low - 1e-9) & (values <= of.high + 1e-9)).all(), metric
         assert words.words(metric) and values.isfinite().all()
+    assert seen_kinds == measure.kinds.keys()
     for kind, of in measure.kinds.items():
         assert isinstance(of, Kind) and of.low < of.high, kind
 
@@ -86,9 +115,52 @@ def test_twice_the_same_and_a_replicate_is_the_metric_of_what_is_left(name, rng)
     alone = measure.replicates(replace(seen, weights=seen.weights[[3]]))
     for metric, values in found.items():
         torch.testing.assert_close(values[[3]], alone[metric], rtol=1e-9, atol=1e-9)
+    if name in ("lpips", "inception_score"):  # their pairs and splits are of all samples
+        return
+    rest = measure.replicates(taken(seen, seen.weights[3].nonzero()[:, 0]))
+    assert rest.keys() == found.keys()
+    for metric, values in found.items():
+        torch.testing.assert_close(values[[3]], rest[metric], rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", [n for n in METRICS if METRICS[n].resamples])
+def test_what_resamples():
+    assert {name for name in METRICS if METRICS[name].resamples} == RESAMPLED
+    assert {name for name in METRICS if METRICS[name].bootstrap is not Measure.bootstrap} == {
+        "frechet",  # of its first-order expansion
+        "lpips",  # of the distances to the baseline alone
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["class_shares", "cluster_shares", "agreement", "clip_score", "copies", "lpips"]
+)
+def test_a_draw_counts_a_sample_as_often_as_it_is_drawn(name, rng):
+    measure, seen = made(name, rng)
+    counts = bootstrap_counts(NUM, 3, np.random.default_rng(1))
+    rows = torch.arange(NUM).repeat_interleave(counts[1].long())
+    drawn = measure.bootstrap(seen, counts)
+    if name == "lpips":
+        assert drawn.keys() == {"lpips_alex_to_monolith"}
+        expected = {"lpips_alex_to_monolith": seen.pairs.to_baseline[rows].mean()[None]}
+    else:
+        copies = {part: getattr(seen, part)[rows] for part in OF_SAMPLES}
+        expected = measure.replicates(
+            replace(seen, weights=torch.ones(1, NUM, dtype=torch.float64), **copies)
+        )
+    assert drawn.keys() == expected.keys()
+    for metric, values in drawn.items():
+        torch.testing.assert_close(values[[1]], expected[metric])
+
+
+def test_draws_of_the_frechet_distance_do_not_add_its_bias(rng):
+    measure, seen = made("frechet", rng)
+    counts = bootstrap_counts(NUM, 40, np.random.default_rng(1))
+    found = measure.bootstrap(seen, counts)["fd_toy"]
+    assert torch.equal(found, frechet_bootstrap(seen.features, seen.reference, counts))
+    assert found.mean() < frechet_distance(seen.features, seen.reference, counts).mean()
+
+
+@pytest.mark.parametrize("name", sorted(RESAMPLED))
 def test_a_draw_of_everyone_once_is_the_metric(name, rng):
     measure, seen = made(name, rng)
     once = torch.ones(2, NUM, dtype=torch.float64)
@@ -125,6 +197,7 @@ def test_the_right_way_round(rng):
     near = METRICS["neighbours"]()
     found = near.replicates(view(near, rng, collapsed, of))
     assert found["precision_toy"][0] > 0.9 and found["recall_toy"][0] < 0.2
+    assert found["density_toy"][0] > 1
     copies = METRICS["copies"]()
     found = copies.replicates(view(copies, rng, of.points[:NUM].clone(), of))
     assert found["copy_ratio_toy"][0] == 0 == found["authenticity_toy"][0]
@@ -138,6 +211,116 @@ def test_a_cluster_without_samples_has_no_distance(rng):
     assert set(whole) == {f"fd_toy_cluster_{k}" for k in (0, 1, 2, "worst")}
     each = torch.stack([whole[f"fd_toy_cluster_{k}"] for k in range(3)])
     assert torch.equal(whole["fd_toy_cluster_worst"], each.max(0).values)
+
+
+def test_a_cluster_with_one_sample_in_some_replicate_has_no_distance(rng):
+    measure, seen = made("cluster_frechet", rng)
+    clusters = torch.full((NUM,), 2)
+    clusters[[0, 8]] = 0  # two blocks: without one of them a single sample is left
+    clusters[[1, 9, 17]] = 1
+    found = measure.replicates(replace(seen, clusters=clusters))
+    assert set(found) == {"fd_toy_cluster_1", "fd_toy_cluster_2"}
+
+
+def uneven(rng):
+    """Real images in clusters of 50, 3 (no full covariance) and 67, of 4 dimensions."""
+    of = real(rng)
+    clusters = torch.repeat_interleave(torch.arange(3), torch.tensor([50, 3, 67]))
+    return replace(of, clusters=clusters[torch.randperm(120, generator=rng)])
+
+
+def test_distances_cluster_by_cluster_are_of_their_own_samples_and_images(rng):
+    of = uneven(rng)
+    features = normal(rng, NUM, DIM) + torch.arange(NUM)[:, None] % 3
+    measure, seen = made("cluster_frechet", rng, features=features, of=of)
+    found = measure.replicates(seen)
+    for k in range(3):
+        mine = torch.arange(NUM) % 3 == k
+        reference = FrechetReference.fit(of.points[of.clusters == k])
+        truth = frechet_distance(features[mine], reference, seen.weights[:, mine])
+        torch.testing.assert_close(found[f"fd_toy_cluster_{k}"], truth, rtol=1e-6, atol=1e-6)
+
+
+def test_recall_cluster_by_cluster_is_that_of_a_loop(rng):
+    """With 3 and 5 neighbours; of a fourth cluster no image is among the points."""
+    of = uneven(rng)
+    measure, seen = made("cluster_recall", rng, of=of)
+    whole = measure.replicates(seen)
+    x, y = seen.features.numpy(), of.points.numpy()
+    own = np.sort(np.linalg.norm(x[:, None] - x, axis=2), axis=1)[:, 3]
+    theirs = np.sort(np.linalg.norm(y[:, None] - y, axis=2), axis=1)[:, 5]
+    far = np.linalg.norm(x[:, None] - y, axis=2)
+    points = {"recall": (far <= own[:, None]).any(0), "coverage": (far <= theirs).any(0)}
+    for kind, is_hit in points.items():
+        truth = [is_hit[of.clusters.numpy() == k].mean() for k in range(3)]
+        each = [whole[f"{kind}_toy_cluster_{k}"][0].item() for k in range(3)]
+        assert each == pytest.approx(truth)
+        assert whole[f"{kind}_toy_cluster_worst"][0].item() == pytest.approx(min(truth))
+    moved = torch.tensor([0, 2, 3])[of.clusters]
+    few = replace(seen, point_clusters=moved, cluster_shares=torch.full((4,), 0.25).double())
+    found = measure.replicates(few)
+    assert found.keys() == {f"{kind}_toy_cluster_{k}" for kind in points for k in (0, 2, 3)}
+    for kind in points:
+        for k, place in enumerate((0, 2, 3)):
+            ours, theirs = (t[f"{kind}_toy_cluster_{j}"] for t, j in ((found, place), (whole, k)))
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("options", [{"num_splits": 3}, {}])
+def test_the_inception_score_is_that_of_a_loop_over_splits(options, rng):
+    measure = METRICS["inception_score"](**options)
+    seen = replace(view(measure, rng), weights=torch.ones(1, NUM, dtype=torch.float64))
+    p = seen.logits.softmax(1).numpy()[fidelity_order(NUM)]
+    num = options.get("num_splits", 10)
+    ends = [i * NUM // num for i in range(num + 1)]
+    parts = [p[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    truth = [np.exp((q * np.log(q / q.mean(0))).sum(1).mean()) for q in parts]
+    found = measure.replicates(seen)["inception_score_toy"]
+    assert found.item() == pytest.approx(np.mean(truth))
+
+
+def test_the_limit_of_the_frechet_distance_is_an_intercept_in_the_given_order(rng):
+    measure, seen = made("frechet_infinity", rng)
+    n = sizes(NUM)
+    each = [
+        frechet_distance(seen.features[seen.order[:k]], seen.reference, torch.ones(1, int(k)))
+        for k in n
+    ]
+    slope, intercept = np.polyfit(1 / n, torch.cat(each).numpy(), 1)
+    found = measure.replicates(seen)["fd_infinity_toy"][0].item()
+    assert found == pytest.approx(intercept) and slope > 0
+
+
+def test_copies_are_measured_against_held_out_images(rng):
+    of = real(rng)
+    measure, seen = made("copies", rng, of=of)
+    near = [torch.cdist(x, of.points).min(1).values.mean() for x in (seen.features, of.heldout)]
+    found = measure.replicates(seen)["copy_ratio_toy"][0]
+    assert found.item() == pytest.approx((near[0] / near[1]).item())
+
+
+def test_the_conventions_of_the_clip_score(rng):
+    measure, seen = made("clip_score", rng)
+    seen = replace(seen, texts=seen.texts + seen.features)  # the mean is above 0
+    found, c = measure.replicates(seen), cosines(seen.features, seen.texts)
+    assert found["clip_score_toy"][0].item() == pytest.approx(c.mean().item())
+    assert found["clip_score_hessel_toy"][0].item() == pytest.approx(
+        2.5 * c.clamp_min(0).mean().item()
+    )
+    assert found["clip_score_hundred_toy"][0].item() == pytest.approx(100 * c.mean().item())
+    assert c.min() < 0 < c.mean()  # else conventions agree
+
+
+def test_the_published_cmmd_is_the_biased_one(rng):
+    found = METRICS["cmmd"]().replicates(made("cmmd", rng)[1])
+    assert (found["mmd_toy"] > found["mmd_unbiased_toy"]).all()
+
+
+@pytest.mark.parametrize("name", ["class_shares", "agreement"])
+def test_classes_are_wanted_where_they_are_counted(name, rng):
+    measure, seen = made(name, rng)
+    with pytest.raises(ValueError, match=f"metrics: '{name}' wants an extractor with classes"):
+        measure.replicates(replace(seen, classes=None))
 
 
 def test_an_arm_that_asks_for_nothing_has_no_agreement_and_no_clip_score(rng):
@@ -158,3 +341,6 @@ def test_samples_of_a_space_are_two_at_least():
 
 def test_ranges_are_open_upward_where_nothing_bounds_them():
     assert METRICS["frechet"].kinds["frechet"].high == math.inf
+    assert METRICS["neighbours"].kinds["density"].high == math.inf
+    for name, kind in (("kernel", "kernel"), ("energy", "energy"), ("cmmd", "cmmd_unbiased")):
+        assert METRICS[name].kinds[kind].low == -math.inf  # no biases, so below zero at times

@@ -9,13 +9,15 @@ from measured import ARMS, CENTROIDS, NUM, World
 from scipy import stats
 from stages import content, refused
 
-from routing import store
+from routing import seeds, store
+from routing.bootstrap import bootstrap_counts
 from routing.energy import EnergyReference, energy_distance
-from routing.frechet import FrechetReference, frechet_distance
+from routing.frechet import FrechetReference, frechet_bootstrap, frechet_distance
 from routing.intervals import jackknife_interval, jackknife_weights, seed_blocks
 from routing.kernel import KernelReference, kernel_distance
 from routing.metrics import COLUMNS
 from routing.neighbours import NeighbourReference, neighbour_metrics
+from routing.permutation import enough_flips, sign_flip_p_values
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,63 @@ def test_differences_are_the_paired_jackknife_by_hand(world, tables):
         ours, base = values(tables[1], arm)["value"], values(tables[1], "good")["value"]
         expected = (ours - base).loc[values(tables[2], arm).index]
         np.testing.assert_allclose(values(tables[2], arm)["value"], expected, atol=1e-12)
+
+
+def test_comparisons_are_of_every_pair_of_arms(world, tables):
+    found = store.read_table(tables[0]["comparisons"])
+    assert list(found)[:4] == ["run", "metric", "arm", "other"] and (found["run"] == "test").all()
+    assert found["metric"].unique().tolist() == [
+        m for m in tables[1]["metric"].unique() if m != "agreement_toy"
+    ]
+    pairs = [["shifted", "good"], ["collapsed", "good"], ["shifted", "collapsed"]]
+    y = tensor(world.real["features"][world.is_train])
+    weights = jackknife_weights(seed_blocks(NUM, 8))
+    counts = bootstrap_counts(NUM, 20, seeds.stream(7, "bootstrap", NUM))
+    reference, values = FrechetReference.fit(y), {}
+    for arm in ARMS:
+        x = tensor(world.drawn[arm]["features"])
+        draws = frechet_bootstrap(x, reference, counts)
+        values[arm] = frechet_distance(x, reference, weights), draws
+    rows = found[found["metric"] == "fd_toy"]
+    assert rows[["arm", "other"]].to_numpy().tolist() == pairs
+    for row in rows.itertuples():
+        (a, of_a), (b, of_b) = values[row.arm], values[row.other]
+        value, lo, hi, se = jackknife_interval((a - b)[None])[:4]
+        assert [row.value, row.lo, row.hi, row.se_sampling] == pytest.approx([value, lo, hi, se])
+        assert row.se_bootstrap == pytest.approx((of_a - of_b).std().item())
+        assert row.p == pytest.approx(2 * stats.t.sf(abs(value / se), 7))
+        assert row.test == "seed blocks"
+    p = rows["p"].to_numpy()
+    assert rows["p_holm_reference"][:2].tolist() == pytest.approx(
+        [min(1, 2 * p[0]), max(min(1, 2 * p[0]), p[1])]
+        if p[0] <= p[1]
+        else [max(min(1, 2 * p[1]), p[0]), min(1, 2 * p[1])]
+    )
+    assert found.loc[found["metric"] == "energy_toy", "se_bootstrap"].isna().all()  # no draws
+
+
+def test_scores_of_each_sample_are_compared_by_sign_flips(tmp_path):
+    world = World(tmp_path, ARMS)
+    asked = {}
+    for i, arm in enumerate(ARMS):
+        said = world.drawn[arm]["logits"].argmax(1)
+        wrong = np.random.default_rng(i).random(NUM) < 0.2 * (i + 1)
+        world.drawn[arm]["asked"] = np.where(wrong, (said + 1) % 3, said)[:, None]
+        asked[arm] = torch.from_numpy(~wrong).double()
+    files, *_ = world.run(list=[{"name": "agreement"}])
+    found = store.read_table(files["comparisons"])
+    rng = seeds.stream(7, "permutation")
+    p = sign_flip_p_values(torch.stack([*asked.values()])[:, None], enough_flips(3, 0.05), rng)
+    assert found["test"].tolist() == ["sign flip"] * 3
+    assert found["p"].tolist() == [p[1, 0], p[2, 0], p[1, 2]]
+    scores = store.read_table(files["scores"])
+    assert list(scores) == ["arm", "metric", "training", "seed", "value"]
+    for arm, values in asked.items():
+        mine = scores[scores["arm"] == arm]
+        assert mine["value"].tolist() == values.tolist()
+    replicates = store.read_table(files["replicates"])
+    assert list(replicates) == ["arm", "metric", "training", "block", "value"]
+    assert replicates["arm"].unique().tolist() == ["heldout", *ARMS]
 
 
 def test_held_out_images_are_an_arm_of_their_own(world, tables):

@@ -390,6 +390,21 @@ def test_reports_say_what_was_made(name, found, digits):
         assert table[key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
 
 
+def test_what_no_training_image_has_is_not_counted(tmp_path):
+    """Without held-out images nothing is said of them; a label that only they have has no row."""
+    x = np.repeat(np.eye(2), 10, axis=0) + np.arange(20)[:, None] * 1e-3
+    labels, method = np.arange(20) // 10, {"name": "kmeans", "num_clusters": 2}
+    table = report_of(divide(tmp_path, world(tmp_path, x, labels, []), method, 2))
+    said = {q for q, _ in table}
+    assert {"size_heldout", "prior_train", "gini_train", "gini_all"} <= said
+    assert not {"prior_heldout", "gini_heldout", "size_ratio_heldout"} & said
+    assert [table["size_heldout", k] for k in range(2)] == [0, 0]
+    labels[[3, 15]] = [7, -1]
+    files = divide(tmp_path, world(tmp_path, x, labels, [3, 15]), method, 2)
+    counts = store.read_arrays(files["centroids"])["label_counts"]
+    assert sorted(counts.tolist()) == [[0, 9], [9, 0]]
+
+
 def test_silhouettes_are_of_a_sample_that_no_method_chooses(digits, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(partition, "SILHOUETTES", 100)

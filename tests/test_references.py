@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from measured import ARMS, NUM_REAL, World
+from measured import ARMS, CENTROIDS, NUM_REAL, World
 from stages import content, refused
 
-from routing import store
+from routing import seeds, store
 from routing.frechet import FrechetReference
 from routing.kernel import KernelReference
 from routing.neighbours import NeighbourReference
@@ -23,6 +23,10 @@ def made(world, space="toy", **spec):
     arrays = world.real if space == "toy" else {"features": world.place}
     files = world.references(space, arrays, world.inputs(), **spec)
     return files, *(store.read_arrays(files[name]) for name in ("references", "heldout"))
+
+
+def nearest(world):
+    return np.linalg.norm(world.place[:, None] - CENTROIDS, axis=-1).argmin(1)
 
 
 def train(world):
@@ -42,6 +46,7 @@ def test_references_are_those_of_the_mathematics(world):
         found["NeighbourReference-2-5/precision_radius"], near.precision_radius
     )
     assert found["NeighbourReference-2-5/k_precision"] == 2
+    assert "NeighbourReference-2-5/points" not in found  # they are there once
     np.testing.assert_array_equal(found["points"], world.real["features"][world.is_train])
 
 
@@ -63,7 +68,8 @@ def test_few_points_for_pairs_but_all_images_for_moments(world):
     kept = few["points"]
     rows = [np.flatnonzero((world.real["features"] == p).all(1)).item() for p in kept]
     assert len(rows) == 20 == len(set(rows)) and sorted(rows) == rows
-    assert world.is_train[rows].all()
+    rng = seeds.stream(7, "references")
+    assert rows == sorted(rng.choice(np.flatnonzero(world.is_train), 20, replace=False))
     np.testing.assert_allclose(few["FrechetReference/mean"], train(world).mean(0))
     place = store.read_arrays(
         world.references("place", {"features": world.place}, world.inputs(), num_references=20)[
@@ -73,9 +79,7 @@ def test_few_points_for_pairs_but_all_images_for_moments(world):
     np.testing.assert_array_equal(place["points"], world.place[rows])  # the same in every space
     np.testing.assert_array_equal(
         few["point_clusters"],
-        np.linalg.norm(
-            world.place[rows][:, None] - np.array([[0.0, 0], [6, 0], [0, 6]]), axis=-1
-        ).argmin(1),
+        nearest(world)[rows],
     )
     _, all_of_them, _ = made(world, list=LIST, num_references=NUM_REAL)
     assert len(all_of_them["points"]) == world.is_train.sum()
@@ -85,8 +89,26 @@ def test_shares_are_those_of_all_training_images(world):
     _, found, _ = made(world, num_references=10)
     labels = np.searchsorted([4, 5, 9], world.labels[world.is_train])
     np.testing.assert_allclose(found["class_shares"], np.bincount(labels) / len(labels))
-    assert found["cluster_shares"].sum() == pytest.approx(1)
+    near = nearest(world)[world.is_train]
+    np.testing.assert_allclose(found["cluster_shares"], np.bincount(near) / len(near))
     assert store.read_provenance(made(world)[0]["references"])["class_names"] == ["4", "5", "9"]
+
+
+def test_a_class_without_training_images_has_no_share(world):
+    world.is_train &= world.labels != 9
+    shares = made(world)[1]["class_shares"]
+    assert len(shares) == 3 and shares[2] == 0 and shares.sum() == pytest.approx(1)
+
+
+def test_clusters_are_fitted_on_the_points_that_were_drawn(world):
+    chosen = [{"name": "cluster_frechet"}, {"name": "copies"}]
+    _, found, unseen = made(world, list=chosen, num_references=40)
+    x, clusters = found["points"].astype(np.float64), found["point_clusters"]
+    for k in range(3):
+        mean = x[clusters == k].mean(0)
+        np.testing.assert_allclose(found["ByCluster/mean"][k], mean, rtol=1e-6)
+    distance = np.linalg.norm(unseen["features"][:, None].astype(np.float64) - x, axis=-1).min(1)
+    np.testing.assert_allclose(found["CopyReference/heldout_distance"], distance, rtol=1e-6)
 
 
 def test_held_out_images_look_like_an_arm(world):
@@ -107,12 +129,23 @@ def test_twice_the_same(world):
 
 
 def test_features_that_are_not_finite_are_refused(world):
-    world.real["features"][np.flatnonzero(world.is_train)[-1], 0] = np.inf
+    train = np.flatnonzero(world.is_train)
+    rows = seeds.stream(7, "references").choice(train, 10, replace=False)
+    world.real["features"][np.setdiff1d(train, rows)[-1], 0] = np.inf
     with refused("real-toy.safetensors: wanted finite features, got nan or inf in 1 of"):
         made(world, list=LIST)
+    made(world, num_references=10)  # it is none of these; but moments are of all
+    with refused("real-toy.safetensors: wanted finite features, got nan or inf in 1 of"):
+        made(world, list=LIST[:1], num_references=10)
 
 
 def test_a_cluster_of_one_image_has_no_covariance(world):
     world.place[:] = np.array([0.0, 0])
+    one = np.flatnonzero(world.is_train)[3]
+    world.place[one] = CENTROIDS[1]
+    message = "cluster_frechet: wanted at least 2 training images in every cluster .* got 1 in cl"
+    with refused(message):
+        made(world, list=[{"name": "cluster_frechet"}])
+    world.place[one] = 0
     with refused("cluster_frechet: wanted at least 2 training images in every cluster"):
         made(world, list=[{"name": "cluster_frechet"}])

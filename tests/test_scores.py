@@ -9,7 +9,9 @@ from stages import make, refused
 
 from routing import store
 from routing.bootstrap import bootstrap_counts
+from routing.extrapolation import extrapolated
 from routing.frechet import FrechetReference, frechet_distance
+from routing.inception_score import fidelity_order, inception_score
 from routing.kernel import KernelReference, kernel_distance
 from routing.seeds import stream
 
@@ -83,6 +85,50 @@ def test_more_samples_than_there_are_is_an_error_but_for_held_out_images(world):
     files = world.scores("heldout", fitted, shared, unseen, list=chosen)
     assert set(store.read_table(files["replicates"])["metric"]) == {"kd_toy"}
     assert store.read_table(files["bootstrap"]).empty
+    just = [{"name": "kernel", "num_samples": 24}]  # as many as there are
+    files = world.scores("heldout", fitted, shared, unseen, list=just)
+    assert set(store.read_table(files["replicates"])["metric"]) == {"kd_toy_24"}
+    for arm in ("good", "heldout"):
+        features = unseen if arm == "heldout" else None
+        files = world.scores(arm, fitted, shared, features, list=[{"name": "kernel"}])
+        blocks = store.read_table(files["replicates"])["block"]
+        assert blocks.tolist() == list(range(-1, 8))
+
+
+def test_trainings_of_held_out_images_are_one(world):
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=[{"name": "kernel"}])
+    unseen = [fitted[space]["heldout"] for space in ("place", "toy")]
+    chosen = {"list": [{"name": "kernel"}], "num_trainings": 2}
+    files = world.scores("heldout", fitted, shared, unseen, **chosen)
+    found = store.read_table(files["replicates"])
+    assert (found["training"] == 0).all() and (found["num_samples"] == 24).all()
+    assert len(found) == 9
+
+
+def test_subsets_are_in_one_random_order_of_the_seeds(world):
+    """Of all arms alike, and its own for each number of samples."""
+    chosen = [{"name": "frechet_infinity"}, {"name": "frechet_infinity", "num_samples": 32}]
+    found = scored(world, list=chosen)["replicates"].query("block == -1").set_index("metric")
+    y = FrechetReference.fit(tensor(world.real["features"][world.is_train]))
+    for name, num in (("fd_infinity_toy", NUM), ("fd_infinity_toy_32", 32)):
+        x = tensor(world.drawn["good"]["features"][:num])
+        order = torch.from_numpy(stream(7, "extrapolation", num).permutation(num))
+        value = extrapolated(
+            lambda rows, w, x=x: frechet_distance(x[rows], y, w), order, torch.ones(1, num)
+        )
+        assert found.loc[name, "value"] == pytest.approx(value.item(), rel=1e-9)
+
+
+def test_the_inception_score_is_of_the_logits_of_inception(world):
+    logits = np.random.default_rng(2).normal(size=(NUM, 9)).astype(np.float32)
+    world.drawn["good"]["inception_logits"] = logits
+    chosen = [{"name": "inception_score", "num_splits": 4}]
+    found = scored(world, list=chosen)["replicates"].query("block == -1")
+    order = fidelity_order(NUM)
+    value = inception_score(torch.from_numpy(logits), order, 4, torch.ones(1, NUM))
+    assert found["metric"].tolist() == ["inception_score_toy"]
+    assert found["value"].item() == pytest.approx(value.item(), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +159,8 @@ def test_an_empty_arm_is_refused(world):
 def test_what_few_samples_are_worth_is_noted(world):
     found = scored(world, list=[{"name": "frechet"}, {"name": "kernel"}])["replicates"]
     notes = found.groupby("metric")["note"].first()
-    assert notes["fd_toy"] and not notes["kd_toy"]
+    assert notes["fd_toy"].startswith("40 samples in 3 dimensions leave a bias")
+    assert not notes["kd_toy"]
 
 
 def test_captions_are_those_that_were_asked_for(world, tmp_path):
@@ -140,36 +187,55 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
     np.testing.assert_allclose(scores, cos, rtol=1e-5)
 
 
-def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
-    rng = np.random.default_rng(4)
-    distance = rng.random((NUM, NUM))
-    distance = distance + distance.T
-    block = np.arange(NUM) // 5
+def perceptual(folder, num_trainings=1, is_compared=True, seed=4):
+    """The tables of the stage perceptual, the distances of all pairs, and to the baseline."""
+    rng = np.random.default_rng(seed)
     i, j = np.triu_indices(NUM, 1)
-    pairs = pd.DataFrame({"block_a": block[i], "block_b": block[j], "total": distance[i, j]})
-    pairs = pairs.groupby(["block_a", "block_b"], as_index=False).agg(
-        total=("total", "sum"), num_pairs=("total", "size")
-    )
-    pairs["training"] = 0
-    to = rng.random(NUM)
-    scores = pd.DataFrame({"training": 0, "seed": np.arange(NUM), "group": 0, "to_baseline": to})
+    block = np.arange(NUM) // 5
+    pairs, scores, distances, to = [], [], [], []
+    for training in range(num_trainings):
+        distance = rng.random(len(i))
+        table = pd.DataFrame({"block_a": block[i], "block_b": block[j], "total": distance})
+        table = table.groupby(["block_a", "block_b"], as_index=False).agg(
+            total=("total", "sum"), num_pairs=("total", "size")
+        )
+        to.append(rng.random(NUM) if is_compared else np.full(NUM, np.nan))
+        score = {"seed": np.arange(NUM), "group": 0, "to_baseline": to[-1]}
+        pairs.append(table.assign(training=training))
+        scores.append(pd.DataFrame({"training": training} | score))
+        distances.append(distance)
     given = {
-        "pairs": make("perceptual", tmp_path / "p.parquet", pairs),
-        "perceptual": make("perceptual", tmp_path / "s.parquet", scores),
+        "pairs": make("perceptual", folder / "p.parquet", pd.concat(pairs)),
+        "perceptual": make("perceptual", folder / "s.parquet", pd.concat(scores)),
     }
+    return given, distances, to, (block[i], block[j])
+
+
+def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
+    for of in (world.places, world.drawn["shifted"]):
+        for name in list(of):
+            of[name] = np.concatenate([of[name]] * 2) if name != "good" else of[name]
+    given, distances, to, blocks = perceptual(tmp_path, num_trainings=2)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
-    files = world.scores(
-        "shifted",
-        fitted,
-        shared,
-        list=[{"name": "lpips"}],
-        lpips={"net": "alex"},
-        given=given,
-    )
-    found = store.read_table(files["replicates"]).set_index(["metric", "block"])["value"]
-    assert found["lpips_alex_diversity", -1] == pytest.approx(distance[i, j].mean())
-    kept = (block[i] != 2) & (block[j] != 2)
-    assert found["lpips_alex_diversity", 2] == pytest.approx(distance[i, j][kept].mean())
-    assert found["lpips_alex_to_good", -1] == pytest.approx(to.mean())
-    assert found["lpips_alex_to_good", 7] == pytest.approx(to[:35].mean())
+    options = {"list": [{"name": "lpips"}], "lpips": {"net": "alex"}, "given": given}
+    files = world.scores("shifted", fitted, shared, num_trainings=2, **options)
+    found = store.read_table(files["replicates"])
+    found = found.set_index(["metric", "training", "block"])["value"]
+    for r in range(2):
+        diversity = found["lpips_alex_diversity", r]
+        assert diversity[-1] == pytest.approx(distances[r].mean())
+        kept = (blocks[0] != 2) & (blocks[1] != 2)
+        assert diversity[2] == pytest.approx(distances[r][kept].mean())
+        assert found["lpips_alex_to_good", r, -1] == pytest.approx(to[r].mean())
+        assert found["lpips_alex_to_good", r, 7] == pytest.approx(to[r][:35].mean())
+
+
+def test_lpips_of_an_arm_that_is_compared_with_none_is_its_diversity(world, tmp_path):
+    given, *_ = perceptual(tmp_path, is_compared=False)
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=[])
+    options = {"list": [{"name": "lpips"}], "lpips": {"net": "alex"}, "given": given}
+    files = world.scores("good", fitted, shared, **options)
+    assert set(store.read_table(files["replicates"])["metric"]) == {"lpips_alex_diversity"}
+    assert store.read_table(files["scores"]).empty

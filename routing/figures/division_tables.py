@@ -131,9 +131,7 @@ def several(inputs: Inputs, partition: str) -> bool:
 
 def facts(report: pd.DataFrame) -> dict[str, float]:
     """smallest, median and largest size, and the QUANTITIES of the report."""
-    sizes = report[(report["quantity"] == "size_train") & (report["cluster"] != divisions.WHOLE)][
-        "value"
-    ]
+    sizes = report.loc[report["quantity"] == "size_train", "value"]  # of each cluster
     whole = divisions.whole(report)
     found = {"smallest": sizes.min(), "median": sizes.median(), "largest": sizes.max()}
     return found | {key: whole[key] for key in QUANTITIES if key in whole}

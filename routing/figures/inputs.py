@@ -76,7 +76,10 @@ class Inputs(Named):
         return self.job.arrays("places", i)["features"]
 
     def samples(self, arm: str, num: int) -> np.ndarray:
-        """The first `num` generated samples, not clipped; latents are decoded to images."""
+        """The first `num` generated samples, not clipped; latents are decoded to images.
+
+        By the codec that made the latents; ValueError if its folder now holds other weights.
+        """
         parts, missing = [], num
         for part in self.outputs(arm):
             parts.append(np.asarray(part[:missing]))
@@ -84,7 +87,7 @@ class Inputs(Named):
             if missing == 0:
                 break
         values = np.concatenate(parts)
-        return values if self.spec["codec"] is None else self._decoded(values)
+        return values if self.spec["codec"] is None else self._decoded(values, arm)
 
     def outputs(self, arm: str) -> Iterator[np.ndarray]:
         """What the arm's experts made (latents stay latents), shard by shard of the seeds."""
@@ -179,12 +182,13 @@ class Inputs(Named):
     def _real(self) -> shards.Shards:
         return shards.values(self.job, self.index, "data")
 
-    def _decoded(self, latents: np.ndarray) -> np.ndarray:
+    def _decoded(self, latents: np.ndarray, arm: str) -> np.ndarray:
         import torch
 
         from routing import codec
 
-        loaded = codec.load(self.spec["codec"])
+        made = self.job.notes("samples", self._shards("samples", arm)[0])
+        loaded = codec.load(made["codec"])  # with the sha256 of then: those weights or none
         return loaded.decode(torch.from_numpy(latents.astype(np.float32))).numpy()
 
     @cached_property
