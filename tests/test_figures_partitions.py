@@ -253,6 +253,8 @@ def test_labels_are_told_in_lines():
     assert members.told(counts, 2, 25) == ["apple (45 %), pear (12 %)"]
     assert members.told(counts, 2, 99) == ["apple (45 %), pear (12 %)"]
     assert members.told(counts, 1, 13) == ["app… (45 %)"]
+    some = pd.DataFrame({"label": ["ant", "bee"], "images": [995, 5], "share": [0.995, 0.004]})
+    assert members.told(some, 2, 99) == ["ant (100 %)"]
     assert members.shortened("abcdef", 6) == "abcdef" and members.shortened("ab cdef", 4) == "ab…"
 
 

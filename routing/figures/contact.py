@@ -62,6 +62,7 @@ class ContactSheet:
             for ax, kind in zip(axes[k], KINDS, strict=True):
                 own = ((table["cluster"] == k) & (table["kind"] == kind)).to_numpy()
                 ax.set_axis_off()
+                ax.set_anchor("W")  # where the layout thinks that the words beside it begin
                 if own.any():  # a small cluster may be shown by its nearest images alone
                     paper = pictures.sheet(tiles[own], self.num_images, inputs.levels)
                     pictures.show(ax, paper)

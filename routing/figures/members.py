@@ -64,8 +64,11 @@ def label_counts(found: Labels, clusters: list[np.ndarray], most: int, own: int)
 
 
 def told(counts: pd.DataFrame, num: int, width: int) -> list[str]:
-    """Lines of up to `width` letters of the commonest labels: 'apple (45 %), pear (12 %)'."""
-    named = counts[(counts["label"] != OTHER) & (counts["images"] > 0)]
+    """Lines of up to `width` letters of the commonest labels: 'apple (45 %), pear (12 %)'.
+
+    Only of labels whose share is not 0 % in whole numbers.
+    """
+    named = counts[(counts["label"] != OTHER) & (counts["share"] >= 0.005)]
     named = named.sort_values("images", ascending=False, kind="stable").head(num)
     lines = [""]
     for row in named.itertuples():
