@@ -54,15 +54,13 @@ class Found:
 
     def add(self, measure: Measure, view: View, counts: Tensor, training: int) -> None:
         """All numbers of one metric after one training; ValueError if a name is taken."""
-        values = measure.replicates(view)
+        values, drawn = measure.measured(view, counts)
         for name in values:
             if (name, training) in self.replicates:
                 raise ValueError(f"metrics.list: {name} is measured twice; leave one out")
             self.facts[name] = view.weights.shape[1], measure.note(view)
         self.replicates |= {(name, training): v for name, v in values.items()}
-        if len(counts):
-            drawn = measure.bootstrap(view, counts)
-            self.draws |= {(name, training): v for name, v in drawn.items()}
+        self.draws |= {(name, training): v for name, v in drawn.items()}
         self.scores |= {(name, training): v for name, v in measure.scores(view).items()}
 
     def table(self, values: dict, column: str, first: int) -> pd.DataFrame:
