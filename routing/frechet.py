@@ -35,7 +35,7 @@ from torch import Tensor
 from routing.checks import reference_features, sample_counts, weighted_samples
 
 BLOCK = 8192  # rows in float64 at a time, where not all are needed at once
-PANEL = 256  # columns of a symmetric product at a time: above the diagonal nothing is computed
+PANEL = 512  # columns of a symmetric product at a time: above the diagonal nothing is computed
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from routing.measures.base import Pairs
 from routing.progress import track
 
 HELDOUT = "heldout"
+BLOCK = 4096  # rows
 KINDS = {"metric": str, "value": float, "note": str}  # of columns; the others are whole numbers
 
 
@@ -101,8 +102,9 @@ class Arm:
                 f"{self.spec['arm']!r}, got none; draw some"
             )
         centroids = torch.from_numpy(job.arrays("centroids")["centroids"]).double()
-        where = tensor(place.features["features"]).double()
-        self.clusters = torch.cdist(where, centroids).argmin(1)
+        where = place.features["features"]
+        blocks = (tensor(where[i : i + BLOCK]).double() for i in range(0, len(where), BLOCK))
+        self.clusters = torch.cat([torch.cdist(rows, centroids).argmin(1) for rows in blocks])
 
     def space(self, name: str) -> Space:
         """Features and references; ValueError (one line) if they do not belong together."""
