@@ -19,7 +19,7 @@ from torch import Tensor
 NUM_SIZES = 15
 MOST = 5000  # samples of the smallest subset
 
-Distance = Callable[[Tensor, Tensor], Tensor]  # rows [n], weights [1 n] -> [1], float64
+Distance = Callable[[Tensor], Tensor]  # weights [sets samples] -> [sets], float64
 
 
 def sizes(num_samples: int) -> Int[np.ndarray, " sizes"]:
@@ -37,19 +37,31 @@ def extrapolated(
 ) -> Float[Tensor, " replicates"]:
     """D_inf of every replicate; float64. `weights` are 0 and 1: a subset knows no copies.
 
-    Subsets are the first n kept samples of `order`.
+    Subsets are the first n kept samples of `order`. `distance` is asked once for all, replicate by
+    replicate and from small to large, so that what one subset shares with the last is done once.
     """
     if ((weights != 0) & (weights != 1)).any():
         raise ValueError(
             "extrapolation: wanted weights of 0 and 1, got others; leave samples out, do not "
             "repeat them"
         )
-    return torch.stack([_intercept(distance, order[row[order] > 0]) for row in weights])
+    subsets = [_subsets(order, row) for row in weights]
+    values = distance(torch.cat(subsets)).split([*map(len, subsets)])
+    return torch.stack([_intercept(s.sum(dim=1), v) for s, v in zip(subsets, values, strict=True)])
 
 
-def _intercept(distance: Distance, order: Int[Tensor, " kept"]) -> Float[Tensor, ""]:
-    n = sizes(len(order)).tolist()
-    values = torch.cat([distance(order[:size], torch.ones(1, size)) for size in n])
-    x = 1 / torch.tensor(n, dtype=torch.float64)
+def _subsets(
+    order: Int[Tensor, " samples"], weights: Float[Tensor, " samples"]
+) -> Float[Tensor, "sizes samples"]:
+    """1 for the first n kept samples of `order`, for every size n; else 0."""
+    kept = order[weights[order] > 0]
+    subsets = weights.new_zeros(len(size := sizes(len(kept))), len(weights))
+    for row, n in zip(subsets, size.tolist(), strict=True):
+        row[kept[:n]] = 1
+    return subsets
+
+
+def _intercept(n: Float[Tensor, " sizes"], values: Float[Tensor, " sizes"]) -> Float[Tensor, ""]:
+    x = 1 / n.double()
     slope = ((x - x.mean()) * values).sum() / (x - x.mean()).square().sum()
     return values.mean() - slope * x.mean()

@@ -25,7 +25,7 @@ compare at equal n only. T is known to about 1e-8 of its scale: F of equal sets 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +35,7 @@ from torch import Tensor
 from routing.checks import reference_features, sample_counts, weighted_samples
 
 BLOCK = 8192  # rows in float64 at a time, where not all are needed at once
-PANEL = 256  # columns of a symmetric product at a time: above the diagonal nothing is computed
+PANEL = 512  # columns of a symmetric product at a time: above the diagonal nothing is computed
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def frechet_distance(
     shift = (w @ x) / n[:, None]
     trace = (w @ _squares(x) - n * shift.square().sum(dim=1)) / (n - 1)
     distance = (centre + shift - reference.mean).square().sum(dim=1)
-    root = _trace_root(x, reference.root, w)
-    return distance + trace + reference.root.square().sum() - 2 * root
+    trace_root = torch.stack([*_trace_roots(_onto(x, reference.root), w)])
+    return distance + trace + reference.root.square().sum() - 2 * trace_root
 
 
 def frechet_influence(
@@ -172,18 +172,18 @@ def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Te
     n, root = len(x), reference.root
     gap = x.mean(dim=0) - reference.mean
     x = x - x.mean(dim=0)
+    p = _onto(x, root)
     if n <= root.shape[1]:
-        p = x @ root
         values, vectors = torch.linalg.eigh(_gram(p.T, p.new_ones(p.shape[1])))
         roots = (values.clamp_min(0) / (n - 1)).sqrt()
         # P = U s V^T turns  p_i A^(-1/2) p_i  into  (n - 1)^(1/2) sum_k U_ik^2 s_k .
         leverage = (n - 1) * vectors.square() @ roots
     else:
-        values, vectors = torch.linalg.eigh(_projected(x, w[0], root) / (n - 1))
+        values, vectors = torch.linalg.eigh(_gram(p, w[0]) / (n - 1))
         roots = values.clamp_min(0).sqrt()
         support = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
-        axes = root @ vectors[:, support]
-        leverage = torch.cat([(b @ axes).square() @ (1 / roots[support]) for b in x.split(BLOCK)])
+        axes = vectors[:, support]
+        leverage = torch.cat([(b @ axes).square() @ (1 / roots[support]) for b in p.split(BLOCK)])
     squares, trace_root = _squares(x), roots.sum()
     trace = squares.sum() / (n - 1)
     value = gap.square().sum() + trace + root.square().sum() - 2 * trace_root
@@ -191,13 +191,28 @@ def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Te
     return value, phi - phi.mean()  # the mean is  tr S - T  but for rounding
 
 
-def _trace_root(x: Tensor, root: Tensor, w: Tensor) -> Tensor:
-    """T of every replicate, x centred; all replicates by the same of the two ways."""
-    if (w > 0).sum(dim=1).min() <= root.shape[1]:
-        p = x @ root
-        return torch.stack([_from_rows(p, row) for row in w])
-    base = _projected(x, w[0], root)
-    return torch.stack([_from_columns(x, root, row, w[0], base) for row in w])
+def _trace_roots(p: Tensor, w: Tensor) -> Iterator[Tensor]:
+    """T of every replicate, each from the smaller of the two matrices."""
+    known: list[tuple[Tensor, Tensor]] = []  # weights and their Gram: the first, the last
+    for row in w:
+        if (row > 0).sum() <= p.shape[1]:
+            yield _from_rows(p, row)
+            continue
+        gram = _near_gram(p, row, known)
+        known = [*known[:1], (row, gram)]
+        yield _from_columns(p, row, gram)
+
+
+def _near_gram(p: Tensor, w: Tensor, known: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """P^T diag(w) P, from the nearest that is known: only rows of another weight are multiplied.
+
+    All of a jackknife costs one more Gram, and so do sets of which each has the one before it.
+    """
+    if not known:
+        return _gram(p, w)
+    differ, gram = min(((w - v, g) for v, g in known), key=lambda each: int((each[0] != 0).sum()))
+    changed = differ != 0
+    return gram + _gram(p[changed], differ[changed]) if changed.any() else gram
 
 
 def _from_rows(p: Tensor, w: Tensor) -> Tensor:
@@ -211,32 +226,20 @@ def _from_rows(p: Tensor, w: Tensor) -> Tensor:
     return (torch.linalg.eigvalsh(gram).clamp_min(0) / (n - 1)).sqrt().sum()
 
 
-def _from_columns(x: Tensor, root: Tensor, w: Tensor, w_base: Tensor, base: Tensor) -> Tensor:
-    """T from the eigenvalues of A, with  base = R^T x^T diag(w_base) x R ."""
+def _from_columns(p: Tensor, w: Tensor, gram: Tensor) -> Tensor:
+    """T from the eigenvalues of A, with  gram = P^T diag(w) P ."""
     n = w.sum()
-    # Only rows of another weight are multiplied anew: all of a jackknife costs one more Gram.
-    changed = w != w_base
-    gram = base
-    if changed.any():
-        gram = base + _projected(x[changed], (w - w_base)[changed], root)
-    mean = (w @ x / n) @ root
+    mean = w @ p / n
     covariance = (gram - n * torch.outer(mean, mean)) / (n - 1)
     return torch.linalg.eigvalsh(covariance).clamp_min(0).sqrt().sum()  # < 0: rounding only
 
 
-def _projected(x: Tensor, w: Tensor, root: Tensor) -> Tensor:
-    """Lower triangle of  R^T x^T diag(w) x R , in the order that multiplies less."""
-    if len(x) < len(root):
-        return _gram(x @ root, w)
-    gram = _gram(x, w)
-    gram = gram + gram.tril(-1).T
-    rank = root.shape[1]
-    right, product = gram.new_empty(len(root), rank), gram.new_zeros(rank, rank)
-    for a in range(0, rank, PANEL):  # R is lower triangular: rows above the panel are 0
-        columns, b = root[a:, a : a + PANEL], min(a + PANEL, rank)
-        right[:, a:b] = gram[:, a:] @ columns
-        product[a:b, :b] = columns.T @ right[a:, :b]
-    return product.tril_()
+def _onto(x: Tensor, root: Tensor) -> Tensor:
+    """P = x R ; R is lower triangular, and what lies above its diagonal is not multiplied."""
+    p = x.new_empty(len(x), root.shape[1])
+    for a in range(0, root.shape[1], PANEL):
+        p[:, a : a + PANEL] = x[:, a:] @ root[a:, a : a + PANEL]
+    return p
 
 
 def _gram(x: Tensor, w: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from routing.measures.base import Pairs
 from routing.progress import track
 
 HELDOUT = "heldout"
+BLOCK = 4096  # rows
 KINDS = {"metric": str, "value": float, "note": str}  # of columns; the others are whole numbers
 
 
@@ -56,15 +57,13 @@ class Found:
 
     def add(self, measure: Measure, view: View, counts: Tensor, training: int) -> None:
         """All numbers of one metric after one training; ValueError if a name is taken."""
-        values = measure.replicates(view)
+        values, drawn = measure.measured(view, counts)
         for name in values:
             if (name, training) in self.replicates:
                 raise ValueError(f"metrics.list: {name} is measured twice; leave one out")
             self.facts[name] = view.weights.shape[1], measure.note(view)
         self.replicates |= {(name, training): v for name, v in values.items()}
-        if len(counts):
-            drawn = measure.bootstrap(view, counts)
-            self.draws |= {(name, training): v for name, v in drawn.items()}
+        self.draws |= {(name, training): v for name, v in drawn.items()}
         self.scores |= {(name, training): v for name, v in measure.scores(view).items()}
 
     def table(self, values: dict, column: str, first: int) -> pd.DataFrame:
@@ -105,8 +104,9 @@ class Arm:
                 f"{self.spec['arm']!r}, got none; draw some"
             )
         centroids = torch.from_numpy(job.arrays("centroids")["centroids"]).double()
-        where = tensor(place.features["features"]).double()
-        self.clusters = torch.cdist(where, centroids).argmin(1)
+        where = place.features["features"]
+        blocks = (tensor(where[i : i + BLOCK]).double() for i in range(0, len(where), BLOCK))
+        self.clusters = torch.cat([torch.cdist(rows, centroids).argmin(1) for rows in blocks])
 
     def space(self, name: str) -> Space:
         """Features and references; ValueError (one line) if they do not belong together."""

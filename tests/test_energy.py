@@ -4,7 +4,8 @@ import pytest
 import torch
 from scipy import stats
 
-from routing.energy import EnergyReference, distances, energy_distance
+from routing.distances import distances
+from routing.energy import EnergyReference, energy_distance, separations
 
 
 def normal(rng, *shape):
@@ -75,3 +76,16 @@ def test_the_right_way_round(rng):
     shifts = [distance(x + s, y) for s in (0, 0.5, 1, 2)]
     assert shifts == sorted(shifts) and shifts[1] > 5 * abs(shifts[0])
     assert distance(x * 0.1, y) > 5 * abs(shifts[0])  # collapse
+
+
+@pytest.mark.parametrize("dim", [3, 600])
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+def test_products_give_the_distances_near_and_far(dim, offset, rng):
+    """Copies, pairs a millionth apart, pairs at every scale up to a million."""
+    x = normal(rng, 40, dim)
+    scales = torch.logspace(-6, 6, 40, dtype=torch.float64)[:, None]
+    y = torch.cat([x, x + 1e-6 * normal(rng, 40, dim), scales * normal(rng, 40, dim)])
+    x, y = x + offset, y + offset
+    d = distances(x, y)
+    torch.testing.assert_close(separations(x, y), d, rtol=1e-11, atol=0)
+    assert (separations(x, y).diagonal() == 0).all()

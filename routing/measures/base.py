@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 Replicates = dict[str, Float[Tensor, " replicates"]]
+Draws = dict[str, Float[Tensor, " draws"]]
 
 
 class Kind(NamedTuple):
@@ -100,6 +102,17 @@ class Measure:
     def bootstrap(self, view: View, counts: Float[Tensor, "draws samples"]) -> Replicates:
         """By name, a value for each row of counts; nothing where it does not resample."""
         return self.replicates(view.resampled(counts)) if self.resamples else {}
+
+    def measured(
+        self, view: View, counts: Float[Tensor, "draws samples"]
+    ) -> tuple[Replicates, Draws]:
+        """`replicates` and `bootstrap`: in one pass where both are the same of other weights."""
+        own = type(self).bootstrap is not Measure.bootstrap
+        if own or not self.resamples or not len(counts):
+            return self.replicates(view), self.bootstrap(view, counts) if len(counts) else {}
+        both = self.replicates(view.resampled(torch.cat([view.weights, counts])))
+        num = len(view.weights)
+        return {n: v[:num] for n, v in both.items()}, {n: v[num:] for n, v in both.items()}
 
     def scores(self, view: View) -> dict[str, Float[Tensor, " samples"]]:
         """By name, what is said of each sample by itself."""

@@ -64,8 +64,8 @@ class FrechetInfinity(InSpace):
     def replicates(self, view: View) -> Replicates:
         """One value per replicate; subsets are the first of the kept samples in `view.order`."""
 
-        def distance(rows: Tensor, weights: Tensor) -> Tensor:
-            return frechet_distance(view.features[rows], view.reference, weights)
+        def distance(weights: Tensor) -> Tensor:
+            return frechet_distance(view.features, view.reference, weights)
 
         return {view.named("frechet_infinity"): extrapolated(distance, view.order, view.weights)}
 
