@@ -454,3 +454,18 @@ def test_timm_refuses(tmp_path):
     np.savez(tmp_path / "pickle.pth", a=np.zeros(3))
     with refused("cannot be read|wanted named tensors"):
         Timm("resnet10t", str(tmp_path / "pickle.pth.npz")).load()
+
+
+# A published number, where the published file is present.
+
+
+def test_dinov2_has_the_sum_of_torch_fidelitys_own_test():
+    """One image of noise, resized as TensorFlow 1 does: -34.6249580383 (their tests, v0.4.0)."""
+    try:
+        net = DINOv2("base", resize="tf1_bilinear", precision="float32").load()
+    except ValueError as error:
+        pytest.skip(f"dinov2-base: {str(error)[:60]}")
+    draw = torch.Generator().manual_seed(2023)
+    image = torch.randint(256, (1, 3, 32, 32), generator=draw, dtype=torch.uint8)
+    found = net(image.float() / 127.5 - 1).double().sum().item()
+    assert found == pytest.approx(-34.6249580383, abs=1e-3)  # theirs is 1e-4, on other processors
