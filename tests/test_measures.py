@@ -203,6 +203,29 @@ def test_the_right_way_round(rng):
     assert found["copy_ratio_toy"][0] == 0 == found["authenticity_toy"][0]
 
 
+@pytest.mark.parametrize("kind", ["class", "cluster"])
+def test_shares_are_of_their_own_categories_beside_their_own_truth(kind, rng):
+    measure, seen = made(f"{kind}_shares", rng)
+    truth = {"class": torch.tensor([0.5, 0.3, 0.2]), "cluster": torch.tensor([0.1, 0.1, 0.8])}
+    truth = {f"{name}_shares": shares.double() for name, shares in truth.items()}
+    clusters = torch.tensor([0] * 30 + [1] * 10 + [2] * 8)
+    seen = replace(seen, clusters=clusters, classes=2 - clusters.roll(5), **truth)
+    found = measure.replicates(seen)
+    said = seen.classes if kind == "class" else clusters
+    for row, block in ((0, -1), (3, 2)):
+        kept = torch.arange(NUM) // 8 != block
+        p = said[kept].bincount(minlength=3) / kept.sum()
+        q = truth[f"{kind}_shares"]
+        names = seen.class_names if kind == "class" else "012"
+        each = [found[f"{kind}_share_{name}"][row].item() for name in names]
+        assert each == pytest.approx(p.tolist())
+        assert found[f"{kind}_tv"][row].item() == pytest.approx(((p - q).abs().sum() / 2).item())
+        assert found[f"{kind}_kl"][row].item() == pytest.approx((p * (p / q).log()).sum().item())
+        if kind == "cluster":
+            worst = found["cluster_coverage"][row].item()
+            assert worst == pytest.approx((p / q).min().item())
+
+
 def test_a_cluster_without_samples_has_no_distance(rng):
     measure, seen = made("cluster_frechet", rng)
     starved = replace(seen, clusters=torch.zeros(NUM, dtype=torch.long))
