@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from encoder_worlds import save_resnet
 from pictures import encoded, smooth
-from pretrained import autoencoder
+from pretrained import autoencoder, both_towers, vgg16
 
 from routing import store
 
@@ -206,3 +206,5 @@ def with_pictures(place: Workplace) -> None:
     (place.folder / "networks").mkdir()
     save_resnet(place.folder / "networks" / "resnet.safetensors")
     autoencoder(place.folder / "networks" / "autoencoder")
+    both_towers(place.folder / "networks" / "clip")
+    vgg16(place.folder / "networks" / "vgg.safetensors")

@@ -1,4 +1,7 @@
-"""Tiny networks with random weights in folders, as diffusers and transformers write them."""
+"""Networks with random weights, as diffusers, transformers, open_clip and torchvision write them.
+
+All are tiny but VGG-16, whose trunk LPIPS wants whole.
+"""
 
 import json
 import shutil
@@ -63,6 +66,53 @@ def clip(folder):
         torch.nn.init.normal_(parameter, std=0.5)
     net.save_pretrained(folder)
     return net
+
+
+def both_towers(folder):
+    """A CLIP as open_clip's `local-dir:` has it: images of 32 pixels, 77 word pieces."""
+    from open_clip.model import CLIP
+
+    config = {
+        "embed_dim": 24,
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 1,
+            "width": 64,
+            "patch_size": 8,
+            "head_width": 32,
+        },
+        "text_cfg": {
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": 16,
+            "heads": 2,
+            "layers": 2,
+        },
+    }
+    torch.manual_seed(0)
+    net = CLIP(**config, quick_gelu=False).eval()
+    for parameter in net.transformer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    torch.nn.init.normal_(net.token_embedding.weight)
+    folder.mkdir(parents=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    return net
+
+
+def vgg16(path):
+    """The convolutions of torchvision's VGG-16, in half precision: 29 MB."""
+    from torchvision import models
+
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        shapes = models.vgg16().features.state_dict()
+    state = {}
+    for name, like in shapes.items():  # He: activations of about one size in every layer
+        spread = (2 / like[0].numel()) ** 0.5 if like.dim() > 1 else 0.1
+        state[f"features.{name}"] = (spread * torch.randn(like.shape)).half()
+    save_file(state, path)
 
 
 def copied(folder, to, weights=None, **config):
