@@ -51,6 +51,9 @@ def test_the_interval_is_centred_on_the_value_by_hand():
     half = np.sort(np.abs(spread))[9]  # level 0.5: the 10th of 19
     draws = torch.cat([torch.tensor([3.0]), draws])[None]
     assert bootstrap_interval(draws, 0.5).hi == pytest.approx(3 + half)
+    many = torch.tensor([[0.0, *(d * (-1) ** d for d in range(99))]])
+    half = np.sort(np.abs(many[0, 1:] - many[0, 1:].mean()))[55]  # 0.56 * 100 is rounded up
+    assert bootstrap_interval(many, 0.56).hi == pytest.approx(half.item())
 
 
 def test_trainings_share_their_draws_and_have_a_part_of_their_own():
@@ -75,6 +78,9 @@ def test_a_difference_is_paired():
     assert bootstrap_difference(common + own, common) == pytest.approx(
         bootstrap_interval(own), nan_ok=True, rel=1e-5
     )
+    at = bootstrap_difference(common + own, common, 0.5)
+    assert at == pytest.approx(bootstrap_interval(own, 0.5), nan_ok=True, rel=1e-5)
+    assert at.hi < bootstrap_interval(own).hi
     with pytest.raises(ValueError, match="wanted as many for both arms"):
         bootstrap_difference(common, own[:, :30])
 
@@ -148,6 +154,11 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="at least 19 draws for level 0.95, got 18"):
         bootstrap_interval(torch.ones(1, 19))
     bootstrap_interval(torch.ones(1, 20))
+    bootstrap_interval(torch.ones(1, 10), 0.9)  # 0.9 / (1 - 0.9) is rounded to more than 9
+    with pytest.raises(ValueError, match="at least 9 draws for level 0.9, got 8"):
+        bootstrap_interval(torch.ones(1, 9), 0.9)
+    with pytest.raises(ValueError, match="at least 2 draws for level 0.3, got 1"):
+        bootstrap_interval(torch.ones(1, 2), 0.3)
     with pytest.raises(ValueError, match="at least 99 draws for level 0.99, got 40"):
         bootstrap_interval(torch.ones(1, 41), 0.99)
     with pytest.raises(ValueError, match="wanted finite numbers, got nan"):

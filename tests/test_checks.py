@@ -99,7 +99,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(metric, sets):
     half = w.clone()
     half[1, 4] = 0.5
     few = torch.zeros_like(w)
-    few[0], few[1, 0] = 1, 1
+    few[0], few[1, 0] = 1, 9  # one sample nine times is one
     refused = [
         ((x, y[:, :4], w), "samples: wanted 4 features as the reference has, got 5"),
         ((broken, y, w), "samples: wanted finite features, got nan or inf in 2 of 60 rows"),

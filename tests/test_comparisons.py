@@ -7,7 +7,7 @@ import torch
 from routing import comparisons as module
 from routing.comparisons import cliques, comparisons, holm
 from routing.intervals import interval_p_value, jackknife_interval, paired_difference
-from routing.permutation import enough_flips, sign_flip_p_values
+from routing.permutation import sign_flip_p_values
 
 
 def arms(rng, shifts, trainings=1, blocks=8):
@@ -75,9 +75,10 @@ def test_scores_are_flipped_where_there_was_one_training(rng, monkeypatch):
         return sign_flip_p_values(stacked, num_flips, draws)
 
     monkeypatch.setattr(module, "sign_flip_p_values", flipped)
-    monkeypatch.setattr(module, "enough_flips", lambda *of: 7 * enough_flips(*of))
+    asked = []
+    monkeypatch.setattr(module, "enough_flips", lambda *of: asked.append(of) or 20_000)
     made = comparisons(found, None, scores, "b", np.random.default_rng(0))
-    assert seen == [7 * enough_flips(6, 0.05)]
+    assert seen == [20_000] and asked == [(6, 0.05)]  # of all pairs
     names = list(SHIFTS)
     p = sign_flip_p_values(torch.stack([*scores.values()]), *seen, np.random.default_rng(0))
     for c in made:

@@ -17,6 +17,8 @@ def weights(tmp_path_factory):
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean.uniform_(-0.1, 0.1)
             part.running_var.uniform_(0.5, 2)
+        if isinstance(part, torch.nn.Conv2d):  # else two images have all but the same features
+            torch.nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
     path = tmp_path_factory.mktemp("inception") / "inception.pth"
     torch.save(net.state_dict(), path)
     return path
@@ -32,12 +34,25 @@ def test_features_and_logits_are_those_of_torch_fidelity(weights):
     )
     rng = torch.Generator().manual_seed(1)
     images = torch.randint(256, (2, 3, 32, 32), generator=rng, dtype=torch.uint8)
+    images[1] = images[1, :, :1] // 4  # dark stripes
     with torch.no_grad():
         features, logits = theirs(images)
     ours = Inception(weights=str(weights)).load()
     found = ours(images.float() / 127.5 - 1)
-    torch.testing.assert_close(found, features, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(ours.logits(found), logits, rtol=1e-4, atol=1e-4)
+    apart = (features[0] - features[1]).norm()
+    assert apart > 0.05 * features.norm() and (found - features).norm() < 1e-4 * apart
+    apart = (logits[0] - logits[1]).norm()
+    assert apart > 0.05 * logits.norm() and (ours.logits(found) - logits).norm() < 1e-4 * apart
+
+
+def test_bytes_are_read_as_tensorflow_did(ours):
+    """(i - 128) / 128, from -1 to 127/128, and between two pixels of four without half a pixel."""
+    black_to_white = torch.tensor([0.0, 85, 170, 255]) * 2 / 255 - 1
+    row = ours.prepared(black_to_white.expand(1, 3, 4, 4))[0, 0, 7]
+    at = torch.arange(299) * 4 / 299
+    expected = ((85 * at).clamp_max(255) - 128) / 128
+    torch.testing.assert_close(row, expected, rtol=0, atol=1e-5)
+    assert row[0] == -1 and row[-1] == 127 / 128
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,13 @@ from scipy import stats
 
 from routing.energy import EnergyReference, energy_distance
 from routing.frechet import FrechetReference, frechet_distance
-from routing.intervals import jackknife_interval, jackknife_weights, paired_difference, seed_blocks
+from routing.intervals import (
+    Estimates,
+    jackknife_interval,
+    jackknife_weights,
+    paired_difference,
+    seed_blocks,
+)
 from routing.kernel import KernelReference, kernel_distance
 
 
@@ -73,6 +79,16 @@ def test_the_interval_covers_what_retraining_and_new_seeds_would_give(rng):
         _, lo, hi, *_ = jackknife_interval(replicates)
         hits += lo <= 0 <= hi
     assert 0.92 <= hits / 600 <= 0.99
+
+
+@pytest.mark.parametrize("shift", [0.3, 2.0, 30.0, 3000.0])
+def test_p_values_are_right_however_small(shift, rng):
+    """The level at which the interval of 20 blocks and 15 trainings ends at zero, by scipy."""
+    found = Estimates.fit(normal(rng, 15, 21) + 3 * normal(rng, 15, 1) + shift)
+    tail = found.p_values() / 2
+    halves = stats.t.isf(tail, 19) * found.se_sampling, stats.t.isf(tail, 14) * found.se_training
+    assert math.hypot(*halves) == pytest.approx(abs(found.value), rel=1e-9)
+    assert 0 < tail < 0.5 and (tail < 1e-30) == (shift == 3000)
 
 
 def test_single_precision_is_counted_in_double(rng):

@@ -84,6 +84,16 @@ def test_no_digits_are_lost_where_the_kernel_is_all_but_one(rng):
     assert found == pytest.approx(loop(x.double(), y.double())[0], rel=1e-6)
 
 
+def test_ones_that_cancel_on_paper_save_a_digit(rng):
+    """Points 1e-4 apart: k - 1 is 1e-10, of which exp(z) - 1 would know six digits."""
+    errors = []
+    for _ in range(8):
+        x, y = (1 + 3e-5 * torch.randn(2, 30, 8, generator=rng, dtype=torch.float64)).unbind()
+        found = cmmd(x, GaussianReference.fit(y), torch.ones(1, 30)).item()
+        errors.append(abs(found / loop(x, y)[0] - 1))
+    assert np.mean(errors) < 1e-6
+
+
 def test_lengths_do_not_count_and_the_same_set_is_at_zero(rng):
     x = torch.randn(20, 6, generator=rng, dtype=torch.float64)
     reference, once = GaussianReference.fit(x), torch.ones(1, 20)

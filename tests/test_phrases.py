@@ -1,5 +1,8 @@
 """Captions in CLIP's space: the tower of open_clip from its file, and the scores that follow."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,6 +75,17 @@ def test_the_tower_is_open_clips(drawn, offline):  # noqa: F811
     assert (tower.dim, tower.num_pieces, tower.sha256) == (24, 77, sha256_of(path))
     alone = torch.cat([tower([c]) for c in CAPTIONS])
     assert (alone - found).norm() < 1e-6 * truth.norm()
+    with torch.autocast("cpu", torch.bfloat16):  # whatever holds outside
+        assert torch.equal(tower(CAPTIONS), found)
+    assert not tower.net.training
+    assert not any(p.requires_grad for p in tower.net.parameters())
+
+
+def test_a_shorter_context_is_that_of_the_model(tmp_path):
+    name, path, net = saved("short", tmp_path / "clip.safetensors")
+    tower = TextTower.load(CLIP(name, str(path)))
+    truth = theirs(net, CAPTIONS, context_length=5)
+    assert tower.num_pieces == 5 and (tower(CAPTIONS) - truth).norm() < 1e-6 * truth.norm()
 
 
 def test_images_and_scores_are_open_clips(drawn):
@@ -119,6 +133,16 @@ def test_what_is_longer_than_the_context_is_counted(drawn):
     assert tower.lengths(CAPTIONS).tolist()[1:4] == [5, 78, 77]
     cut = CAPTIONS[2].removesuffix("end")
     assert torch.equal(tower([CAPTIONS[2]]), tower([cut])) and tower.lengths([cut]) == 77
+
+
+def test_models_with_open_clips_tokenizer_have_no_options_of_it():
+    """Else the tower would have to hand them on."""
+    import open_clip
+
+    configs = Path(open_clip.__file__).with_name("model_configs").glob("*.json")
+    texts = [json.loads(path.read_text()).get("text_cfg", {}) for path in configs]
+    own = [text for text in texts if not text.get("hf_tokenizer_name")]
+    assert len(own) > 20 and not any(text.get("tokenizer_kwargs") for text in own)
 
 
 def test_the_tower_refuses(drawn, tmp_path):

@@ -50,8 +50,7 @@ class TextTower:
             if not name.startswith("visual.") and name not in OF_BOTH
         }
         loaded(net, state, f"clip: {path}")
-        options = {"context_length": net.context_length} | (text.get("tokenizer_kwargs") or {})
-        tokenizer = open_clip.SimpleTokenizer(**options)
+        tokenizer = open_clip.SimpleTokenizer(context_length=net.context_length)
         return cls(net, tokenizer, config["embed_dim"], weights.sha256_of(path))
 
     def lengths(self, captions: Sequence[str]) -> Int[Tensor, " captions"]:
