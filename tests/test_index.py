@@ -86,6 +86,29 @@ def test_an_id_of_an_earlier_shard_is_rejected(tmp_path):
     }
 
 
+def test_rows_after_a_rejected_one_are_their_own(tmp_path):
+    parts = [
+        shard(tmp_path, 0, ["a0", "a1", "a0", "a2"], [0, 0, 0, 1]),
+        shard(tmp_path, 1, ["b0", "a1", "b1"], [1, 0, 1]),
+        shard(tmp_path, 2, ["c0", "b1", "c1", "c0"], [2, 2, 2, 2]),
+    ]
+    files = indexed(tmp_path, parts, rejects=0.5)
+    index, rejected = store.read_table(files["index"]), store.read_table(files["rejected"])
+    columns = index[["source_id", "label", "shard", "row"]].to_numpy().tolist()
+    assert columns == [
+        ["a0", 0, 0, 0],
+        ["a1", 0, 0, 1],
+        ["a2", 1, 0, 3],
+        ["b0", 1, 1, 0],
+        ["b1", 1, 1, 2],
+        ["c0", 2, 2, 0],
+        ["c1", 2, 2, 2],
+    ]
+    assert index["sample_id"].tolist() == list(range(7))
+    again = rejected[["source_id", "shard"]].to_numpy().tolist()
+    assert again == [["a0", 0], ["a1", 1], ["b1", 2], ["c0", 2]]
+
+
 def test_too_many_rejects_stop_the_run(tmp_path):
     lost = [("x", "truncated"), ("y", "animated")]
     parts = [shard(tmp_path, 0, ids("a", 8), 0, lost)]

@@ -200,6 +200,28 @@ def test_the_monolith_is_a_partition_with_one_cluster(found, digits):
     assert store.read_arrays(found["monolith"]["centroids"])["sizes"].tolist() == [train.sum()]
 
 
+@pytest.mark.parametrize("name", ["kmeans", "overlapping"])
+def test_the_centroids_kept_are_those_that_assign(name, digits, tmp_path):
+    """Those of the few images looked at, after one iteration: not yet the means of their own."""
+    options = {"num_clusters": CLUSTERS, "iterations": 1, "restarts": 1, "max_fit": 60}
+    files = divide(tmp_path, digits, {"name": name} | options, CLUSTERS)
+    clusters, x = clusters_of(files), parts(digits)[0]
+    centroids = store.read_arrays(files["centroids"])["centroids"]
+    far = ((x[:, None] - centroids) ** 2).sum(2)
+    assert np.array_equal(clusters, np.argsort(far, axis=1)[:, : clusters.shape[1]])
+
+
+def test_centroids_of_pairs_of_clusters_are_means_of_all_their_images(found, digits, tmp_path):
+    """A rule that brings none: random clusters, two for each image."""
+    method = {"name": "random", "like": "semantic"}
+    files = divide(tmp_path, digits, method, CLUSTERS, found["overlapping"])
+    x, train, _ = parts(digits)
+    clusters, centroids = clusters_of(files), store.read_arrays(files["centroids"])["centroids"]
+    for k in range(CLUSTERS):
+        mine = (clusters == k).any(axis=1) & train
+        np.testing.assert_allclose(centroids[k], x[mine].mean(0), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("of", ["kmeans", "overlapping"])
 def test_random_clusters_have_the_sizes_of_the_others_in_both_splits(of, found, digits, tmp_path):
     _, train, labels = parts(digits)

@@ -60,6 +60,8 @@ def test_from_the_same_start_k_means_ends_where_scikit_learn_does(x, monkeypatch
 def test_more_restarts_and_iterations_are_no_worse(x):
     values = [inertia(x, kmeans(x, 12, n, r, 1)) for n, r in ((1, 1), (50, 1), (50, 10))]
     assert values[0] > values[1] >= values[2]
+    one, ten = (np.array([inertia(x, kmeans(x, 12, 50, r, s)) for s in range(4)]) for r in (1, 10))
+    assert (ten <= one).all() and (ten < 0.9999 * one).sum() >= 3  # the best of them is kept
     assert len({kmeans(x, 12, 5, 1, number).tobytes() for number in (1, 2, 1)}) == 2
 
 
@@ -264,6 +266,16 @@ def test_fine_centres_inherit_the_coarse_cluster(coarse, x):
         assert found[i].tolist() == [of_fine[closest]]
 
 
+def test_each_of_the_two_stages_has_its_iterations(x):
+    rule = METHODS["two_stage"](6, num_fine=200, iterations=2, restarts=1).fit(space(x))
+    fine = kmeans(x, 200, 2, 1, 3)
+    assert np.array_equal(rule.fine, fine)
+    centres = [kmeans(fine, 6, steps, 1, 3) for steps in (100, 2)]
+    of_fine = [squared_distances(fine, c).argmin(1) for c in centres]
+    assert np.array_equal(rule.fine_cluster, of_fine[0])
+    assert not np.array_equal(*of_fine)
+
+
 # Labels.
 
 
@@ -313,6 +325,10 @@ def test_label_means_weigh_as_many_images_as_they_have():
     found = METHODS["labels"](3, group="features").fit(space(x, labels))(x, np.arange(427))[:, 0]
     # Together 0 and 1 cost 2 * 20 / 22 = 1.8 squares, 1 and 2 cost 15.4; one each, 0.5 and 0.4.
     assert [found[labels == label][0] for label in range(4)] == [0, 0, 1, 2]
+    labels = np.repeat([0, 1, 2], [1, 100, 100])
+    x = np.array([0.0, 2.8, 3.9], np.float32)[labels][:, None]
+    found = METHODS["labels"](2, group="features").fit(space(x, labels))(x, np.arange(201))[:, 0]
+    assert [found[labels == label][0] for label in range(3)] == [0, 0, 1]  # unweighted: 0, 1, 1
 
 
 # Agreement and quality.

@@ -6,7 +6,7 @@ import torch
 from measured import ARMS, CENTROIDS, NUM_REAL, World
 from stages import content, refused
 
-from routing import seeds, store
+from routing import references, seeds, store
 from routing.frechet import FrechetReference
 from routing.kernel import KernelReference
 from routing.neighbours import NeighbourReference
@@ -63,7 +63,8 @@ def test_metrics_of_one_reference_share_it(world):
     }
 
 
-def test_few_points_for_pairs_but_all_images_for_moments(world):
+def test_few_points_for_pairs_but_all_images_for_moments(world, monkeypatch):
+    monkeypatch.setattr(references, "BLOCK", 9)
     files, few, _ = made(world, list=LIST, num_references=20)
     kept = few["points"]
     rows = [np.flatnonzero((world.real["features"] == p).all(1)).item() for p in kept]

@@ -39,9 +39,8 @@ def mutual_information(table: Table) -> float:
 
 def adjusted_rand(table: Table) -> float:
     """ARI; 1 if both have one cluster, or every image alone."""
-    n = table.astype(np.float64)  # pairs of 10 million images and more
-    together, of_a, of_b = (_pairs(m) for m in (n, n.sum(axis=1), n.sum(axis=0)))
-    expected = of_a * of_b / max(_pairs(n.sum(keepdims=True)), 1.0)
+    together, of_a, of_b = (_pairs(n) for n in (table, table.sum(axis=1), table.sum(axis=0)))
+    expected = of_a * of_b / max(_pairs(table.sum(keepdims=True)), 1.0)
     most = (of_a + of_b) / 2
     return float((together - expected) / (most - expected)) if most != expected else 1.0
 
