@@ -262,6 +262,8 @@ def test_lpips_takes_what_its_network_takes():
     spec.resolve(changed(raw, "data.image.size", 16))
     spec.resolve(changed(changed(raw, "data.image.size", 31), "metrics.lpips.net", "alex"))
     refusal(changed(raw, "data.image.size", 15))
+    small = changed(changed(raw, "data.image.size", 16), "metrics.lpips.net", "alex")
+    assert refusal(small).endswith("got 16 of data; take net 'vgg' (16)")
     spec.resolve(changed(changed(raw, "data.image.size", 15), "metrics.list.5", DELETE))
     world = changed(ORACLE, "metrics.lpips", {})
     place = len(world["metrics"]["list"])
