@@ -279,6 +279,11 @@ def published_clip(state, x, quick):
     return norm(h[:, 0], "ln_post") @ s["proj"]
 
 
+def test_a_folder_that_is_not_there_is_one_line(tmp_path):
+    with refused(r"clip: wanted the model 'local-dir:.*none' in a folder, got no .*config.json;"):
+        CLIP(f"local-dir:{tmp_path}/none", str(tmp_path / "clip.pt")).found()
+
+
 @pytest.mark.parametrize("model", ["tiny-quickgelu", "tiny"])
 def test_clip_is_the_published_tower(model, tiny_clip, tmp_path, rng):
     state = clip_state(rng)

@@ -54,7 +54,13 @@ class CLIP:
         """
         import open_clip
 
-        config = open_clip.get_model_config(self.model)
+        try:
+            config = open_clip.get_model_config(self.model)
+        except FileNotFoundError as error:  # of a folder, local-dir:...
+            raise ValueError(
+                f"clip: wanted the model {self.model!r} in a folder, got no {error.filename}; "
+                f"correct the path"
+            ) from None
         vision = (config or {}).get("vision_cfg", {})
         if config is None or "timm_model_name" in vision or isinstance(vision["layers"], list):
             raise ValueError(
