@@ -530,3 +530,12 @@ def test_numbers_of_columns_are_apart_and_cells_square_where_there_is_room():
             box = axes.get_window_extent()
             assert box.width / 24 == pytest.approx(distinguishable.MOST * figure.dpi, rel=0.1)
             assert box.height == pytest.approx(box.width, rel=0.1)
+
+
+def test_names_too_long_for_a_page_leave_cells_that_can_be_seen():
+    names = [f"{'very_' * 16}long_{i}" for i in range(60)]
+    figure = draw("distinguishable", run_of(range(60), names=names)).figure
+    figure.draw_without_rendering()
+    box = figure.axes[0].get_window_extent()
+    assert box.width / 60 > 0.9 * distinguishable.LEAST * figure.dpi
+    assert figure.get_size_inches()[0] > style.PAGE  # scaled down in print, but whole
