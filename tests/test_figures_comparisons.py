@@ -515,3 +515,27 @@ def test_an_outlier_leaves_the_others_apart():
     figure = draw("critical_difference", world("outlier")).figure
     assert figure.axes[0].get_xscale() == "log"
     assert draw("distinguishable", world("outlier")).figure.axes[1].get_xscale() == "log"
+
+
+def test_numbers_of_columns_are_apart_and_cells_square_where_there_is_room():
+    for of, step in (("24", 1), ("60", 2), ("long names", 2)):
+        figure = draw("distinguishable", world(of)).figure
+        axes = figure.axes[0]
+        assert axes.get_xticks().tolist() == list(range(0, len(axes.get_yticks()), step))
+        figure.draw_without_rendering()
+        boxes = [t.label2.get_window_extent() for t in axes.xaxis.get_major_ticks()]
+        gaps = [b.x0 - a.x1 for a, b in itertools.pairwise(boxes)]
+        assert min(gaps) > 0.01 * figure.dpi, of
+        if of == "24":
+            box = axes.get_window_extent()
+            assert box.width / 24 == pytest.approx(distinguishable.MOST * figure.dpi, rel=0.1)
+            assert box.height == pytest.approx(box.width, rel=0.1)
+
+
+def test_names_too_long_for_a_page_leave_cells_that_can_be_seen():
+    names = [f"{'very_' * 16}long_{i}" for i in range(60)]
+    figure = draw("distinguishable", run_of(range(60), names=names)).figure
+    figure.draw_without_rendering()
+    box = figure.axes[0].get_window_extent()
+    assert box.width / 60 > 0.9 * distinguishable.LEAST * figure.dpi
+    assert figure.get_size_inches()[0] > style.PAGE  # scaled down in print, but whole

@@ -120,9 +120,8 @@ def _key(axes: Any, sizes: np.ndarray, metric: str) -> None:
         return
     low, high = (sizes.min() if is_log(sizes) else 0.0), sizes.max()
     ends = np.geomspace(low, high, 129) if is_log(sizes) else np.linspace(low, high, 129)
-    middle = np.sqrt(ends[1:] * ends[:-1]) if is_log(sizes) else (ends[1:] + ends[:-1]) / 2
     is_better = np.array([[False], [True]]) & np.ones((2, 128), bool)
-    colours = tone(is_better, np.tile(depths(middle, sizes), (2, 1)))
+    colours = tone(is_better, np.tile(depths((ends[1:] + ends[:-1]) / 2, sizes), (2, 1)))
     axes.pcolormesh(ends, [0, 1, 2], colours)
     axes.set_xscale("log" if is_log(sizes) else "linear")
     axes.set_xlim(low, high)
