@@ -187,7 +187,7 @@ def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Te
     squares, trace_root = _squares(x), roots.sum()
     trace = squares.sum() / (n - 1)
     value = gap.square().sum() + trace + root.square().sum() - 2 * trace_root
-    phi = 2 * x @ gap + n / (n - 1) * (squares - leverage)
+    phi = 2 * (x @ gap) + n / (n - 1) * (squares - leverage)
     return value, phi - phi.mean()  # the mean is  tr S - T  but for rounding
 
 
