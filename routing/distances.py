@@ -103,7 +103,8 @@ def tiles(
 
     The first tiles of some rows are narrow: what looks for near points knows nothing yet.
     """
-    centre = y.mean(dim=0, dtype=torch.float64)
+    # By blocks: a mean in another precision than that of y makes a copy of it all.
+    centre = sum(some.double().sum(dim=0) for some in y.split(block)) / len(y)
     for start in range(0, len(x), block):
         rows, left = slice(start, start + block), 0
         while left < len(y):

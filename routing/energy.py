@@ -26,7 +26,7 @@ def separations(x: Float[Tensor, "a dim"], y: Float[Tensor, "b dim"]) -> Float[T
     """|x - y| of every pair."""
     tile = Tile.of(x, y, y.mean(dim=0))
     width = tile.slack[0] + tile.slack[1]
-    d = (tile.low + width / 2).clamp_min_(0).sqrt_()
+    d = (tile.low + width / 2).sqrt_()  # nan below zero, which the next line finds
     i, j = (width > CLOSE * tile.low).nonzero(as_tuple=True)
     d[i, j] = tile.distances(i, j)
     return d

@@ -46,8 +46,9 @@ def extrapolated(
             "repeat them"
         )
     subsets = [_subsets(order, row) for row in weights]
-    values = distance(torch.cat(subsets)).split([*map(len, subsets)])
-    return torch.stack([_intercept(s.sum(dim=1), v) for s, v in zip(subsets, values, strict=True)])
+    num, subsets = [*map(len, subsets)], torch.cat(subsets)
+    each = zip(subsets.split(num), distance(subsets).split(num), strict=True)
+    return torch.stack([_intercept(some.sum(dim=1), values) for some, values in each])
 
 
 def _subsets(

@@ -103,7 +103,9 @@ def frechet_distance(
     shift = (w @ x) / n[:, None]
     trace = (w @ _squares(x) - n * shift.square().sum(dim=1)) / (n - 1)
     distance = (centre + shift - reference.mean).square().sum(dim=1)
-    trace_root = torch.stack([*_trace_roots(_onto(x, reference.root), w)])
+    p = _onto(x, reference.root)
+    del x  # as large as p, and done with
+    trace_root = torch.stack([*_trace_roots(p, w)])
     return distance + trace + reference.root.square().sum() - 2 * trace_root
 
 
@@ -187,7 +189,7 @@ def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Te
     squares, trace_root = _squares(x), roots.sum()
     trace = squares.sum() / (n - 1)
     value = gap.square().sum() + trace + root.square().sum() - 2 * trace_root
-    phi = 2 * x @ gap + n / (n - 1) * (squares - leverage)
+    phi = 2 * (x @ gap) + n / (n - 1) * (squares - leverage)
     return value, phi - phi.mean()  # the mean is  tr S - T  but for rounding
 
 
@@ -238,7 +240,7 @@ def _onto(x: Tensor, root: Tensor) -> Tensor:
     """P = x R ; R is lower triangular, and what lies above its diagonal is not multiplied."""
     p = x.new_empty(len(x), root.shape[1])
     for a in range(0, root.shape[1], PANEL):
-        p[:, a : a + PANEL] = x[:, a:] @ root[a:, a : a + PANEL]
+        torch.mm(x[:, a:], root[a:, a : a + PANEL], out=p[:, a : a + PANEL])
     return p
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from routing.checks import reference_features, weighted_samples
+from routing.checks import NEAR, reference_features, sample_counts, weighted_samples
 from routing.energy import EnergyReference, energy_distance
 from routing.frechet import FrechetReference, frechet_distance
 from routing.intervals import jackknife_weights, seed_blocks
@@ -88,6 +88,20 @@ def test_what_is_enough_passes_unchanged():
     x, counts = weighted_samples(torch.eye(3), w, dim=3, at_least=3)
     assert torch.equal(x, torch.eye(3).double()) and torch.equal(counts, w.double())
     assert torch.equal(reference_features(torch.eye(3), at_least=3), x)
+
+
+@pytest.mark.parametrize("where", [0, -1])
+@pytest.mark.parametrize("wrong", [0.5, -1.0, float("inf"), float("nan")])
+def test_many_counts_are_looked_at_to_the_last(where, wrong):
+    w = torch.full((3 * NEAR // 60, 60), 2.0)
+    assert torch.equal(sample_counts(w, at_least=60), w.double())
+    w[where, where] = wrong
+    with pytest.raises(ValueError, match=f"wanted whole numbers >= 0, got {wrong:g};"):
+        sample_counts(w, at_least=2)
+    w[where] = 0
+    w[where, 5] = 7  # one sample, however often
+    with pytest.raises(ValueError, match="wanted at least 2 samples in every replicate, got 1;"):
+        sample_counts(w, at_least=2)
 
 
 @every_metric

@@ -108,6 +108,16 @@ def test_a_count_is_a_repetition(num_samples, rng):
     assert replicates.tolist() == pytest.approx(expected, rel=1e-7)
 
 
+@pytest.mark.parametrize("num_samples", [12, 60])
+def test_the_panels_do_not_matter(num_samples, rng, monkeypatch):
+    x, reference = normal(rng, num_samples, 20) + 0.5, FrechetReference.fit(normal(rng, 40, 20))
+    w = torch.randint(0, 4, (3, num_samples), generator=rng).double()
+    whole = frechet_distance(x, reference, w), frechet_influence(x, reference)
+    monkeypatch.setattr("routing.frechet.PANEL", 6)
+    torch.testing.assert_close(frechet_distance(x, reference, w), whole[0], rtol=1e-9, atol=0)
+    torch.testing.assert_close(frechet_influence(x, reference), whole[1], rtol=1e-7, atol=1e-7)
+
+
 def test_the_right_way_round(rng):
     y = normal(rng, 300, 4)
     near, far = normal(rng, 300, 4), normal(rng, 300, 4)

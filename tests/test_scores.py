@@ -47,6 +47,13 @@ def test_draws_are_the_metric_of_resampled_seeds(world):
     assert not set(found["metric"]) & {"recall_toy", "energy_toy"}  # these do not resample
 
 
+def test_clusters_are_found_in_blocks(world, monkeypatch):
+    chosen = {"list": [{"name": "cluster_shares"}]}
+    whole = scored(world, **chosen)["replicates"]
+    monkeypatch.setattr("routing.scores.BLOCK", 7)
+    pd.testing.assert_frame_equal(scored(world, **chosen)["replicates"], whole)
+
+
 def test_without_draws_the_table_is_empty_but_has_its_columns(world):
     found = scored(world, num_bootstrap=0)
     assert found["bootstrap"].empty
