@@ -91,6 +91,15 @@ def test_p_values_are_right_however_small(shift, rng):
     assert 0 < tail < 0.5 and (tail < 1e-30) == (shift == 3000)
 
 
+def test_p_values_beyond_all_tables_are_right_too(rng):
+    """Of 500 blocks and 400 trainings, of which two bounds are many powers of ten apart."""
+    found = Estimates.fit(0.1 * normal(rng, 400, 501) + normal(rng, 400, 1) + 4.5)
+    tail = found.p_values() / 2
+    halves = stats.t.isf(tail, 499) * found.se_sampling, stats.t.isf(tail, 399) * found.se_training
+    assert math.hypot(*halves) == pytest.approx(abs(found.value), rel=1e-9)
+    assert 0 < tail < 1e-100
+
+
 def test_single_precision_is_counted_in_double(rng):
     found = torch.randn(3, 12, generator=rng) + 100
     assert jackknife_interval(found) == jackknife_interval(found.double())
