@@ -416,6 +416,13 @@ def test_partition_quality_draws_each_family_over_its_number_of_experts(many):
     assert drawing.figure.axes[0].get_ylim() == drawing.figure.axes[1].get_ylim()
 
 
+def test_a_line_goes_from_few_experts_to_many_however_its_family_is_written(many):
+    families = {"plain": ["plain_8", "plain_2", "plain_4"]}
+    for axes in make("partition_quality", families=families).draw(many).figure.axes:
+        x, _ = axes.containers[0][0].get_xydata().T
+        assert x.tolist() == [2, 4, 8]
+
+
 def test_policies_stand_in_the_order_asked_for(many):
     drawing = make("partition_quality", policies=["top1", "full"]).draw(many)
     assert [ax.get_title() for ax in drawing.figure.axes] == ["top1", "full"]

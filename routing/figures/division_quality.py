@@ -39,8 +39,8 @@ class PartitionQuality:
     @style.styled
     def draw(self, inputs: Inputs) -> Drawing:
         """Panels in the order of the policies; 95 % intervals."""
-        self._refuse_ties(inputs)
         table = divisions.measured(inputs, self, self.families)
+        self._refuse_ties(inputs)
         names = divisions.policies(inputs, self, table)
         columns = style.balanced(len(names), COLUMNS)
         width = style.PAGE if columns > 1 else style.COLUMN + 0.6
@@ -91,8 +91,8 @@ class PartitionQuality:
     def _refuse_ties(self, inputs: Inputs) -> None:
         """A line over K has one value at each."""
         for family, partitions in self.families.items():
-            numbers = [inputs.num_experts.get(p) for p in partitions]
-            if len(set(numbers) - {None}) < len([n for n in numbers if n]):
+            numbers = [inputs.num_experts[p] for p in partitions]
+            if len(set(numbers)) < len(numbers):
                 raise ValueError(
                     f"families: wanted partitions of different numbers of experts in {family!r}, "
                     f"got {numbers}; make it two families"
