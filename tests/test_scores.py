@@ -121,9 +121,8 @@ def test_subsets_are_in_one_random_order_of_the_seeds(world):
     for name, num in (("fd_infinity_toy", NUM), ("fd_infinity_toy_32", 32)):
         x = tensor(world.drawn["good"]["features"][:num])
         order = torch.from_numpy(stream(7, "extrapolation", num).permutation(num))
-        value = extrapolated(
-            lambda rows, w, x=x: frechet_distance(x[rows], y, w), order, torch.ones(1, num)
-        )
+        of_weights = lambda w, x=x: frechet_distance(x, y, w)  # noqa: E731
+        value = extrapolated(of_weights, order, torch.ones(1, num).double())
         assert found.loc[name, "value"] == pytest.approx(value.item(), rel=1e-9)
 
 
