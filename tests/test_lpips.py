@@ -222,6 +222,16 @@ def test_mean_distance_is_the_closed_form(rng):
     )
 
 
+def test_pairs_in_single_precision_are_counted_in_double(rng):
+    phi = torch.rand(9, 40, generator=rng) + 10
+    assert torch.equal(pairwise(phi), pairwise(phi.double()))
+    each = [paired(phi, phi.roll(k, 0)) for k in range(9)]
+    table = pairwise(phi)
+    for k, row in enumerate(each):
+        i = torch.arange(9)
+        torch.testing.assert_close(table[i, (i - k) % 9], row, rtol=1e-9, atol=1e-9)
+
+
 def test_the_right_way_round(rng):
     """Equal images have no diversity; two opinions have less than many."""
     one = torch.rand(1, 50, generator=rng)
