@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from routing import seeds
-from routing.comparisons import comparisons
+from routing.comparisons import Comparison, comparisons
 from routing.intervals import jackknife_interval, paired_difference
 
 ENDS = ["value", "lo", "hi", "se_sampling", "se_training", "num_samples", "num_trainings"]
@@ -51,8 +51,8 @@ def wide(table: pd.DataFrame, column: str) -> Replicates:
     """By metric, the values [trainings, values of `column`]."""
     found = {}
     for metric, rows in table.groupby("metric", sort=False):
-        values = rows.pivot(index="training", columns=column, values="value").sort_index(axis=0)
-        found[metric] = torch.from_numpy(values.sort_index(axis=1).to_numpy())
+        values = rows.pivot(index="training", columns=column, values="value")  # both in order
+        found[metric] = torch.from_numpy(values.to_numpy(copy=True))
     return found
 
 
@@ -109,8 +109,8 @@ def compared(
         if draws:  # behind the value itself
             draws = {arm: torch.cat([values[arm][:, :1], d], 1) for arm, d in draws.items()}
         for pair in comparisons(values, draws, scores, reference, rng):
-            rows.append({"run": run, "metric": metric} | pair._asdict())
-    return pd.DataFrame(rows)
+            rows.append([run, metric, *pair])
+    return pd.DataFrame(rows, columns=["run", "metric", *Comparison._fields])
 
 
 def joined(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from measured import ARMS, CENTROIDS, NUM, World
@@ -11,11 +12,12 @@ from stages import content, refused
 
 from routing import seeds, store
 from routing.bootstrap import bootstrap_counts
+from routing.comparisons import Comparison
 from routing.energy import EnergyReference, energy_distance
 from routing.frechet import FrechetReference, frechet_bootstrap, frechet_distance
 from routing.intervals import jackknife_interval, jackknife_weights, seed_blocks
 from routing.kernel import KernelReference, kernel_distance
-from routing.metrics import COLUMNS
+from routing.metrics import COLUMNS, wide
 from routing.neighbours import NeighbourReference, neighbour_metrics
 from routing.permutation import enough_flips, sign_flip_p_values
 
@@ -173,6 +175,22 @@ def test_comparisons_are_of_every_pair_of_arms(world, tables):
         else [max(min(1, 2 * p[1]), p[0]), min(1, 2 * p[1])]
     )
     assert found.loc[found["metric"] == "energy_toy", "se_bootstrap"].isna().all()  # no draws
+
+
+def test_two_arms_are_one_pair_and_one_is_none(tmp_path):
+    columns = ["run", "metric", *Comparison._fields]
+    for num in (2, 1):
+        world = World(tmp_path / f"{num}", {name: ARMS[name] for name in list(ARMS)[:num]})
+        found = store.read_table(world.run(list=[{"name": "kernel"}])[0]["comparisons"])
+        assert list(found) == columns
+        pairs = found[["metric", "arm", "other"]].to_numpy().tolist()
+        assert pairs == [["kd_toy", "shifted", "good"]][: num - 1]
+
+
+def test_tables_are_read_in_the_order_of_trainings_and_blocks():
+    rows = [(1, 0, 5.0), (0, 1, 3.0), (1, -1, 4.0), (0, -1, 1.0), (1, 1, 6.0), (0, 0, 2.0)]
+    table = pd.DataFrame(rows, columns=["training", "block", "value"]).assign(metric="fd")
+    assert wide(table, "block")["fd"].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_scores_of_each_sample_are_compared_by_sign_flips(tmp_path):

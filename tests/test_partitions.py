@@ -224,6 +224,16 @@ def test_balanced_k_means_only_goes_down_and_ends_at_a_fixed_point(num, x):
         assert value > inertia(x, kmeans(x, num, 50, 5, 0))  # balance has its price
 
 
+def test_one_iteration_moves_the_centroids_once(x):
+    x = x[:200]
+    start = kmeans(x, 4, 1, 1, 0)
+    first, _ = transport(squared_distances(x, start).T, equal_sizes(200, 4))
+    rule, clusters = balanced(x, start, 1)
+    assert np.array_equal(rule.centroids, means(x, first, 4)) and not np.array_equal(
+        first, clusters
+    )
+
+
 def test_identical_points_are_shared_out():
     x = np.repeat(np.array([[0.0], [1.0]], np.float32), [9, 1], axis=0)
     _, clusters = balanced(x, np.array([[0.0], [1.0]], np.float32), 5)

@@ -52,7 +52,8 @@ def test_references_are_those_of_the_mathematics(world):
 
 def test_metrics_of_one_reference_share_it(world):
     _, found, _ = made(
-        world, list=[*LIST, {"name": "frechet_infinity"}, {"name": "cluster_recall"}]
+        world,
+        list=[*LIST, *({"name": n} for n in ("frechet_infinity", "cluster_recall", "agreement"))],
     )
     keys = {name.split("/")[0] for name in found if "/" in name}
     assert keys == {

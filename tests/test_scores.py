@@ -82,6 +82,29 @@ def test_a_number_of_samples_is_in_the_name_and_means_the_first_seeds(world):
     assert found["num_samples"].tolist() == [16, NUM]
 
 
+def test_the_first_seeds_are_those_of_each_training(world):
+    again = World(world.folder / "again", {"good": ARMS["good"]}, seed=3)
+    for of, more in ((world.drawn["good"], again.drawn["good"]), (world.places, again.places)):
+        for name in more:
+            of[name] = np.concatenate([of[name], more[name]])
+    chosen = [{"name": "frechet", "num_samples": 16}]
+    found = scored(world, list=chosen, num_trainings=2)["replicates"].query("block == -1")
+    y = FrechetReference.fit(tensor(world.real["features"][world.is_train]))
+    parts = [tensor(world.drawn["good"]["features"][a : a + 16]) for a in (0, NUM)]
+    truth = [frechet_distance(x, y, torch.ones(1, 16))[0].item() for x in parts]
+    assert found["value"].tolist() == pytest.approx(truth, rel=1e-9)
+
+
+def test_shares_of_classes_are_beside_those_of_the_labels(world):
+    """Which are not those of the clusters here."""
+    world.labels[:] = np.repeat([4, 5, 9], [10, 20, 60])
+    table = scored(world, list=[{"name": "class_shares"}])["replicates"].query("block == -1")
+    q = np.unique(world.labels[world.is_train], return_counts=True)[1] / world.is_train.sum()
+    p = np.bincount(world.drawn["good"]["logits"].argmax(1), minlength=3) / NUM
+    found = table.set_index("metric")["value"]
+    assert found["class_tv"] == pytest.approx(abs(p - q).sum() / 2) and found["class_tv"] > 0.3
+
+
 def test_more_samples_than_there_are_is_an_error_but_for_held_out_images(world):
     chosen = [{"name": "frechet", "num_samples": NUM + 8}, {"name": "kernel"}]
     with refused(f"metrics.list: wanted {NUM + 8} samples, got {NUM} of arm 'good'"):
@@ -174,7 +197,7 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
     rng = np.random.default_rng(3)
     prompts = rng.integers(0, 90, NUM)
     world.drawn["good"]["prompts"] = prompts[:, None]
-    captions = pd.DataFrame({"caption": ["a 9", "a 4", "a 5"], "is_cut": False})
+    captions = pd.DataFrame({"caption": ["a 5", "a 9", "a 4"], "is_cut": False})
     texts = rng.normal(size=(3, 3)).astype(np.float32)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
@@ -186,7 +209,8 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
         "good", fitted, shared, list=[{"name": "clip_score"}], phrases=["toy"], given=given
     )
     scores = store.read_table(files["scores"])["value"].to_numpy()
-    place = {4: 1, 5: 2, 9: 0}
+    place = {5: 0, 9: 1, 4: 2}
+    assert list(dict.fromkeys(world.labels[prompts])) not in ([5, 9, 4], [4, 5, 9])
     t = texts[[place[label] for label in world.labels[prompts]]]
     x = world.drawn["good"]["features"]
     cos = (x * t).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(t, axis=1)
@@ -227,7 +251,7 @@ def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
     options = {"list": [{"name": "lpips"}], "lpips": {"net": "alex"}, "given": given}
     files = world.scores("shifted", fitted, shared, num_trainings=2, **options)
     found = store.read_table(files["replicates"])
-    found = found.set_index(["metric", "training", "block"])["value"]
+    found = found.set_index(["metric", "training", "block"])["value"].sort_index()
     for r in range(2):
         diversity = found["lpips_alex_diversity", r]
         assert diversity[-1] == pytest.approx(distances[r].mean())
@@ -235,6 +259,10 @@ def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
         assert diversity[2] == pytest.approx(distances[r][kept].mean())
         assert found["lpips_alex_to_good", r, -1] == pytest.approx(to[r].mean())
         assert found["lpips_alex_to_good", r, 7] == pytest.approx(to[r][:35].mean())
+    scores = store.read_table(files["scores"])
+    assert scores["training"].tolist() == [0] * NUM + [1] * NUM
+    assert scores["seed"].tolist() == [*range(NUM)] * 2
+    assert scores["value"].tolist() == np.concatenate(to).tolist()
 
 
 def test_lpips_of_an_arm_that_is_compared_with_none_is_its_diversity(world, tmp_path):
