@@ -464,14 +464,15 @@ def world(name):
     rng = np.random.default_rng(4)
     many = np.sort(rng.gamma(3, 3, 60)) + 2
     number = lambda n: [f"arm_{i}" for i in range(n)]  # noqa: E731
-    near = {(f"arm_{i}", f"arm_{j}") for i, j in itertools.combinations(range(60), 2) if j - i < 7}
+    next_to = [(i, j) for i, j in itertools.combinations(range(60), 2) if j - i < 7]
+    near = [(f"arm_{i}", f"arm_{j}") for i, j in next_to]
     long = [f"balanced_eight_velocity_topk_hysteresis_dpmpp_{i}" for i in range(60)]
     return {
         "two": lambda: run_of([3, 4]),
         "two alike": lambda: run_of([3, 4], ["ab"]),
         "24": lambda: run_of(many[:24], near, names=number(24)),
         "60": lambda: run_of(many, near, names=number(60)),
-        "long names": lambda: run_of(many, names=long),
+        "long names": lambda: run_of(many, [(long[i], long[j]) for i, j in next_to], names=long),
         "three long names": lambda: run_of([1, 2, 3], names=long[:3], metric="copy_ratio_digits"),
         "negative": lambda: run_of(many[:24] - 9, near, names=number(24)),
         "outlier": lambda: run_of([*many[:23], 9000], near, names=number(24)),
