@@ -145,11 +145,11 @@ def drawn(job) -> Iterator[Set]:
     paths_base = job.inputs.get("baseline", [])
     base = [job.mapped("baseline", i) for i in range(job.count("baseline"))]
     see_base = _see(job.notes("baseline")) if base else None
-    if base and [len(p["seeds"]) for p in base] != [len(p["seeds"]) for p in arm]:
+    of_arm, of_base = (sum(len(part["seeds"]) for part in parts) for parts in (arm, base))
+    if base and of_base != of_arm:
         raise ValueError(
             f"perceptual: wanted as many samples of the reference arm as of {job.spec['arm']}, "
-            f"got {sum(len(p['seeds']) for p in base)} and {sum(len(p['seeds']) for p in arm)}; "
-            f"draw the same seeds for both"
+            f"got {of_base} and {of_arm}; draw the same seeds for both"
         )
     for first in range(0, num, num // trainings):
         mine = slice(first, first + num // trainings)

@@ -119,7 +119,7 @@ def test_the_tables_give_the_diversity_with_its_interval(tmp_path):
     assert interval.lo < interval.value < interval.hi
 
 
-@pytest.mark.parametrize("room", [4, 12, 20, 1 << 20])
+@pytest.mark.parametrize("room", [1, 4, 12, 20, 1 << 20])
 @pytest.mark.parametrize("within", ["all", "label"])
 def test_batches_and_shards_change_nothing(within, room, tmp_path, monkeypatch):
     values, base = drawn(0), drawn(1)
@@ -137,9 +137,17 @@ def test_batches_and_shards_change_nothing(within, room, tmp_path, monkeypatch):
         baseline=shards(tmp_path / "d", base, (0, 1, 5, 12)),
         within=within,
     )
-    assert max(Pixels.sizes[4:]) == min(11, room // 4)
+    assert max(Pixels.sizes[4:]) == min(11, max(1, room // 4))
     for a, b in zip(whole, parts, strict=True):
         assert a.equals(b)
+
+
+def test_the_baseline_is_seen_as_it_was_stored_and_cut(tmp_path):
+    values, base = drawn(0), drawn(1)
+    fine = [shard(tmp_path / f"{a}.safetensors", base[a:b], a, 255) for a, b in ((0, 3), (3, 12))]
+    scores, _ = perceptual(tmp_path, shards(tmp_path / "a", values, (0, 6, 12)), baseline=fine)
+    truth = np.square(seen(values).astype(float) - images.quantised(base, 255)).sum((1, 2, 3))
+    np.testing.assert_allclose(scores["to_baseline"], truth, rtol=1e-6)
 
 
 def test_trainings_stand_one_after_the_other(tmp_path):
@@ -234,6 +242,15 @@ def test_the_heldout_images_are_one_more_arm(within, tmp_path):
     np.testing.assert_allclose(pairs.drop(columns="training").to_numpy(), truth, rtol=1e-11)
 
 
+def test_few_heldout_images_are_blocks_of_one(tmp_path):
+    stored, index, files, path = real(tmp_path, num=6)
+    _, pairs = perceptual(tmp_path / "o", files, arm="heldout", index=path, num_blocks=20)
+    rows = heldout.rows(index["split"].to_numpy(), ROOT, 20)
+    truth = loop(images.to_values(stored[rows], 16), np.zeros(4), 4)
+    mine = pairs[pairs["num_pairs"] > 0].drop(columns="training").to_numpy()
+    np.testing.assert_allclose(mine, [row for row in truth if row[3]], rtol=1e-11)
+
+
 def test_heldout_rows_are_the_metrics_rows():
     """What the stage metrics takes, as it was written there."""
     split = np.where(np.arange(50) % 4 == 0, "train", "heldout").astype(object)
@@ -248,7 +265,7 @@ def test_heldout_rows_are_the_metrics_rows():
 
 
 def test_latents_are_decoded(tmp_path):
-    autoencoder(tmp_path / "net")
+    net = autoencoder(tmp_path / "net")
     spec = {"name": "autoencoder_kl", "folder": str(tmp_path / "net")}
     coder = codec.load(spec)
     z = np.random.default_rng(0).normal(size=(4, 2, 4, 4)).astype(np.float16)
@@ -258,6 +275,10 @@ def test_latents_are_decoded(tmp_path):
     np.testing.assert_allclose(
         pairs.drop(columns="training").to_numpy(), loop(x, np.zeros(4), 2), rtol=1e-4
     )
+    torch.nn.init.constant_(net.decoder.conv_out.bias, 0.5)
+    net.save_pretrained(tmp_path / "net")  # other weights in the same folder
+    with refused(f"codec.folder: wanted weights with sha256 {coder.note['sha256']}, got"):
+        perceptual(tmp_path / "o", [path], num_blocks=2)
 
 
 def test_bad_input_is_one_line(tmp_path):
@@ -271,6 +292,8 @@ def test_bad_input_is_one_line(tmp_path):
         perceptual(tmp_path, files, baseline=other)
     with refused("wanted samples of 2 trainings, got 1 files; give"):
         perceptual(tmp_path, files, num_trainings=2)
+    with refused("wanted samples of 1 trainings, got 0 files; give"):
+        perceptual(tmp_path, [])
     with refused("asked for something, got an arm without guidance; set within to 'all'"):
         perceptual(tmp_path, files, within="label")
     with refused("wanted within all, label, text, got 'none'; take"):
@@ -286,6 +309,10 @@ def test_bad_input_is_one_line(tmp_path):
     broken[3, 0, 0, 0] = np.nan
     with refused("d.safetensors: wanted finite samples, got nan or inf in 1 of"):
         perceptual(tmp_path, [shard(tmp_path / "d.safetensors", broken)])
+    broken[3] = 0
+    broken[9:11, 0, 0, 0] = np.inf
+    with refused("/6.safetensors: wanted finite samples, got nan or inf in 2 of"):
+        perceptual(tmp_path, shards(tmp_path / "e", broken, (0, 6, 12)))
     _, index, stored, _ = real(tmp_path / "r", num=6)
     index["split"] = np.where(np.arange(6) == 2, "heldout", "train").astype(object)
     path = make("index", tmp_path / "one.parquet", index)

@@ -47,7 +47,6 @@ class ByCluster:
 
     mean: Float[Tensor, "clusters dim"]
     root: Float[Tensor, "clusters dim rank"]
-    num_images: Float[Tensor, " clusters"]
 
     def cluster(self, k: int) -> FrechetReference:
         """That of cluster `k`."""
@@ -80,7 +79,7 @@ class ClusterFrechet(InSpace):
             fitted.append(FrechetReference.fit(real.points[real.clusters == k]))
         width = max(f.root.shape[1] for f in fitted)
         roots = [torch.nn.functional.pad(f.root, (0, width - f.root.shape[1])) for f in fitted]
-        return ByCluster(torch.stack([f.mean for f in fitted]), torch.stack(roots), sizes.double())
+        return ByCluster(torch.stack([f.mean for f in fitted]), torch.stack(roots))
 
     def replicates(self, view: View) -> Replicates:
         """One number per cluster that has samples, and the worst."""
