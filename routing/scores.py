@@ -96,6 +96,7 @@ class Arm:
         self.is_heldout = self.spec["arm"] == HELDOUT
         self.num_trainings = 1 if self.is_heldout else self.spec["num_trainings"]
         self._spaces: dict[str, Space] = {}
+        self._counts: dict[int, Tensor] = {}
         place = self.space(self.spec["place"])
         self.num_samples = len(place.features["features"]) // self.num_trainings
         if not self.num_samples:
@@ -131,7 +132,10 @@ class Arm:
         size, draws = num or self.num_samples, self.spec["num_bootstrap"]
         if self.is_heldout or not draws:
             return torch.empty(0, size)
-        return bootstrap_counts(size, draws, seeds.stream(self.spec["seed"], "bootstrap", size))
+        if size not in self._counts:
+            rng = seeds.stream(self.spec["seed"], "bootstrap", size)
+            self._counts[size] = bootstrap_counts(size, draws, rng)
+        return self._counts[size]
 
     def view(self, measure: Measure, choice: dict, training: int) -> View:
         """What `measure` sees of the arm after one training."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool
 
 from routing.figures import arms, style, words
@@ -58,7 +57,7 @@ class CriticalDifference:
         figure = style.canvas(width, layout.height + LINE * (len(label) + len(notes)) + 0.26)
         ratios = [width - names - beside, beside] if spans else [1]
         axes = figure.subplots(1, len(ratios), squeeze=False, sharey=True, width_ratios=ratios)[0]
-        _dots(axes[0], inputs, layout, table)
+        layout.dots(axes[0], inputs, table)
         layout.frame(axes[0])
         if spans:
             _bars(axes[1], layout, spans, lane_of)
@@ -93,16 +92,6 @@ def lanes(spans: Spans) -> list[int]:
 def _bars_of(place: int, spans: Spans) -> list[int]:
     """Numbers of the bars, from 0, across the arm at `place`."""
     return [i for i, (first, last) in enumerate(spans) if first <= place <= last]
-
-
-def _dots(axes: Any, inputs: Inputs, layout: Rows, table: pd.DataFrame) -> None:
-    half = (table["hi"] - table["lo"]) / 2
-    style.fit_scale(axes, "x", table["value"].to_numpy(), half.to_numpy())
-    for row in table.itertuples():
-        error = [[row.value - row.lo], [row.hi - row.value]]
-        look = arms.look(inputs, row.arm).points()
-        axes.errorbar(row.value, layout.of_arm[row.arm], xerr=error, elinewidth=1, **look)
-    axes.grid(axis="x", zorder=0)
 
 
 def _bars(axes: Any, layout: Rows, spans: Spans, lane_of: list[int]) -> None:

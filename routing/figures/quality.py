@@ -37,7 +37,7 @@ class Quality:
         table = found.loc[shown].reset_index(drop=True)
         figure = style.canvas(style.COLUMN, layout.height + 0.62)
         axes = figure.subplots()
-        _dots(axes, inputs, layout, table)
+        layout.dots(axes, inputs, table)
         handles = _monoliths(axes, inputs, layout, found, names) + _floor(axes, found)
         layout.frame(axes)
         figure.supxlabel(words.axis_label(self.metric), x=0.5)
@@ -71,22 +71,11 @@ class Differences:
         figure = style.canvas(style.COLUMN, layout.height + 0.42)
         axes = figure.subplots()
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
-        _dots(axes, inputs, layout, table)
+        layout.dots(axes, inputs, table)
         layout.frame(axes)
         reference = arms.label(table["reference"].iloc[0])
         figure.supxlabel(words.axis_label(self.metric, f", minus {reference}"), x=0.5)
         return Drawing(table, figure)
-
-
-def _dots(axes: Any, inputs: Inputs, layout: Rows, table: pd.DataFrame) -> None:
-    shown = table[table["arm"].isin(list(layout.of_arm))]
-    half = (shown["hi"] - shown["lo"]) / 2
-    style.fit_scale(axes, "x", shown["value"].to_numpy(), half.to_numpy())
-    for row in shown.itertuples():
-        error = [[row.value - row.lo], [row.hi - row.value]]
-        look = arms.look(inputs, row.arm).points()
-        axes.errorbar(row.value, layout.of_arm[row.arm], xerr=error, elinewidth=1, **look)
-    axes.grid(axis="x", zorder=0)
 
 
 def _monoliths(

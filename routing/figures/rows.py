@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from routing.figures import arms
+import pandas as pd
+
+from routing.figures import arms, style
 from routing.figures.inputs import Inputs
-from routing.figures.style import ROW
 
 HEADING = 1.15  # rows taken by a heading, with the space above it
 
@@ -21,7 +22,7 @@ class Rows:
     @property
     def height(self) -> float:
         """Height on paper, in."""
-        return ROW * (max(self.of_arm.values()) + 1.2)
+        return style.ROW * (max(self.of_arm.values()) + 1.2)
 
     def frame(self, axes: Any, labelled: bool = True, names: dict[str, str] | None = None) -> None:
         """Lines to follow by eye and the names of arms and groups (in italics) on the left.
@@ -40,6 +41,17 @@ class Rows:
         )  # fmt: skip
         axes.spines["left"].set_visible(False)
         axes.set_ylim(max(places) + 0.7, min(places) - 0.6)
+
+    def dots(self, axes: Any, inputs: Inputs, table: pd.DataFrame) -> None:
+        """The values and intervals (arm, value, lo, hi) of the arms here, each in its look."""
+        shown = table[table["arm"].isin(list(self.of_arm))]
+        half = (shown["hi"] - shown["lo"]) / 2
+        style.fit_scale(axes, "x", shown["value"].to_numpy(), half.to_numpy())
+        for row in shown.itertuples():
+            error = [[row.value - row.lo], [row.hi - row.value]]
+            look = arms.look(inputs, row.arm).points()
+            axes.errorbar(row.value, self.of_arm[row.arm], xerr=error, elinewidth=1, **look)
+        axes.grid(axis="x", zorder=0)
 
 
 def rows(inputs: Inputs, names: list[str], values: dict[str, float], sign: int) -> Rows:

@@ -7,21 +7,20 @@ cluster, an image that patches do not divide) is left to the stage that sees the
 """
 
 from routing import choices, spaces
-from routing.backbones.perceptual import NETS
+from routing.consistency import metrics
+from routing.consistency.metrics import measured, phrased
+from routing.consistency.names import named
 from routing.experts import EXPERTS, Exact, Transformer
 from routing.extractor import EXTRACTORS, TrainedClassifier
-from routing.guidance import GUIDANCE
 from routing.intervals import seed_blocks
-from routing.measures import METRICS
-from routing.measures.classes import Agreement, ClassShares, InceptionScore
-from routing.measures.pairs import LPIPS
-from routing.measures.texts import CLIPScore
 from routing.policies import POLICIES
 from routing.router import LEARNED, Learned
 from routing.routers import ROUTERS as TRAINING_FREE
 from routing.routers import ConditionalPriorOptions, ExactOptions, NearestCentroidOptions
 from routing.samplers import SAMPLERS
-from routing.sources import SOURCES, Digits, MixtureSource
+from routing.sources import SOURCES, MixtureSource
+
+__all__ = ["PARTS", "ROUTERS", "check", "measured", "num_experts", "phrased"]
 
 ROUTERS = TRAINING_FREE | LEARNED
 RESERVED = ("data", "heldout")  # the names of the real images among the arms
@@ -32,7 +31,6 @@ PARTS = {  # of an arm, and where they are named
     "sampler": "samplers",
     "guidance": "guidances",
 }
-DIGITS_SIDE = 8  # pixels; other sources have the side of data.image
 BACKBONE = ("patch_size", "width", "depth", "num_heads", "condition")  # of a learned router
 
 
@@ -45,7 +43,7 @@ def check(spec: dict) -> None:
     _arms(spec)
     _conditions(spec)
     _noise(spec)
-    _metrics(spec)
+    metrics.check(spec)
     _counts(spec)
     _worlds(spec)
 
@@ -91,12 +89,12 @@ def _spaces(spec: dict) -> None:
 def _partitions(spec: dict) -> None:
     partitions = spec["partitions"]
     for name, partition in partitions.items():
-        _named(f"partitions.{name}.encoder", partition["encoder"], spec["encoders"])
+        named(f"partitions.{name}.encoder", partition["encoder"], spec["encoders"])
         like = partition["method"].get("like")
         if like is None:
             continue
         where = f"partitions.{name}.method.like"
-        _named(where, like, partitions)
+        named(where, like, partitions)
         if "like" in partitions[like]["method"]:
             raise ValueError(
                 f"{where}: wanted a partition with clusters of its own, got {like!r}, which is "
@@ -110,7 +108,7 @@ def _routers(spec: dict) -> None:
         chain = [name]
         while start := spec["routers"][chain[-1]].get("start"):
             where = f"routers.{chain[-1]}.start"
-            _named(where, start, spec["routers"])
+            named(where, start, spec["routers"])
             if "start" not in spec["routers"][start]:
                 kind = spec["routers"][start]["name"]
                 raise ValueError(
@@ -142,7 +140,7 @@ def _arms(spec: dict) -> None:
             raise ValueError(f"arms.{name}: this name stands for real images; rename the arm")
         for part, table in PARTS.items():
             if arm[part] is not None:
-                _named(f"arms.{name}.{part}", arm[part], spec[table])
+                named(f"arms.{name}.{part}", arm[part], spec[table])
 
 
 def _conditions(spec: dict) -> None:
@@ -201,120 +199,6 @@ def _noise(spec: dict) -> None:
                 f"arms.{name}.router: {arm['router']!r} ({kind}) wants a stochastic sampler "
                 f"('ancestral'), got {arm['sampler']!r}; change one of them"
             )
-
-
-def _metrics(spec: dict) -> None:
-    metrics = spec["metrics"]
-    if shared := sorted(spec["extractors"].keys() & spec["encoders"].keys()):
-        raise ValueError(f"extractors.{shared[0]}: an encoder has this name too; rename one")
-    spaces = [*spec["extractors"], *spec["encoders"]]
-    _named("metrics.extractor", metrics["extractor"], spaces)
-    _named("metrics.reference_arm", metrics["reference_arm"], spec["arms"])
-    _named("metrics.shares_partition", metrics["shares_partition"], spec["partitions"])
-    seen = []
-    for i, metric in enumerate(metrics["list"]):
-        where = f"metrics.list.{i}"
-        key = (
-            metric["name"],
-            metric.get("space") or metrics["extractor"],
-            metric.get("num_samples"),
-        )
-        if key in seen:
-            raise ValueError(
-                f"{where}: {key[0]!r} is in the list twice and both would write the same rows; "
-                f"take one out"
-            )
-        seen.append(key)
-        if metric.get("space") is not None:
-            _named(f"{where}.space", metric["space"], spaces)
-        _metric(where, metric, key[1], spec)
-
-
-def _metric(where: str, metric: dict, space: str, spec: dict) -> None:
-    """What one metric wants of its space, of the arms and of the number of samples."""
-    name, kind = metric["name"], choices.rows("metrics", METRICS)[metric["name"]]
-    encoder = spec["encoders"].get(space, {}).get("name")
-    if kind in (ClassShares, Agreement) and encoder:
-        raise ValueError(
-            f"{where}: {name!r} wants an extractor that tells classes, got the encoder {space!r} "
-            f"(space or metrics.extractor); name one of extractors or take {name!r} out"
-        )
-    if kind is InceptionScore and encoder != "inception":
-        raise ValueError(
-            f"{where}: {name!r} wants a space of the encoder 'inception', got {space!r}; give it "
-            f"one by `space` or take {name!r} out"
-        )
-    if kind is CLIPScore and encoder != "clip":
-        raise ValueError(
-            f"{where}: {name!r} wants a space of an encoder 'clip', got {space!r}; give it one by "
-            f"`space` or take {name!r} out"
-        )
-    if kind is CLIPScore and spec["encoders"][space]["dim"] is not None:
-        raise ValueError(
-            f"{where}: {name!r} wants whole features, got encoders.{space}.dim = "
-            f"{spec['encoders'][space]['dim']}; name another encoder"
-        )
-    if kind is LPIPS:
-        _lpips(where, spec)
-    num, drawn = metric.get("num_samples"), spec["samples"]["num_samples"]
-    if num is None:
-        return
-    if num > drawn:
-        raise ValueError(
-            f"{where}.num_samples: wanted at most {drawn} (samples.num_samples), got {num}; draw "
-            f"more, or take the number and with it the promise out of the name"
-        )
-    try:
-        seed_blocks(num, spec["metrics"]["num_blocks"])
-    except ValueError as error:
-        raise ValueError(f"{where}: metrics.{error}") from None
-
-
-def _lpips(where: str, spec: dict) -> None:
-    """The network takes images of some least side; pairs within what was asked want a question."""
-    lpips, source = spec["metrics"]["lpips"], spec["data"]["source"]["name"]
-    if lpips is None:
-        raise ValueError(f"metrics.lpips: 'lpips' ({where}) wants its network; add {{net: alex}}")
-    kind, image = choices.rows("sources", SOURCES)[source], spec["data"]["image"]
-    if kind is MixtureSource:
-        raise ValueError(
-            f"{where}: 'lpips' wants images, got points (data.source {source!r}); take it out"
-        )
-    side = image["size"] if image else DIGITS_SIDE if kind is Digits else None
-    if side is not None and side < NETS[lpips["net"]].least:
-        able = [f"{name!r} ({net.least})" for name, net in NETS.items() if net.least <= side]
-        remedy = f"take net {' or '.join(able)}" if able else "take 'lpips' out of metrics.list"
-        raise ValueError(
-            f"metrics.lpips.net: {lpips['net']!r} wants images of {NETS[lpips['net']].least} "
-            f"pixels a side or more, got {side} of data; {remedy}"
-        )
-    if lpips["within"] == "all":
-        return
-    table = choices.rows("guidances", GUIDANCE)
-    for name, arm in spec["arms"].items():
-        guidance = spec["guidances"].get(arm["guidance"], {"name": "none"})["name"]
-        if not table[guidance].is_conditional:
-            raise ValueError(
-                f"metrics.lpips.within: {lpips['within']!r} wants arms that ask for a label or a "
-                f"text, got arm {name!r} without guidance; take 'all', or give it one"
-            )
-
-
-def measured(spec: dict) -> list[str]:
-    """The spaces that are measured in, the one of metrics.shares_partition first."""
-    metrics = spec["metrics"]
-    place = spec["partitions"][metrics["shares_partition"]]["encoder"]
-    own = [
-        metric["space"] or metrics["extractor"] for metric in metrics["list"] if "space" in metric
-    ]
-    return list(dict.fromkeys([place, *own]))
-
-
-def phrased(spec: dict) -> list[str]:
-    """The spaces in which captions are compared with samples."""
-    metrics, table = spec["metrics"], choices.rows("metrics", METRICS)
-    of = [m for m in metrics["list"] if table[m["name"]] is CLIPScore]
-    return list(dict.fromkeys(m["space"] or metrics["extractor"] for m in of))
 
 
 def _counts(spec: dict) -> None:
@@ -386,8 +270,3 @@ def _worlds(spec: dict) -> None:
     table = choices.rows("extractors", EXTRACTORS)
     if is_mixture and kind and table[kind] is TrainedClassifier:
         raise ValueError(f"metrics.extractor: {space!r} ({kind}) {images}; name an encoder")
-
-
-def _named(where: str, name: str, valid: object) -> None:
-    if name not in valid:
-        raise ValueError(f"{where}: nothing is named {name!r}" + choices.nearest(name, [*valid]))
