@@ -67,10 +67,11 @@ def _features(name: str, x: Tensor, at_least: int) -> Tensor:
         raise ValueError(
             f"{name}: wanted at least {at_least} rows, got {len(x)}; give more samples"
         )
-    bad = int((~torch.isfinite(x)).any(dim=1).sum())
+    x = x.double()
+    bad = int((~x.sum(dim=1).isfinite()).sum())
     if bad:
         raise ValueError(
             f"{name}: wanted finite features, got nan or inf in {bad} of {len(x)} rows; "
             "find out what made them, do not drop them"
         )
-    return x.double()
+    return x

@@ -25,7 +25,7 @@ compare at equal n only. T is known to about 1e-8 of its scale: F of equal sets 
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,8 +34,9 @@ from torch import Tensor
 
 from routing.checks import reference_features, sample_counts, weighted_samples
 
+SINGULAR = 1e-4  # of the largest on the diagonal of a root: below, its square is half rounding
 BLOCK = 8192  # rows in float64 at a time, where not all are needed at once
-PANEL = 512  # columns of a symmetric product at a time: above the diagonal nothing is computed
+PANEL = 512  # columns of a symmetric or triangular product at a time: the rest is not multiplied
 
 
 @dataclass(frozen=True)
@@ -51,29 +52,34 @@ class FrechetReference:
     @classmethod
     def fit(cls, reference: Float[Tensor, "reference dim"]) -> "FrechetReference":
         """The moments of a set. ValueError on fewer than two rows, or rows not finite."""
-        return cls.of_blocks(reference.split(BLOCK))
+        return cls.of_blocks(lambda: reference.split(BLOCK))
 
     @classmethod
-    def of_blocks(cls, blocks: Iterable[Float[Tensor, "_ dim"]]) -> "FrechetReference":
-        """The moments of a set that comes in blocks of rows, one in memory at a time.
+    def of_blocks(
+        cls, blocks: Callable[[], Iterable[Float[Tensor, "_ dim"]]]
+    ) -> "FrechetReference":
+        """The moments of a set that comes in blocks [rows, dim], one in memory at a time.
 
-        How the rows are cut changes rounding alone. ValueErrors as `fit`.
+        Each call of `blocks` goes through all of them: a second is made where S_ref is so near to
+        singular that its entries do not tell its root. How the rows are cut changes rounding
+        alone. ValueErrors as `fit`.
         """
-        count, mean, upper = 0, torch.zeros(()), None
-        for block in blocks:
+        count, mean, scatter = 0, torch.zeros(()), torch.zeros(())
+        for block in blocks():
             y = reference_features(block, at_least=1)
             part = y.mean(dim=0)
-            rows = [y - part]
             total = count + len(y)
-            if upper is not None:  # what the two means differ by is a row more
-                rows += [upper, (part - mean)[None] * math.sqrt(count * len(y) / total)]
+            scatter = scatter + _gram(y - part, y.new_ones(len(y)))
+            scatter.addr_(part - mean, part - mean, alpha=count * len(y) / total)
             mean = (count * mean + len(y) * part) / total
-            # rows = Q U gives (m - 1) S_ref = U^T U and never squares the condition number.
-            upper = torch.linalg.qr(torch.cat(rows), mode="r").R
             count = total
         if count < 2:
             raise ValueError(f"reference: wanted at least 2 rows, got {count}; give more samples")
-        return cls(mean, upper.T / math.sqrt(count - 1))
+        root, is_singular = torch.linalg.cholesky_ex(scatter)
+        scale = root.diagonal()
+        if is_singular or scale.min() < SINGULAR * scale.max():
+            root = _root_of_rows(block.double() - mean for block in blocks())
+        return cls(mean, root / math.sqrt(count - 1))
 
     @classmethod
     def from_moments(
@@ -103,9 +109,7 @@ def frechet_distance(
     shift = (w @ x) / n[:, None]
     trace = (w @ _squares(x) - n * shift.square().sum(dim=1)) / (n - 1)
     distance = (centre + shift - reference.mean).square().sum(dim=1)
-    p = _onto(x, reference.root)
-    del x  # as large as p, and done with
-    trace_root = torch.stack([*_trace_roots(p, w)])
+    trace_root = torch.stack([*_trace_roots(x, reference.root, w)])
     return distance + trace + reference.root.square().sum() - 2 * trace_root
 
 
@@ -167,6 +171,18 @@ def worth(num_samples: int, dim: int) -> str | None:
     return None
 
 
+def _root_of_rows(blocks: Iterable[Tensor]) -> Tensor:
+    """L, lower triangular, of  sum of y y^T = L L^T  over all rows y, without the sum.
+
+    Rows = Q U gives  L = U^T  and never squares the condition number; five times a Gram's cost.
+    """
+    upper = None
+    for rows in blocks:
+        above = rows if upper is None else torch.cat([upper, rows])
+        upper = torch.linalg.qr(above, mode="r").R
+    return upper.T
+
+
 def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Tensor]:
     """F at equal weights, and phi."""
     everyone = torch.ones(1, len(samples), device=samples.device)
@@ -193,28 +209,44 @@ def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Te
     return value, phi - phi.mean()  # the mean is  tr S - T  but for rounding
 
 
-def _trace_roots(p: Tensor, w: Tensor) -> Iterator[Tensor]:
+def _trace_roots(x: Tensor, root: Tensor, w: Tensor) -> Iterator[Tensor]:
     """T of every replicate, each from the smaller of the two matrices."""
-    known: list[tuple[Tensor, Tensor]] = []  # weights and their Gram: the first, the last
-    for row in w:
-        if (row > 0).sum() <= p.shape[1]:
+    few = (w > 0).sum(dim=1) <= root.shape[1]
+    p = _onto(x, root) if few.any() else None
+    known: list[tuple[Tensor, Tensor]] = []  # weights and their matrix: the first, the last
+    for row, is_few in zip(w, few, strict=True):
+        if is_few:
             yield _from_rows(p, row)
             continue
-        gram = _near_gram(p, row, known)
-        known = [*known[:1], (row, gram)]
-        yield _from_columns(p, row, gram)
+        inner = _near_inner(x, root, row, known)
+        known = [*known[:1], (row, inner)]
+        yield _from_columns(row @ x @ root, row.sum(), inner)
 
 
-def _near_gram(p: Tensor, w: Tensor, known: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _near_inner(x: Tensor, root: Tensor, w: Tensor, known: list[tuple[Tensor, Tensor]]) -> Tensor:
     """P^T diag(w) P, from the nearest that is known: only rows of another weight are multiplied.
 
-    All of a jackknife costs one more Gram, and so do sets of which each has the one before it.
+    All of a jackknife costs one more of it, and so do sets of which each has the one before it.
     """
     if not known:
-        return _gram(p, w)
-    differ, gram = min(((w - v, g) for v, g in known), key=lambda each: int((each[0] != 0).sum()))
+        return _inner(x, root, w)
+    differ, inner = min(((w - v, g) for v, g in known), key=lambda each: int((each[0] != 0).sum()))
     changed = differ != 0
-    return gram + _gram(p[changed], differ[changed]) if changed.any() else gram
+    return inner + _inner(x[changed], root, differ[changed]) if changed.any() else inner
+
+
+def _inner(x: Tensor, root: Tensor, w: Tensor) -> Tensor:
+    """P^T diag(w) P, by way of P or of  x^T diag(w) x , whichever is smaller."""
+    dim, rank = root.shape
+    if rank < dim or len(x) < dim:
+        return _gram(_onto(x, root), w)
+    right = _onto(_gram(x, w), root)
+    inner = torch.empty_like(right)
+    for a in range(0, dim, PANEL):  # R is lower triangular, and `inner` symmetric
+        b = a + PANEL
+        torch.mm(root[a:, a:b].T, right[a:, :b], out=inner[a:b, :b])
+        inner[:a, a:b] = inner[a:b, :a].T
+    return inner
 
 
 def _from_rows(p: Tensor, w: Tensor) -> Tensor:
@@ -228,12 +260,11 @@ def _from_rows(p: Tensor, w: Tensor) -> Tensor:
     return (torch.linalg.eigvalsh(gram).clamp_min(0) / (n - 1)).sqrt().sum()
 
 
-def _from_columns(p: Tensor, w: Tensor, gram: Tensor) -> Tensor:
-    """T from the eigenvalues of A, with  gram = P^T diag(w) P ."""
-    n = w.sum()
-    mean = w @ p / n
-    covariance = (gram - n * torch.outer(mean, mean)) / (n - 1)
-    return torch.linalg.eigvalsh(covariance).clamp_min(0).sqrt().sum()  # < 0: rounding only
+def _from_columns(total: Tensor, n: Tensor, inner: Tensor) -> Tensor:
+    """T from the eigenvalues of A, with  total = w P  and  inner = P^T diag(w) P ."""
+    scatter = torch.addr(inner, total, total / n, alpha=-1)
+    values = torch.linalg.eigvalsh(scatter).clamp_min(0)  # < 0: rounding only
+    return (values / (n - 1)).sqrt().sum()
 
 
 def _onto(x: Tensor, root: Tensor) -> Tensor:
@@ -245,11 +276,13 @@ def _onto(x: Tensor, root: Tensor) -> Tensor:
 
 
 def _gram(x: Tensor, w: Tensor) -> Tensor:
-    """Lower triangle of  x^T diag(w) x ; zeros above it."""
-    gram = x.new_zeros(x.shape[1], x.shape[1])
+    """x^T diag(w) x , of which the lower triangle is multiplied and the rest copied."""
+    gram = x.new_empty(x.shape[1], x.shape[1])
     for a in range(0, x.shape[1], PANEL):
-        gram[a:, a : a + PANEL] = x[:, a:].T @ (w[:, None] * x[:, a : a + PANEL])
-    return gram.tril_()
+        b = a + PANEL
+        torch.mm(x[:, a:].T, w[:, None] * x[:, a:b], out=gram[a:, a:b])
+        gram[a:b, b:] = gram[b:, a:b].T
+    return gram
 
 
 def _squares(x: Tensor) -> Tensor:

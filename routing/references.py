@@ -1,7 +1,7 @@
 """Stage references: what the metrics of one space know of the real images, fitted once.
 
-Moments are of all training images, in one pass. Pairs of images (kernels, neighbours) are made
-with `num_references` of them, drawn once by a seeded stream; null is all. `heldout` are real
+Moments are of all training images, a block at a time. Pairs of images (kernels, neighbours) are
+made with `num_references` of them, drawn once by a seeded stream; null is all. `heldout` are real
 images that nobody was trained on, in the layout of an arm's features: what a perfect generator of
 that many images would score.
 """

@@ -30,8 +30,8 @@ class Frechet(InSpace):
     resamples: ClassVar[bool] = True
 
     def fit(self, real: Real) -> FrechetReference:
-        """Moments of all training images, in one pass."""
-        return FrechetReference.of_blocks(real.blocks())
+        """Moments of all training images."""
+        return FrechetReference.of_blocks(real.blocks)
 
     def replicates(self, view: View) -> Replicates:
         """One value per replicate."""
@@ -58,8 +58,8 @@ class FrechetInfinity(InSpace):
     reference: ClassVar = FrechetReference
 
     def fit(self, real: Real) -> FrechetReference:
-        """Moments of all training images, in one pass."""
-        return FrechetReference.of_blocks(real.blocks())
+        """Moments of all training images."""
+        return FrechetReference.of_blocks(real.blocks)
 
     def replicates(self, view: View) -> Replicates:
         """One value per replicate; subsets are the first of the kept samples in `view.order`."""
