@@ -66,22 +66,11 @@ def bootstrap_interval(
     Replicate 0 is the value of all samples, the others are those of bootstrap_counts. ValueError
     if not finite, and on fewer draws than the level asks for.
     """
-    fewest = math.ceil(checked_level(level) / (1 - level) - 1e-9)
-    num_draws = replicates.shape[1] - 1
-    if num_draws < max(2, fewest):
-        raise ValueError(
-            f"bootstrap: wanted at least {max(2, fewest)} draws for level {level}, got "
-            f"{num_draws}; 1,000 serve most purposes"
-        )
     of_training, means = over_trainings(replicates)
-    value, num_trainings = means[0].item(), len(of_training)
-    centred = means[1:] - means[1:].mean()
-    rank = math.ceil(level * (num_draws + 1) - 1e-9)
-    half, se_training = np.sort(np.abs(centred))[rank - 1].item(), math.nan
-    if num_trainings > 1:
-        se_training = training_errors(of_training).item()
-        half = math.hypot(half, quantile((1 - level) / 2, num_trainings - 1) * se_training)
-    return Interval(value, value - half, value + half, centred.std(ddof=1).item(), se_training)
+    errors = training_errors(of_training)
+    half = half_widths(means[1:], errors, len(of_training), level).item()
+    value, se_sampling = means[0].item(), means[1:].std(ddof=1).item()
+    return Interval(value, value - half, value + half, se_sampling, errors.item())
 
 
 def bootstrap_difference(
@@ -94,3 +83,32 @@ def bootstrap_difference(
     Row r of both is from the same training. ValueError as bootstrap_interval.
     """
     return bootstrap_interval(paired(a, b), level)
+
+
+def half_widths(
+    draws: Float[np.ndarray, "*many draws"],
+    se_training: Float[np.ndarray, "*many"],
+    num_trainings: int,
+    level: float = 0.95,
+) -> Float[np.ndarray, "*many"]:
+    """Half of the intervals of many metrics or differences at once, of means over trainings.
+
+    `se_training` is nan where there was one. ValueError on fewer draws than the level asks for.
+    """
+    num_draws = draws.shape[-1]
+    if num_draws < fewest_draws(level):
+        raise ValueError(
+            f"bootstrap: wanted at least {fewest_draws(level)} draws for level {level}, got "
+            f"{num_draws}; 1,000 serve most purposes"
+        )
+    rank = math.ceil(level * (num_draws + 1) - 1e-9)
+    centred = np.abs(draws - draws.mean(-1, keepdims=True))
+    half = np.partition(centred, rank - 1)[..., rank - 1]
+    if num_trainings > 1:
+        half = np.hypot(half, quantile((1 - level) / 2, num_trainings - 1) * se_training)
+    return np.asarray(half)
+
+
+def fewest_draws(level: float = 0.95) -> int:
+    """As many as an interval of this level wants. ValueError on a level that is none."""
+    return max(2, math.ceil(checked_level(level) / (1 - level) - 1e-9))

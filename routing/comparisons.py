@@ -17,8 +17,10 @@ The test of a pair is one of two, named in `test`:
                   (routing.permutation). With one training only: a sign flip does not know what
                   retraining would change, and a verdict that forgets it is about these networks
 
-lo and hi are always those of the interval. A difference of zero in every replicate has p = 1,
-one that is the same in all has p = 0.
+lo and hi are always those of that interval. A difference that is the same whatever block is left
+out has p = 1: blocks do not show its error. lo_bootstrap and hi_bootstrap are those of paired
+draws (routing.bootstrap), a second opinion that decides nothing; of a Frechet distance draws are
+of its first-order expansion.
 """
 
 from typing import NamedTuple
@@ -28,6 +30,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from routing.bootstrap import fewest_draws, half_widths
 from routing.intervals import Estimates, over_trainings
 from routing.permutation import enough_flips, sign_flip_p_values
 
@@ -46,6 +49,8 @@ class Comparison(NamedTuple):
     value: float
     lo: float
     hi: float
+    lo_bootstrap: float  # nan without draws, or with fewer than an interval wants
+    hi_bootstrap: float
     se_sampling: float  # of the jackknife
     se_bootstrap: float  # nan without draws
     se_training: float  # nan where there was one training
@@ -81,16 +86,21 @@ def comparisons(
         of_samples = _stacked("scores", names, scores)
         flipped = sign_flip_p_values(of_samples, enough_flips(len(i), ALPHA), rng)
         p, test = flipped[i, j].numpy(), "sign flip"
-    se_bootstrap = np.full(len(i), np.nan)
+    se_bootstrap, half_bootstrap = np.full((2, len(i)), np.nan)
     if bootstrap is not None:
         draws = over_trainings(_stacked("bootstrap", names, bootstrap)[..., 1:])[1]
-        se_bootstrap = (draws[i] - draws[j]).std(-1, ddof=1)
+        draws = draws[i] - draws[j]
+        se_bootstrap = draws.std(-1, ddof=1)
+        if draws.shape[-1] >= fewest_draws(1 - ALPHA):
+            errors = found.se_training, found.num_trainings
+            half_bootstrap = half_widths(draws, *errors, 1 - ALPHA)
     p_holm, p_reference = holm(p), np.full(len(i), np.nan)
     is_reference = np.array([names[other] == reference for other in j])
     p_reference[is_reference] = holm(p[is_reference])
     columns = [
         [names[arm] for arm in i], [names[other] for other in j],
         found.value, found.value - half, found.value + half,
+        found.value - half_bootstrap, found.value + half_bootstrap,
         found.se_sampling, se_bootstrap, found.se_training,
         p, [test] * len(i), p_holm, p_reference, p_holm <= ALPHA,
     ]  # fmt: skip

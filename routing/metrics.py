@@ -9,7 +9,6 @@ held-out real images are one more "arm", `heldout`. Intervals are jackknife inte
 of seeds with a part for the trainings (`routing.intervals`); they hold for this sample size.
 """
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -41,8 +40,7 @@ def run(job) -> None:
     run, reference = spec["run"], spec["reference_arm"]
     job.write_table("metrics", long_table(run, found, sizes, notes))
     job.write_table("differences", differences(run, found, sizes, reference))
-    rng = seeds.stream(spec["seed"], "permutation")
-    job.write_table("comparisons", compared(run, found, drawn, said, reference, rng))
+    job.write_table("comparisons", compared(run, found, drawn, said, reference, spec["seed"]))
     job.write_table("replicates", joined(replicates))
     job.write_table("scores", joined(scores))
 
@@ -95,9 +93,9 @@ def compared(
     drawn: dict[str, Replicates],
     said: dict[str, Replicates],
     reference: str,
-    rng: np.random.Generator,
+    root: int,
 ) -> pd.DataFrame:
-    """Every pair of arms, metric by metric."""
+    """Every pair of arms, metric by metric, each with a stream of its own."""
     arms = [arm for arm in found if arm != HELDOUT]
     rows = []
     for metric in dict.fromkeys(m for arm in arms for m in found[arm]):
@@ -108,6 +106,7 @@ def compared(
         draws, scores = (s if len(s) == len(values) else None for s in (of(drawn), of(said)))
         if draws:  # behind the value itself
             draws = {arm: torch.cat([values[arm][:, :1], d], 1) for arm, d in draws.items()}
+        rng = seeds.stream(root, "permutation", seeds.number(metric))
         for pair in comparisons(values, draws, scores, reference, rng):
             rows.append([run, metric, *pair])
     return pd.DataFrame(rows, columns=["run", "metric", *Comparison._fields])

@@ -5,8 +5,16 @@ import pytest
 import torch
 
 from routing import comparisons as module
+from routing.bootstrap import bootstrap_difference
 from routing.comparisons import cliques, comparisons, holm
-from routing.intervals import interval_p_value, jackknife_interval, paired_difference
+from routing.intervals import (
+    interval_p_value,
+    jackknife_interval,
+    jackknife_weights,
+    paired_difference,
+    seed_blocks,
+)
+from routing.neighbours import NeighbourReference, neighbour_metrics
 from routing.permutation import sign_flip_p_values
 
 
@@ -55,6 +63,41 @@ def test_the_bootstrap_error_is_the_spread_of_the_paired_draws(rng):
     (c,) = comparisons(found, draws, None, "b", np.random.default_rng(0))
     expected = (draws["a"] - draws["b"])[0, 1:].std().item()
     assert c.se_bootstrap == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("trainings", [1, 3])
+def test_the_bootstrap_interval_is_that_of_the_paired_draws(trainings, rng):
+    found = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, trainings)
+    draws = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, trainings, blocks=50)
+    for name, values in draws.items():
+        values[:, 0] = found[name][:, 0]
+    made = comparisons(found, draws, None, "b", np.random.default_rng(0))
+    for c in made:
+        ends = bootstrap_difference(draws[c.arm], draws[c.other])[1:3]
+        assert (c.lo_bootstrap, c.hi_bootstrap) == pytest.approx(ends)
+    for few, is_there in ((20, True), (19, False)):  # with the value in front
+        short = {name: values[:, :few] for name, values in draws.items()}
+        (c, *_) = comparisons(found, short, None, "b", np.random.default_rng(0))
+        assert np.isfinite([c.lo_bootstrap, c.hi_bootstrap]).all() == is_there
+        assert c.se_bootstrap > 0
+
+
+def test_shares_of_reference_points_are_told_apart_no_more_often_than_said(rng):
+    """Twelve arms of one law, 64 points: most of a coverage is the same whatever is left out."""
+    weights, told = jackknife_weights(seed_blocks(128, 32)), 0
+    for _ in range(20):
+        reference = NeighbourReference.fit(normal(rng, 64))
+        found = {
+            str(arm): neighbour_metrics(normal(rng, 128), reference, weights)["coverage"][None]
+            for arm in range(12)
+        }
+        made = comparisons(found, None, None, "0", np.random.default_rng(0))
+        told += any(c.is_distinguishable for c in made)
+    assert told <= 3  # of 20; 5 % are allowed
+
+
+def normal(rng, num):
+    return torch.randn(num, 4, generator=rng, dtype=torch.float64)
 
 
 def scores_of(rng, shifts, trainings=1, num=30):
@@ -126,11 +169,13 @@ def test_at_the_level_itself_arms_can_be_told_apart(rng, monkeypatch):
         assert c.p_holm == p and c.is_distinguishable == expected
 
 
-def test_a_difference_of_zero_has_p_one_and_a_constant_one_zero():
-    same = torch.tensor([[1.0, 2, 3, 4]])
-    found = {"a": same, "b": same, "c": same + 1}
+def test_a_difference_that_no_block_changes_says_nothing():
+    """Rounding is no change: 0.1 + 0.2 - 0.3 is not 0."""
+    same = torch.tensor([[1.0, 2, 3, 4]], dtype=torch.float64)
+    found = {"a": same, "b": same, "c": same + 1, "d": same + 0.1 + 0.2}
     made = comparisons(found, None, None, "a", np.random.default_rng(0))
-    assert {c.arm + c.other: c.p for c in made} == {"ba": 1, "ca": 0, "bc": 0}
+    assert {c.p for c in made} == {1.0} and len(made) == 6
+    assert [c.hi - c.lo for c in made] == pytest.approx([0] * 6, abs=1e-12)
     assert comparisons({"a": same}, None, None, "a", np.random.default_rng(0)) == []
 
 

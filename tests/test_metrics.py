@@ -174,7 +174,9 @@ def test_comparisons_are_of_every_pair_of_arms(world, tables):
         if p[0] <= p[1]
         else [max(min(1, 2 * p[1]), p[0]), min(1, 2 * p[1])]
     )
-    assert found.loc[found["metric"] == "energy_toy", "se_bootstrap"].isna().all()  # no draws
+    drawn = ["se_bootstrap", "lo_bootstrap", "hi_bootstrap"]
+    assert found.loc[found["metric"] == "energy_toy", drawn].isna().all(axis=None)  # no draws
+    assert rows[drawn].notna().all(axis=None)
 
 
 def test_two_arms_are_one_pair_and_one_is_none(tmp_path):
@@ -203,7 +205,7 @@ def test_scores_of_each_sample_are_compared_by_sign_flips(tmp_path):
         asked[arm] = torch.from_numpy(~wrong).double()
     files, *_ = world.run(list=[{"name": "agreement"}])
     found = store.read_table(files["comparisons"])
-    rng = seeds.stream(7, "permutation")
+    rng = seeds.stream(7, "permutation", seeds.number("agreement_toy"))
     p = sign_flip_p_values(torch.stack([*asked.values()])[:, None], enough_flips(3, 0.05), rng)
     assert found["test"].tolist() == ["sign flip"] * 3
     assert found["p"].tolist() == [p[1, 0], p[2, 0], p[1, 2]]
