@@ -6,11 +6,16 @@ the set as it is; zeros and ones: some left out, as in a jackknife; counts: a bo
 What passes these checks is float64. A new metric calls them first and nothing else.
 """
 
+import weakref
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 NEAR = 2**15  # weights looked at together: what a processor has near, since counts are many
+# By id of a tensor: itself, its version and its fewest. All metrics of an arm share their weights,
+# and a share of categories costs less than a look at them; one written to since is looked at.
+_CHECKED: dict[int, tuple[weakref.ref, int, int]] = {}
 
 
 def reference_features(
@@ -44,6 +49,21 @@ def sample_counts(
 ) -> Float[Tensor, "replicates samples"]:
     """Weights in float64: whole numbers >= 0, `at_least` of them positive in every row."""
     w = weights.double()
+    key = id(w)
+    of, version, fewest = _CHECKED.get(key, (None, 0, 0))
+    if of is None or of() is not w or version != w._version:
+        fewest = _fewest(w)
+        _CHECKED[key] = weakref.ref(w, lambda _: _CHECKED.pop(key, None)), w._version, fewest
+    if fewest < at_least:
+        raise ValueError(
+            f"weights: wanted at least {at_least} samples in every replicate, got {fewest}; "
+            "give more samples or leave fewer out"
+        )
+    return w
+
+
+def _fewest(w: Tensor) -> int:
+    """How many weights are positive in the row that has fewest; ValueError if one is no count."""
     fewest = w.shape[1]
     for rows in w.split(max(1, NEAR // max(1, w.shape[1]))):
         least, most = rows.aminmax()  # nan fails the third
@@ -54,12 +74,7 @@ def sample_counts(
                 "a weight says how often a sample counts"
             )
         fewest = min(fewest, int(rows.clamp_max(1).sum(dim=1).min()))
-    if fewest < at_least:
-        raise ValueError(
-            f"weights: wanted at least {at_least} samples in every replicate, got {fewest}; "
-            "give more samples or leave fewer out"
-        )
-    return w
+    return fewest
 
 
 def _features(name: str, x: Tensor, at_least: int) -> Tensor:

@@ -40,7 +40,7 @@ def run(job) -> None:
         if arm.is_heldout and (num or 0) > arm.num_samples:
             continue  # fewer real images than the name promises
         for training in range(arm.num_trainings):
-            found.add(measure, arm.view(measure, choice, training), arm.counts(num), training)
+            found.add(measure, arm.view(measure, choice, training), arm.rows(num), training)
     job.write_table("replicates", found.table(found.replicates, "block", -1))
     job.write_table("bootstrap", found.table(found.draws, "draw", 0))
     said = found.table(found.scores, "seed", 0)
@@ -55,9 +55,9 @@ class Found:
         self.replicates, self.draws, self.scores = {}, {}, {}
         self.facts: dict[str, tuple[int, str]] = {}  # number of samples, note
 
-    def add(self, measure: Measure, view: View, counts: Tensor, training: int) -> None:
+    def add(self, measure: Measure, view: View, rows: Tensor, training: int) -> None:
         """All numbers of one metric after one training; ValueError if a name is taken."""
-        values, drawn = measure.measured(view, counts)
+        values, drawn = measure.measured(view, rows)
         for name in values:
             if (name, training) in self.replicates:
                 raise ValueError(f"metrics.list: {name} is measured twice; leave one out")
@@ -96,7 +96,7 @@ class Arm:
         self.is_heldout = self.spec["arm"] == HELDOUT
         self.num_trainings = 1 if self.is_heldout else self.spec["num_trainings"]
         self._spaces: dict[str, Space] = {}
-        self._counts: dict[int, Tensor] = {}
+        self._rows: dict[int, Tensor] = {}
         place = self.space(self.spec["place"])
         self.num_samples = len(place.features["features"]) // self.num_trainings
         if not self.num_samples:
@@ -127,15 +127,24 @@ class Arm:
             self._spaces[name] = Space(arrays, references, tuple(notes["class_names"]))
         return self._spaces[name]
 
-    def counts(self, num: int | None) -> Tensor:
-        """How often each sample counts in each draw; the same for all arms."""
+    def weights(self, num: int) -> Tensor:
+        """Of the jackknife over the first `num` samples; the same for all arms."""
+        wanted = self.spec["num_blocks"]
+        return jackknife_weights(seed_blocks(num, min(wanted, num) if self.is_heldout else wanted))
+
+    def rows(self, num: int | None) -> Tensor:
+        """The same, and below how often each sample counts in each draw of the bootstrap.
+
+        Held-out images are not drawn again.
+        """
         size, draws = num or self.num_samples, self.spec["num_bootstrap"]
-        if self.is_heldout or not draws:
-            return torch.empty(0, size)
-        if size not in self._counts:
-            rng = seeds.stream(self.spec["seed"], "bootstrap", size)
-            self._counts[size] = bootstrap_counts(size, draws, rng)
-        return self._counts[size]
+        if size not in self._rows:
+            rows = self.weights(size)
+            if draws and not self.is_heldout:
+                rng = seeds.stream(self.spec["seed"], "bootstrap", size)
+                rows = torch.cat([rows, bootstrap_counts(size, draws, rng)])
+            self._rows[size] = rows
+        return self._rows[size]
 
     def view(self, measure: Measure, choice: dict, training: int) -> View:
         """What `measure` sees of the arm after one training."""
@@ -148,14 +157,12 @@ class Arm:
                 f"{self.spec['arm']!r}; draw more or take the number out of the metric"
             )
         of = {key: tensor(array[first : first + num]) for key, array in space.features.items()}
-        wanted = self.spec["num_blocks"]
-        blocks = seed_blocks(num, min(wanted, num) if self.is_heldout else wanted)
         order = seeds.stream(self.spec["seed"], "extrapolation", num).permutation(num)
         known = space.references
         return View(
             features=of["features"],
             reference=self._reference(measure, known),
-            weights=jackknife_weights(blocks),
+            weights=self.weights(num),
             named=self._named(name, choice.get("num_samples")),
             order=torch.from_numpy(order),
             class_names=space.class_names,

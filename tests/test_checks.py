@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from routing import checks
 from routing.checks import NEAR, reference_features, sample_counts, weighted_samples
 from routing.energy import EnergyReference, energy_distance
 from routing.frechet import FrechetReference, frechet_distance
@@ -92,16 +93,31 @@ def test_what_is_enough_passes_unchanged():
 
 @pytest.mark.parametrize("where", [0, -1])
 @pytest.mark.parametrize("wrong", [0.5, -1.0, float("inf"), float("nan")])
-def test_many_counts_are_looked_at_to_the_last(where, wrong):
-    w = torch.full((3 * NEAR // 60, 60), 2.0)
-    assert torch.equal(sample_counts(w, at_least=60), w.double())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_counts_are_looked_at_to_the_last(where, wrong, dtype):
+    """And once more after they were written to, or at another tensor in their place."""
+    w = torch.full((3 * NEAR // 60, 60), 2.0, dtype=dtype)
+    for _ in range(2):
+        assert torch.equal(sample_counts(w, at_least=60), w.double())
+    with pytest.raises(ValueError, match="wanted at least 61 samples in every replicate, got 60;"):
+        sample_counts(w, at_least=61)
     w[where, where] = wrong
     with pytest.raises(ValueError, match=f"wanted whole numbers >= 0, got {wrong:g};"):
         sample_counts(w, at_least=2)
     w[where] = 0
     w[where, 5] = 7  # one sample, however often
+    assert torch.equal(sample_counts(w, at_least=1), w.double())
     with pytest.raises(ValueError, match="wanted at least 2 samples in every replicate, got 1;"):
         sample_counts(w, at_least=2)
+
+
+def test_what_was_looked_at_is_forgotten_with_it():
+    before = len(checks._CHECKED)
+    w = torch.ones(3, 4, dtype=torch.float64)
+    sample_counts(w, at_least=1)
+    assert len(checks._CHECKED) == before + 1
+    del w
+    assert len(checks._CHECKED) == before
 
 
 @every_metric

@@ -373,10 +373,11 @@ def test_ranges_are_open_upward_where_nothing_bounds_them():
 def test_both_at_once_are_the_two_by_themselves(name, rng):
     measure, seen = made(name, rng)
     counts = torch.from_numpy(np.random.default_rng(1).multinomial(NUM, np.full(NUM, 1 / NUM), 5))
-    found, drawn = measure.measured(seen, counts.double())
+    rows = torch.cat([seen.weights, counts])
+    found, drawn = measure.measured(seen, rows)
     each = measure.replicates(seen), measure.bootstrap(seen, counts.double())
     for some, alone in zip((found, drawn), each, strict=True):
         assert some.keys() == alone.keys()
         for metric, values in some.items():
             torch.testing.assert_close(values, alone[metric], rtol=1e-9, atol=1e-9)
-    assert measure.measured(seen, counts[:0].double())[1] == {}
+    assert measure.measured(seen, seen.weights)[1] == {}

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -104,15 +103,18 @@ class Measure:
         return self.replicates(view.resampled(counts)) if self.resamples else {}
 
     def measured(
-        self, view: View, counts: Float[Tensor, "draws samples"]
+        self, view: View, rows: Float[Tensor, "rows samples"]
     ) -> tuple[Replicates, Draws]:
-        """`replicates` and `bootstrap`: in one pass where both are the same of other weights."""
-        own = type(self).bootstrap is not Measure.bootstrap
-        if own or not self.resamples or not len(counts):
-            return self.replicates(view), self.bootstrap(view, counts) if len(counts) else {}
-        both = self.replicates(view.resampled(torch.cat([view.weights, counts])))
+        """`replicates` and `bootstrap`: in one pass where both are the same of other weights.
+
+        `rows` are `view.weights` with the counts of the draws below, if any.
+        """
         num = len(view.weights)
-        return {n: v[:num] for n, v in both.items()}, {n: v[num:] for n, v in both.items()}
+        if type(self).bootstrap is Measure.bootstrap and self.resamples:
+            both = self.replicates(view.resampled(rows))
+            drawn = {n: v[num:] for n, v in both.items()} if len(rows) > num else {}
+            return {n: v[:num] for n, v in both.items()}, drawn
+        return self.replicates(view), self.bootstrap(view, rows[num:]) if len(rows) > num else {}
 
     def scores(self, view: View) -> dict[str, Float[Tensor, " samples"]]:
         """By name, what is said of each sample by itself."""

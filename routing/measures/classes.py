@@ -8,6 +8,7 @@ from torch import Tensor
 from routing.inception_score import fidelity_order, inception_score
 from routing.measures.base import InSpace, Kind, PerSample, Replicates, View
 from routing.measures.compared import SHARES, compared
+from routing.shares import shares
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class ClassShares(InSpace):
         """`class_share_<label>` for every label, `class_tv`, `class_kl` (nats)."""
         refuse_no_classes("class_shares", view)
         names = view.class_names
-        return compared("class", names, view.classes, view.class_shares, view.weights)
+        p = shares(view.classes, len(names), view.weights)
+        return compared("class", names, p, view.class_shares)
 
 
 @dataclass(frozen=True)

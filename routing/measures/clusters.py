@@ -36,9 +36,8 @@ class ClusterShares(Measure):
     def replicates(self, view: View) -> Replicates:
         """`cluster_share_<k>` for every cluster, `cluster_tv`, `_kl` (nats), `_coverage`."""
         q, names = view.cluster_shares, [str(k) for k in range(len(view.cluster_shares))]
-        found = compared("cluster", names, view.clusters, q, view.weights)
         p = shares(view.clusters, len(names), view.weights)
-        return found | {"cluster_coverage": worst_served(p, q)}
+        return compared("cluster", names, p, q) | {"cluster_coverage": worst_served(p, q)}
 
 
 @dataclass(frozen=True)

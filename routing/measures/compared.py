@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from routing.measures.base import Kind, Replicates
-from routing.shares import kl_divergence, shares, total_variation
+from routing.shares import kl_divergence, total_variation
 
 SHARES = {"share": Kind(0, 0, 1), "tv": Kind(-1, 0, 1), "kl": Kind(-1)}
 
@@ -14,11 +14,9 @@ SHARES = {"share": Kind(0, 0, 1), "tv": Kind(-1, 0, 1), "kl": Kind(-1)}
 def compared(
     kind: str,
     names: Sequence[str],
-    labels: Int[Tensor, " samples"],
+    p: Float[Tensor, "replicates categories"],
     real: Float[Tensor, " categories"],
-    weights: Float[Tensor, "replicates samples"],
 ) -> Replicates:
     """`<kind>_share_<name>` for every category, `<kind>_tv`, `<kind>_kl` (nats)."""
-    p = shares(labels, len(names), weights)
     found = {f"{kind}_share_{name}": p[:, c] for c, name in enumerate(names)}
     return found | {f"{kind}_tv": total_variation(p, real), f"{kind}_kl": kl_divergence(p, real)}
