@@ -25,7 +25,7 @@ compare at equal n only. T is known to about 1e-8 of its scale: F of equal sets 
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +34,6 @@ from torch import Tensor
 
 from routing.checks import reference_features, sample_counts, weighted_samples
 
-SINGULAR = 1e-4  # of the largest on the diagonal of a root: below, its square is half rounding
 BLOCK = 8192  # rows in float64 at a time, where not all are needed at once
 PANEL = 512  # columns of a symmetric or triangular product at a time: the rest is not multiplied
 
@@ -52,34 +51,32 @@ class FrechetReference:
     @classmethod
     def fit(cls, reference: Float[Tensor, "reference dim"]) -> "FrechetReference":
         """The moments of a set. ValueError on fewer than two rows, or rows not finite."""
-        return cls.of_blocks(lambda: reference.split(BLOCK))
+        return cls.of_blocks(reference.split(BLOCK))
 
     @classmethod
-    def of_blocks(
-        cls, blocks: Callable[[], Iterable[Float[Tensor, "_ dim"]]]
-    ) -> "FrechetReference":
-        """The moments of a set that comes in blocks [rows, dim], one in memory at a time.
+    def of_blocks(cls, blocks: Iterable[Float[Tensor, "_ dim"]]) -> "FrechetReference":
+        """The moments of a set that comes in blocks of rows, one in memory at a time.
 
-        Each call of `blocks` goes through all of them: a second is made where S_ref is so near to
-        singular that its entries do not tell its root. How the rows are cut changes rounding
-        alone. ValueErrors as `fit`.
+        How the rows are cut changes rounding alone. ValueErrors as `fit`.
         """
         count, mean, scatter = 0, torch.zeros(()), torch.zeros(())
-        for block in blocks():
+        few: list[Tensor] = []  # the rows, while there are no more than columns
+        for block in blocks:
             y = reference_features(block, at_least=1)
-            part = y.mean(dim=0)
-            total = count + len(y)
+            part, total = y.mean(dim=0), count + len(y)
             scatter = scatter + _gram(y - part, y.new_ones(len(y)))
             scatter.addr_(part - mean, part - mean, alpha=count * len(y) / total)
             mean = (count * mean + len(y) * part) / total
             count = total
+            few = [*few, y] if count <= y.shape[1] else []
         if count < 2:
             raise ValueError(f"reference: wanted at least 2 rows, got {count}; give more samples")
-        root, is_singular = torch.linalg.cholesky_ex(scatter)
-        scale = root.diagonal()
-        if is_singular or scale.min() < SINGULAR * scale.max():
-            root = _root_of_rows(block.double() - mean for block in blocks())
-        return cls(mean, root / math.sqrt(count - 1))
+        if few:  # the root with fewer columns
+            root = torch.linalg.qr(torch.cat(few) - mean, mode="r").R.T
+            return cls(mean, root / math.sqrt(count - 1))
+        covariance = scatter / (count - 1)
+        root, is_singular = torch.linalg.cholesky_ex(covariance)
+        return cls.from_moments(mean, covariance) if is_singular else cls(mean, root)
 
     @classmethod
     def from_moments(
@@ -171,18 +168,6 @@ def worth(num_samples: int, dim: int) -> str | None:
     return None
 
 
-def _root_of_rows(blocks: Iterable[Tensor]) -> Tensor:
-    """L, lower triangular, of  sum of y y^T = L L^T  over all rows y, without the sum.
-
-    Rows = Q U gives  L = U^T  and never squares the condition number; five times a Gram's cost.
-    """
-    upper = None
-    for rows in blocks:
-        above = rows if upper is None else torch.cat([upper, rows])
-        upper = torch.linalg.qr(above, mode="r").R
-    return upper.T
-
-
 def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Tensor]:
     """F at equal weights, and phi."""
     everyone = torch.ones(1, len(samples), device=samples.device)
@@ -236,16 +221,15 @@ def _near_inner(x: Tensor, root: Tensor, w: Tensor, known: list[tuple[Tensor, Te
 
 
 def _inner(x: Tensor, root: Tensor, w: Tensor) -> Tensor:
-    """P^T diag(w) P, by way of P or of  x^T diag(w) x , whichever is smaller."""
+    """P^T diag(w) P, lower triangle, by way of P or of  x^T diag(w) x , whichever is smaller."""
     dim, rank = root.shape
     if rank < dim or len(x) < dim:
         return _gram(_onto(x, root), w)
     right = _onto(_gram(x, w), root)
-    inner = torch.empty_like(right)
-    for a in range(0, dim, PANEL):  # R is lower triangular, and `inner` symmetric
+    inner = torch.zeros_like(right)
+    for a in range(0, dim, PANEL):  # R is lower triangular
         b = a + PANEL
         torch.mm(root[a:, a:b].T, right[a:, :b], out=inner[a:b, :b])
-        inner[:a, a:b] = inner[a:b, :a].T
     return inner
 
 
@@ -263,7 +247,7 @@ def _from_rows(p: Tensor, w: Tensor) -> Tensor:
 def _from_columns(total: Tensor, n: Tensor, inner: Tensor) -> Tensor:
     """T from the eigenvalues of A, with  total = w P  and  inner = P^T diag(w) P ."""
     scatter = torch.addr(inner, total, total / n, alpha=-1)
-    values = torch.linalg.eigvalsh(scatter).clamp_min(0)  # < 0: rounding only
+    values = torch.linalg.eigvalsh(scatter, UPLO="L").clamp_min(0)  # < 0: rounding only
     return (values / (n - 1)).sqrt().sum()
 
 

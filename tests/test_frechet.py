@@ -184,10 +184,34 @@ def test_draws_of_the_expansion_lie_around_the_value_and_exact_ones_above(rng):
 
 def test_moments_in_blocks_are_those_of_the_whole(rng):
     y = normal(rng, 500, 6) + 100
-    whole, parts = FrechetReference.fit(y), FrechetReference.of_blocks(lambda: iter(y.split(37)))
+    whole, parts = FrechetReference.fit(y), FrechetReference.of_blocks(iter(y.split(37)))
     torch.testing.assert_close(parts.mean, whole.mean)
     torch.testing.assert_close(parts.root @ parts.root.T, torch.cov(y.T))
     torch.testing.assert_close(whole.root @ whole.root.T, torch.cov(y.T))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-6, 1e-4])
+@pytest.mark.parametrize(("num_samples", "digits"), [(8, 1e-11), (12, 1e-7), (60, 1e-7)])
+@pytest.mark.parametrize("size", [400, 37])
+def test_a_reference_that_is_all_but_singular(noise, num_samples, digits, size, rng):
+    """8 directions of 20, or nearly: T is as good as 1e-8 for each direction without any."""
+    y = normal(rng, 400, 8) @ normal(rng, 8, 20) + noise * normal(rng, 400, 20)
+    x = normal(rng, num_samples, 20)
+    reference = FrechetReference.of_blocks(iter(y.split(size)))
+    a = (x - x.mean(dim=0)) / (num_samples - 1) ** 0.5
+    b = (y - y.mean(dim=0)) / 399**0.5
+    shift = (x.mean(dim=0) - y.mean(dim=0)).square().sum()
+    root = torch.linalg.matrix_norm(a @ b.T, "nuc")
+    expected = (shift + a.square().sum() + b.square().sum() - 2 * root).item()
+    found = frechet_distance(x, reference, torch.ones(1, num_samples)).item()
+    assert found == pytest.approx(expected, rel=digits)
+
+
+def test_few_rows_in_blocks_have_the_root_with_few_columns(rng):
+    y = normal(rng, 9, 20)
+    found = FrechetReference.of_blocks(iter(y.split(4)))
+    assert found.root.shape == (20, 9)
+    torch.testing.assert_close(found.root @ found.root.T, torch.cov(y.T))
 
 
 def test_the_influence_of_samples_and_reference_without_common_directions(rng):

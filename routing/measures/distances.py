@@ -31,7 +31,7 @@ class Frechet(InSpace):
 
     def fit(self, real: Real) -> FrechetReference:
         """Moments of all training images."""
-        return FrechetReference.of_blocks(real.blocks)
+        return FrechetReference.of_blocks(real.blocks())
 
     def replicates(self, view: View) -> Replicates:
         """One value per replicate."""
@@ -59,7 +59,7 @@ class FrechetInfinity(InSpace):
 
     def fit(self, real: Real) -> FrechetReference:
         """Moments of all training images."""
-        return FrechetReference.of_blocks(real.blocks)
+        return FrechetReference.of_blocks(real.blocks())
 
     def replicates(self, view: View) -> Replicates:
         """One value per replicate; subsets are the first of the kept samples in `view.order`."""
