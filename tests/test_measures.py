@@ -355,6 +355,15 @@ def test_an_arm_that_asks_for_nothing_has_no_agreement_and_no_clip_score(rng):
     assert set(measure.replicates(first)) == {"lpips_alex_diversity"}
 
 
+def test_what_noise_wins_has_no_better_direction(rng):
+    measure, seen = made("vendi", rng)
+    noise = measure.replicates(replace(seen, features=1e3 * normal(rng, NUM, DIM)))
+    tight = measure.replicates(replace(seen, features=1 + 0.1 * normal(rng, NUM, DIM)))
+    assert (noise["vendi_toy"] > tight["vendi_toy"]).all()
+    assert measure.kinds["vendi"].direction == 0
+    assert METRICS["lpips"].kinds["lpips_diversity"].direction == 0
+
+
 def test_samples_of_a_space_are_two_at_least():
     for kind in METRICS.values():
         if issubclass(kind, InSpace):

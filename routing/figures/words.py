@@ -25,7 +25,7 @@ WORDS = {  # by kind: words, and 1 where higher is better, -1 where lower is, 0 
     "recall": ("recall", 1),
     "density": ("density", 1),
     "coverage": ("coverage", 1),
-    "vendi": ("Vendi score", 1),
+    "vendi": ("Vendi score", 0),
     "copy_ratio": ("distance to the nearest training image, over that of held-out images", 0),
     "authenticity": ("authenticity", 0),
     "agreement": ("agreement with the class asked for", 1),
@@ -64,9 +64,7 @@ def direction(metric: str) -> int:
     """1 where higher is better, -1 where lower is, 0 where neither is (a share, a diagnostic)."""
     if metric in SHARES:
         return SHARES[metric][1]
-    if found := LPIPS.fullmatch(metric):
-        return 0 if found[3] else 1
-    if "_share_" in metric:
+    if LPIPS.fullmatch(metric) or "_share_" in metric:
         return 0
     kind = kind_of(metric)
     return WORDS[kind][1] if kind else -1

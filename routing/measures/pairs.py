@@ -13,11 +13,13 @@ from routing.measures.base import Kind, Measure, Replicates, View, means
 class LPIPS(Measure):
     """LPIPS diversity: mean over all pairs (within a prompt or class, as `metrics.lpips` says).
 
-    Higher is more different, from 0. `lpips_<net>_to_<arm>` is the mean distance from the samples
-    of the reference arm under the same seeds: how much the routing changes the picture.
+    Higher is more different, from 0, which is not better: noise is the most different. A
+    diagnostic, to be read beside that of held-out images. `lpips_<net>_to_<arm>` is the mean
+    distance from the samples of the reference arm under the same seeds: how much the routing
+    changes the picture.
     """
 
-    kinds: ClassVar = {"lpips_diversity": Kind(1), "lpips_to": Kind(0)}
+    kinds: ClassVar = {"lpips_diversity": Kind(0), "lpips_to": Kind(0)}
 
     def replicates(self, view: View) -> Replicates:
         """Of the pairs that no left-out block touches; the distance to the baseline if any."""
