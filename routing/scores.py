@@ -100,10 +100,10 @@ class Arm:
         place = self.space(self.spec["place"])
         self.num_samples = len(place.features["features"]) // self.num_trainings
         if not self.num_samples:
-            raise ValueError(
-                f"{self.job.inputs['features'][0]}: wanted samples of arm "
-                f"{self.spec['arm']!r}, got none; draw some"
-            )
+            what, remedy = f"samples of arm {self.spec['arm']!r}", "draw some"
+            if self.is_heldout:
+                what, remedy = "held-out images", "raise data.heldout"
+            raise ValueError(f"{job.inputs['features'][0]}: wanted {what}, got none; {remedy}")
         centroids = torch.from_numpy(job.arrays("centroids")["centroids"]).double()
         where = place.features["features"]
         blocks = (tensor(where[i : i + BLOCK]).double() for i in range(0, len(where), BLOCK))

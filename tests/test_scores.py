@@ -181,8 +181,10 @@ def test_features_of_another_space_are_refused(world, key, value, word):
 
 def test_an_empty_arm_is_refused(world):
     world.places["good"] = world.places["good"][:0]
-    with refused("wanted samples of arm 'good', got none"):
+    with refused("wanted samples of arm 'good', got none; draw some"):
         scored(world)
+    with refused("wanted held-out images, got none; raise data.heldout"):
+        scored(world, "heldout", features=world.features("good"))
 
 
 def test_what_few_samples_are_worth_is_noted(world):
