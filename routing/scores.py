@@ -1,12 +1,13 @@
 """Stage scores: every metric of one arm, with the replicates that intervals are made of.
 
 `replicates` (metric, training, block, value, num_samples, note): block -1 is all samples, b all
-but the b-th block of seeds; the note says what a number of so few samples is worth. `bootstrap`
-(metric, training, draw, value): the same draws of seeds for all arms. `scores` (metric, training,
-seed, value): what is said of each sample by itself, no row where nothing can be. Held-out real
-images are one more arm.
+but the b-th block of seeds; the note says what a number of so few samples is worth, and which
+others of its metric were left out. `bootstrap` (metric, training, draw, value): the same draws of
+seeds for all arms. `scores` (metric, training, seed, value): what is said of each sample by
+itself, no row where nothing can be. Held-out real images are one more arm.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -41,6 +42,8 @@ def run(job) -> None:
             continue  # fewer real images than the name promises
         for training in range(arm.num_trainings):
             found.add(measure, arm.view(measure, choice, training), arm.counts(num), training)
+        for line in found.settled(arm.num_trainings):
+            print(f"scores {spec['arm']}: {line}", file=sys.stderr, flush=True)
     job.write_table("replicates", found.table(found.replicates, "block", -1))
     job.write_table("bootstrap", found.table(found.draws, "draw", 0))
     said = found.table(found.scores, "seed", 0)
@@ -53,7 +56,8 @@ class Found:
     def __init__(self):
         """Nothing yet."""
         self.replicates, self.draws, self.scores = {}, {}, {}
-        self.facts: dict[str, tuple[int, str]] = {}  # number of samples, note
+        self.facts: dict[tuple[str, int], tuple[int, str]] = {}  # number of samples, note
+        self._open: dict[str, None] = {}  # names of the metric that is measured
 
     def add(self, measure: Measure, view: View, counts: Tensor, training: int) -> None:
         """All numbers of one metric after one training; ValueError if a name is taken."""
@@ -61,10 +65,40 @@ class Found:
         for name in values:
             if (name, training) in self.replicates:
                 raise ValueError(f"metrics.list: {name} is measured twice; leave one out")
-            self.facts[name] = view.weights.shape[1], measure.note(view)
+        note = measure.note(view)
+        self.facts |= {(name, training): (view.weights.shape[1], note) for name in values}
+        self._open |= dict.fromkeys(values)
         self.replicates |= {(name, training): v for name, v in values.items()}
         self.draws |= {(name, training): v for name, v in drawn.items()}
         self.scores |= {(name, training): v for name, v in measure.scores(view).items()}
+
+    def settled(self, num_trainings: int) -> list[str]:
+        """After all trainings of one metric: which of its names were left out, and why.
+
+        What some training lacks does not pair with another arm, and what is not finite has no
+        interval. The notes of the names that are kept say the same.
+        """
+        left_out: dict[str, list[str]] = {}
+        for name in self._open:
+            keys = [(name, r) for r in range(num_trainings) if (name, r) in self.replicates]
+            values = torch.cat([self.replicates[key] for key in keys])
+            broken = values[~values.isfinite()]
+            if len(keys) < num_trainings:
+                why = f"there after {len(keys)} of {num_trainings} trainings"
+            elif len(broken):
+                why = f"got {broken[0]:g}, which has no interval"
+            else:
+                continue
+            left_out.setdefault(why, []).append(name)
+            for key in keys:
+                for found in (self.replicates, self.draws, self.scores, self.facts):
+                    found.pop(key, None)
+        lines = [f"{', '.join(names)} left out: {why}" for why, names in left_out.items()]
+        for (name, training), (num, note) in self.facts.items():
+            if name in self._open:
+                self.facts[name, training] = num, "; ".join([note] * bool(note) + lines)
+        self._open = {}
+        return lines
 
     def table(self, values: dict, column: str, first: int) -> pd.DataFrame:
         """metric, training, `column` (counted from `first`), value, num_samples, note."""
@@ -73,7 +107,7 @@ class Found:
         parts = []
         for (name, training), value in values.items():
             count = np.arange(first, first + len(value))
-            row = [name, training, count, value.double().numpy(), *self.facts[name]]
+            row = [name, training, count, value.double().numpy(), *self.facts[name, training]]
             parts.append(pd.DataFrame(dict(zip(names, row, strict=True))))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(empty)
 

@@ -14,7 +14,8 @@ from routing.measures.compared import SHARES, compared
 class ClassShares(InSpace):
     """Shares of the classes the extractor sees; total variation and KL from the data's shares.
 
-    Shares have no direction, both distances are better lower, from 0.
+    Shares have no direction, both distances are better lower, from 0. KL is infinite, and then has
+    no row, where a sample falls in a class that the training images do not have.
     """
 
     kinds: ClassVar = {f"class_{kind}": of for kind, of in SHARES.items()}

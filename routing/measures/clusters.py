@@ -24,7 +24,8 @@ LEAST = 2  # samples that a covariance wants
 class ClusterShares(Measure):
     """Shares of the clusters by nearest centroid; total variation and KL from the data's.
 
-    Shares have no direction, both distances are better lower, from 0. `cluster_coverage` is what
+    Shares have no direction, both distances are better lower, from 0; KL is infinite, and then has
+    no row, where a sample falls in a cluster without training images. `cluster_coverage` is what
     the worst-served cluster gets of its share in the data: higher is better, in [0, 1].
     """
 
