@@ -65,7 +65,7 @@ class Found:
         for name in values:
             if (name, training) in self.replicates:
                 raise ValueError(f"metrics.list: {name} is measured twice; leave one out")
-        note = measure.note(view)
+        note = measure.noted(view)
         self.facts |= {(name, training): (view.weights.shape[1], note) for name in values}
         self._open |= dict.fromkeys(values)
         self.replicates |= {(name, training): v for name, v in values.items()}
@@ -119,6 +119,7 @@ class Space:
     features: dict[str, np.ndarray]  # of all trainings, one after the other
     references: dict[str, np.ndarray]
     class_names: tuple[str, ...]
+    num_train: int
 
 
 class Arm:
@@ -158,7 +159,8 @@ class Arm:
                         f"rows; find out what made them"
                     )
             references = job.mapped("references", number)
-            self._spaces[name] = Space(arrays, references, tuple(notes["class_names"]))
+            names, num_train = tuple(notes["class_names"]), notes["num_train"]
+            self._spaces[name] = Space(arrays, references, names, num_train)
         return self._spaces[name]
 
     def counts(self, num: int | None) -> Tensor:
@@ -199,6 +201,7 @@ class Arm:
             asked=of["asked"][:, 0] if "asked" in of else None,
             clusters=self.clusters[first : first + num],
             point_clusters=tensor(known["point_clusters"]),
+            num_train=space.num_train,
             logits=of.get("inception_logits"),
             texts=self._texts(name, of),
             pairs=self._pairs(training),

@@ -23,7 +23,7 @@ def world(tmp_path):
 
 def scored(world, arm="good", **spec):
     shared = world.inputs()
-    fitted = world.fitted(shared, list=spec.get("list", LIST))
+    fitted = world.fitted(shared, **{"list": LIST} | spec)
     files = world.scores(arm, fitted, shared, **spec)
     return {name: store.read_table(path) for name, path in files.items()}
 
@@ -192,6 +192,20 @@ def test_what_few_samples_are_worth_is_noted(world):
     notes = found.groupby("metric")["note"].first()
     assert notes["fd_toy"].startswith("40 samples in 3 dimensions leave a bias")
     assert not notes["kd_toy"]
+
+
+def test_how_many_training_images_pairs_are_made_with_is_noted_if_not_all(world):
+    chosen = [{"name": "frechet"}, {"name": "kernel"}, {"name": "neighbours"}]
+    chosen += [{"name": n} for n in ("energy", "cmmd", "copies", "cluster_recall", "vendi")]
+    total = int(world.is_train.sum())
+    found = scored(world, list=chosen, num_references=30)["replicates"]
+    notes = found.groupby("metric")["note"].first()
+    said = f"with 30 of {total} training images"
+    of_all = {"fd_toy", "vendi_toy"}  # moments are of all, and there is no reference
+    assert {metric for metric, note in notes.items() if said not in note} == of_all
+    for num in (None, total):
+        notes = scored(world, list=chosen, num_references=num)["replicates"]["note"]
+        assert not notes.str.contains("training images").any()
 
 
 def test_captions_are_those_that_were_asked_for(world, tmp_path):

@@ -27,6 +27,7 @@ class Frechet(InSpace):
 
     kinds: ClassVar = {"frechet": Kind(-1)}
     reference: ClassVar = FrechetReference
+    fits_all: ClassVar[bool] = True
     resamples: ClassVar[bool] = True
 
     def fit(self, real: Real) -> FrechetReference:
@@ -56,6 +57,7 @@ class FrechetInfinity(InSpace):
 
     kinds: ClassVar = {"frechet_infinity": Kind(-1, -math.inf)}
     reference: ClassVar = FrechetReference
+    fits_all: ClassVar[bool] = True
 
     def fit(self, real: Real) -> FrechetReference:
         """Moments of all training images."""
