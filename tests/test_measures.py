@@ -314,6 +314,20 @@ def test_the_limit_of_the_frechet_distance_is_an_intercept_in_the_given_order(rn
     assert found == pytest.approx(intercept) and slope > 0
 
 
+def test_a_limit_from_subsets_below_the_dimensions_is_said_to_be_none(rng):
+    for dim, least in ((3, 4), (4, 4), (5, 4)):
+        points = normal(rng, 120, dim)
+        held = normal(rng, 30, dim)
+        of = replace(real(rng), points=points, heldout=held, blocks=lambda p=points: iter([p]))
+        measure, seen = made("frechet_infinity", rng, features=normal(rng, NUM, dim), of=of)
+        few = f"subsets of {least} to {NUM} samples in {dim} dimensions"
+        assert measure.note(seen).startswith(few) == (least <= dim)
+        assert bool(measure.note(seen)) == (least <= dim)
+        singular = FrechetReference.fit(of.points[: dim - 1])
+        said = measure.note(replace(seen, reference=singular))
+        assert f"a reference of {dim - 1} images" in said and (few in said) == (least <= dim)
+
+
 def test_copies_are_measured_against_held_out_images(rng):
     of = real(rng)
     measure, seen = made("copies", rng, of=of)
