@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from measured import ARMS, LIST, NUM, World
+from measured import ARMS, CENTROIDS, LIST, NUM, World
 from stages import make, refused
 
 from routing import store
@@ -206,6 +206,26 @@ def test_how_many_training_images_pairs_are_made_with_is_noted_if_not_all(world)
     for num in (None, total):
         notes = scored(world, list=chosen, num_references=num)["replicates"]["note"]
         assert not notes.str.contains("training images").any()
+
+
+def test_distances_cluster_by_cluster_are_of_the_nearest_centroids(world):
+    """Of samples and images alike, whatever the partition's own division and num_references."""
+    chosen = {"list": [{"name": "cluster_kernel"}], "num_references": 40}
+    found = scored(world, **chosen)["replicates"].query("block == -1").set_index("metric")
+    train = np.flatnonzero(world.is_train)
+    rows = np.sort(stream(7, "references").choice(train, 40, replace=False))
+    near = [
+        np.linalg.norm(place[:, None] - CENTROIDS, axis=-1).argmin(1)
+        for place in (world.places["good"], world.place[rows])
+    ]
+    x, y = tensor(world.drawn["good"]["features"]), tensor(world.real["features"][rows])
+    each = []
+    for k in range(3):
+        mine, theirs = x[near[0] == k], KernelReference.fit(y[near[1] == k])
+        each.append(kernel_distance(mine, theirs, torch.ones(1, len(mine)))[0].item())
+        assert found["value"][f"kd_toy_cluster_{k}"] == pytest.approx(each[-1], rel=1e-9)
+    assert found["value"]["kd_toy_cluster_worst"] == pytest.approx(max(each), rel=1e-9)
+    assert (found["note"] == f"with 40 of {len(train)} training images").all()
 
 
 def test_captions_are_those_that_were_asked_for(world, tmp_path):

@@ -20,6 +20,7 @@ writes; a name is `<kind>_<space>`, with the number of samples where that was as
     class_shares      shares of classes against the data's
     cluster_shares    shares of clusters against the data's
     cluster_frechet   Frechet distance cluster by cluster
+    cluster_kernel    kernel distance cluster by cluster, without bias
     cluster_recall    recall and coverage cluster by cluster
     agreement         the class that was asked for is seen
 
@@ -29,7 +30,7 @@ own package an entry point of the group `routing.metrics`.
 
 from routing.measures.base import Kind, Measure, Real, View
 from routing.measures.classes import Agreement, ClassShares, InceptionScore
-from routing.measures.clusters import ClusterFrechet, ClusterRecall, ClusterShares
+from routing.measures.clusters import ClusterFrechet, ClusterKernel, ClusterRecall, ClusterShares
 from routing.measures.distances import CMMD, Energy, Frechet, FrechetInfinity, Kernel
 from routing.measures.neighbours import Copies, Neighbours
 from routing.measures.pairs import LPIPS
@@ -53,6 +54,7 @@ METRICS: dict[str, type] = {
     "class_shares": ClassShares,
     "cluster_shares": ClusterShares,
     "cluster_frechet": ClusterFrechet,
+    "cluster_kernel": ClusterKernel,
     "cluster_recall": ClusterRecall,
     "agreement": Agreement,
 }
