@@ -10,7 +10,7 @@ itself, no row where nothing can be. Held-out real images are one more arm.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -192,7 +192,7 @@ class Arm:
             features=of["features"],
             reference=self._reference(measure, known),
             weights=jackknife_weights(blocks),
-            named=self._named(name, choice.get("num_samples")),
+            named=self._named(measure, name, choice.get("num_samples")),
             order=torch.from_numpy(order),
             class_names=space.class_names,
             class_shares=tensor(known["class_shares"]),
@@ -207,8 +207,8 @@ class Arm:
             pairs=self._pairs(training),
         )
 
-    def _named(self, space: str, num: int | None) -> Callable[[str], str]:
-        return partial(spaces.metric_name, space=space, num_samples=num)
+    def _named(self, measure: Measure, space: str, num: int | None) -> Callable[[str], str]:
+        return lambda kind: spaces.metric_name(kind, space, num, measure.departures(kind))
 
     def _reference(self, measure: Measure, known: dict[str, np.ndarray]) -> Any:
         if measure.reference is None:
@@ -255,6 +255,7 @@ class Arm:
             count=torch.from_numpy(count),
             to_baseline=None if np.isnan(to).any() else tensor(to),
             baseline=self.spec["reference_arm"],
+            within=self.spec["lpips"]["within"],
         )
 
 

@@ -380,9 +380,32 @@ def test_options_of_a_metric_count(tmp_path):
     _, few, _ = world.run(list=kinds[:1])
     _, many, _ = world.run(list=kinds[1:])
     few, many = values(few, "good")["value"], values(many, "good")["value"]
-    assert few["recall_toy"] < many["recall_toy"] and few["density_toy"] == many["density_toy"]
-    with refused("metrics.list: precision_toy is measured twice; leave one out"):
+    assert few["recall_toy_k1"] < many["recall_toy_k6"]
+    assert few["density_toy_k2"] == many["density_toy_k2"]
+    with refused("metrics.list: density_toy_k2 is measured twice; leave one out"):
         world.run(list=kinds)
+
+
+def test_a_metric_is_measured_twice_where_the_names_differ(tmp_path):
+    world = World(tmp_path, {"good": ARMS["good"]})
+    other = {"k_precision": 6, "k_density": 2}
+    chosen = [
+        {"name": name} | options
+        for name in ("neighbours", "cluster_recall")
+        for options in ({}, other)
+    ]
+    _, table, _ = world.run(list=chosen)
+    found = values(table, "good")["value"]
+    y = tensor(world.real["features"][world.is_train])
+    x = tensor(world.drawn["good"]["features"])
+    for ks, words in (((3, 5), ("", "")), ((6, 2), ("_k6", "_k2"))):
+        near = neighbour_metrics(x, NeighbourReference.fit(y, *ks), torch.ones(1, NUM))
+        for kind, value in near.items():
+            word = words[kind in ("density", "coverage")]
+            assert found[f"{kind}_toy{word}"] == pytest.approx(value.item())
+        for kind, word in zip(("recall", "coverage"), words, strict=True):
+            assert f"{kind}_toy{word}_cluster_worst" in found.index
+    assert len(found) == 2 * (4 + 2 * 4)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_the_inception_score_is_of_the_logits_of_inception(world):
     found = scored(world, list=chosen)["replicates"].query("block == -1")
     order = fidelity_order(NUM)
     value = inception_score(torch.from_numpy(logits), order, 4, torch.ones(1, NUM))
-    assert found["metric"].tolist() == ["inception_score_toy"]
+    assert found["metric"].tolist() == ["inception_score_toy_splits4"]
     assert found["value"].item() == pytest.approx(value.item(), rel=1e-9)
 
 
@@ -284,7 +284,8 @@ def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
     given, distances, to, blocks = perceptual(tmp_path, num_trainings=2)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
-    options = {"list": [{"name": "lpips"}], "lpips": {"net": "alex"}, "given": given}
+    options = {"list": [{"name": "lpips"}], "given": given}
+    options["lpips"] = {"net": "alex", "within": "all"}
     files = world.scores("shifted", fitted, shared, num_trainings=2, **options)
     found = store.read_table(files["replicates"])
     found = found.set_index(["metric", "training", "block"])["value"].sort_index()
@@ -305,7 +306,10 @@ def test_lpips_of_an_arm_that_is_compared_with_none_is_its_diversity(world, tmp_
     given, *_ = perceptual(tmp_path, is_compared=False)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
-    options = {"list": [{"name": "lpips"}], "lpips": {"net": "alex"}, "given": given}
-    files = world.scores("good", fitted, shared, **options)
-    assert set(store.read_table(files["replicates"])["metric"]) == {"lpips_alex_diversity"}
-    assert store.read_table(files["scores"]).empty
+    for within, word in (("all", ""), ("asked", "_within_asked")):
+        options = {"list": [{"name": "lpips"}], "given": given}
+        options["lpips"] = {"net": "alex", "within": within}
+        files = world.scores("good", fitted, shared, **options)
+        names = set(store.read_table(files["replicates"])["metric"])
+        assert names == {f"lpips_alex_diversity{word}"}
+        assert store.read_table(files["scores"]).empty

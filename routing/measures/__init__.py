@@ -4,7 +4,8 @@ A metric looks at one arm's samples, as features of one space, beside what was f
 training images of that space, and gives a value for all samples and one for each replicate
 (blocks of seeds left out: routing/intervals.py). What it says of each sample by itself it gives as
 `scores`; then the value is their mean. `kinds` holds the direction and the range of each name it
-writes; a name is `<kind>_<space>`, with the number of samples where that was asked for:
+writes; a name is `<kind>_<space>`, with the options that are not the published ones
+(`recall_digits_k10`) and the number of samples where that was asked for:
 
     frechet           fd, or fid in Inception features        Heusel 2017, arXiv:1706.08500
     frechet_infinity  its limit of infinitely many samples    Chong 2020, arXiv:1911.07023

@@ -45,6 +45,7 @@ class Pairs:
     count: Float[Tensor, "blocks blocks"]  # pairs
     to_baseline: Float[Tensor, " samples"] | None
     baseline: str
+    within: str  # "all", or what the two samples of a pair must share
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,13 @@ class Measure:
     fitted_by: ClassVar[tuple[str, ...]] = ()
     fits_all: ClassVar[bool] = False
     resamples: ClassVar[bool] = False
+
+    def departures(self, kind: str) -> tuple[str, ...]:
+        """Words for the options that change numbers of this kind and are not the published ones.
+
+        They are in the names (routing/spaces.py).
+        """
+        return ()
 
     def key(self) -> str:
         """What was fitted, as a name; metrics of one key share it."""

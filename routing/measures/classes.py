@@ -9,6 +9,8 @@ from routing.inception_score import fidelity_order, inception_score
 from routing.measures.base import InSpace, Kind, PerSample, Replicates, View
 from routing.measures.compared import SHARES, compared
 
+NUM_SPLITS = 10  # as published
+
 
 @dataclass(frozen=True)
 class ClassShares(InSpace):
@@ -52,10 +54,14 @@ class InceptionScore(InSpace):
     It falls with fewer samples per split: compare at equal numbers of samples and splits.
     """
 
-    num_splits: int = 10
+    num_splits: int = NUM_SPLITS
 
     kinds: ClassVar = {"inception_score": Kind(1, 1, 1008)}
     resamples: ClassVar[bool] = True
+
+    def departures(self, kind: str) -> tuple[str, ...]:
+        """Another number of splits."""
+        return (f"splits{self.num_splits}",) if self.num_splits != NUM_SPLITS else ()
 
     def replicates(self, view: View) -> Replicates:
         """One value per replicate."""

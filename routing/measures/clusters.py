@@ -16,7 +16,8 @@ from routing.frechet import FrechetReference, frechet_distance, worth
 from routing.kernel import KernelReference, kernel_distance
 from routing.measures.base import InSpace, Kind, Measure, Real, Replicates, View
 from routing.measures.compared import SHARES, compared
-from routing.neighbours import NeighbourReference, hits
+from routing.measures.neighbours import OfNeighbours
+from routing.neighbours import hits
 from routing.shares import shares, worst_served
 
 LEAST = 2  # samples that a covariance wants, and a pair
@@ -163,26 +164,17 @@ class ClusterKernel(ClusterDistance):
 
 
 @dataclass(frozen=True)
-class ClusterRecall(InSpace):
+class ClusterRecall(OfNeighbours):
     """Recall and coverage of the training images of each cluster; higher is better, in [0, 1].
 
     `recall_..._cluster_<k>` and `..._cluster_worst`, the smallest: fairness between experts. A
     cluster of which no image is among `num_references` has no row, and then there is no worst.
     """
 
-    k_precision: int = 3
-    k_density: int = 5
-
     kinds: ClassVar = {
         "recall_cluster": Kind(1, 0, 1),
         "coverage_cluster": Kind(1, 0, 1),
     }
-    reference: ClassVar = NeighbourReference
-    fitted_by: ClassVar = ("k_precision", "k_density")
-
-    def fit(self, real: Real) -> NeighbourReference:
-        """Radii of the training images."""
-        return NeighbourReference.fit(real.points, self.k_precision, self.k_density)
 
     def replicates(self, view: View) -> Replicates:
         """Two numbers per cluster, and the worst of each."""
