@@ -242,7 +242,7 @@ def test_a_cluster_without_samples_has_no_distance(name, word, rng):
     measure, seen = made(name, rng)
     starved = replace(seen, clusters=torch.zeros(NUM, dtype=torch.long))
     assert set(measure.replicates(starved)) == {f"{word}_toy_cluster_0"}
-    assert measure.note(starved).endswith("no row of clusters 1, 2, with fewer than 2 samples")
+    assert "no row of clusters 1, 2, with fewer than 2 samples" in measure.note(starved)
     whole = measure.replicates(seen)
     assert set(whole) == {f"{word}_toy_cluster_{k}" for k in (0, 1, 2, "worst")}
     assert "no row" not in measure.note(seen)
@@ -258,7 +258,7 @@ def test_a_cluster_with_one_sample_in_some_replicate_has_no_distance(name, word,
     clusters[[1, 9, 17]] = 1
     few = replace(seen, clusters=clusters)
     assert set(measure.replicates(few)) == {f"{word}_toy_cluster_1", f"{word}_toy_cluster_2"}
-    assert measure.note(few).endswith("no row of cluster 0, with fewer than 2 samples")
+    assert "no row of cluster 0, with fewer than 2 samples in some" in measure.note(few)
 
 
 def test_the_smallest_cluster_says_what_its_distance_is_worth(rng, monkeypatch):

@@ -4,7 +4,7 @@ A sample is in the cluster of its nearest centroid of the partition `metrics.sha
 and so are the real images.
 """
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from routing.frechet import FrechetReference, frechet_distance, worth
 from routing.kernel import KernelReference, kernel_distance
 from routing.measures.base import InSpace, Kind, Measure, Real, Replicates, View
 from routing.measures.compared import SHARES, compared
+from routing.measures.distances import UNBIASED
 from routing.measures.neighbours import OfNeighbours
 from routing.neighbours import hits
 from routing.shares import shares, worst_served
@@ -102,7 +103,8 @@ class ClusterDistance(InSpace):
         if not without:
             return ""
         what = "cluster" if len(without) == 1 else "clusters"
-        return f"no row of {what} {', '.join(map(str, without))}, with fewer than {LEAST} samples"
+        which = f"{what} {', '.join(map(str, without))}"
+        return f"no row of {which}, with fewer than {LEAST} samples in some replicate"
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class ClusterKernel(ClusterDistance):
     numbers of samples; in a small cluster it scatters the more. Rows as ClusterDistance says.
     """
 
-    kinds: ClassVar = {"kernel_cluster": Kind(-1, -math.inf)}
+    kinds: ClassVar = {"kernel_cluster": UNBIASED}
     reference: ClassVar = KernelByCluster
 
     def fit(self, real: Real) -> KernelByCluster:
@@ -199,7 +201,7 @@ def served(view: View) -> dict[int, int]:
     return sizes
 
 
-def images_by_cluster(name: str, real: Real) -> list[Float[Tensor, "_ dim"]]:
+def images_by_cluster(name: str, real: Real) -> Iterator[Float[Tensor, "_ dim"]]:
     """The points of each cluster. ValueError (of metric `name`) if one has fewer than two."""
     sizes = real.clusters.bincount(minlength=real.num_clusters)
     for k, size in enumerate(sizes.tolist()):
@@ -209,4 +211,5 @@ def images_by_cluster(name: str, real: Real) -> list[Float[Tensor, "_ dim"]]:
                 f"metrics.shares_partition, got {size} in cluster {k}; take another partition, or "
                 f"more of metrics.num_references"
             )
-    return [real.points[real.clusters == k] for k in range(real.num_clusters)]
+    for k in range(real.num_clusters):
+        yield real.points[real.clusters == k]
