@@ -45,6 +45,7 @@ READ = (
     "vendi",
     "copies",
     "cluster_frechet",
+    "cluster_kernel",
     "cluster_recall",
     "class_shares",
     "cluster_shares",

@@ -151,21 +151,34 @@ def covariance_rank(num_samples: int, dim: int) -> int:
     return min(num_samples - 1, dim)
 
 
-def worth(num_samples: int, dim: int) -> str | None:
-    """What F of so many samples is worth, in one sentence; None where nothing need be said."""
+def worth(num_samples: int, reference: FrechetReference) -> str:
+    """What F of so many samples is worth, in a sentence; empty where nothing need be said."""
+    dim, enough = len(reference.mean), max(10 * len(reference.mean), 10_000)
     rank = covariance_rank(num_samples, dim)
+    few = ""
     if rank < dim:
-        return (
+        few = (
             f"{num_samples} samples in {dim} dimensions give a covariance of rank {rank}: the "
             "distance is mostly bias; compare at equal sample size only, or take the kernel "
             "distance, which has no bias"
         )
-    if num_samples < max(10 * dim, 10_000):
-        return (
+    elif num_samples < enough:
+        few = (
             f"{num_samples} samples in {dim} dimensions leave a bias that falls as 1 / n; "
-            f"compare at equal sample size only, or take {max(10 * dim, 10_000)} samples"
+            f"compare at equal sample size only, or take {enough} samples"
         )
-    return None
+    return "; ".join(filter(None, (few, worth_of_reference(reference))))
+
+
+def worth_of_reference(reference: FrechetReference) -> str:
+    """What F beside this reference is worth; empty where it had rows enough for its dimensions."""
+    dim, rows = reference.root.shape
+    if rows == dim:
+        return ""
+    return (
+        f"a reference of {rows} images in {dim} dimensions is singular, a bias that no number of "
+        "samples takes away; compare with the same images only, or give more"
+    )
 
 
 def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Tensor]:

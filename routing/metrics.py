@@ -33,10 +33,10 @@ def run(job) -> None:
     found = {arm: wide(table, "block") for arm, table in replicates.items()}
     drawn = {arm: wide(table, "draw") for arm, table in draws.items()}
     said = {arm: wide(table, "seed") for arm, table in scores.items()}
-    sizes, notes = (
-        {arm: dict(zip(t["metric"], t[column], strict=True)) for arm, t in replicates.items()}
-        for column in ("num_samples", "note")
-    )
+    sizes = {
+        arm: dict(zip(t["metric"], t["num_samples"], strict=True)) for arm, t in replicates.items()
+    }
+    notes = {arm: noted(table) for arm, table in replicates.items()}
     run, reference = spec["run"], spec["reference_arm"]
     job.write_table("metrics", long_table(run, found, sizes, notes))
     job.write_table("differences", differences(run, found, sizes, reference))
@@ -52,6 +52,12 @@ def wide(table: pd.DataFrame, column: str) -> Replicates:
         values = rows.pivot(index="training", columns=column, values="value")  # both in order
         found[metric] = torch.from_numpy(values.to_numpy(copy=True))
     return found
+
+
+def noted(table: pd.DataFrame) -> dict[str, str]:
+    """By metric, its note; what the trainings say differently one after the other."""
+    notes = table.groupby("metric")["note"].unique()
+    return {metric: "; ".join(note for note in each if note) for metric, each in notes.items()}
 
 
 def long_table(

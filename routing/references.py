@@ -61,7 +61,7 @@ def run(job) -> None:
     }
     arrays |= fitted([choices.build(table(), m, "metrics.list") for m in spec["list"]], real)
     note = {"space": job.notes("real")["space"], "class_names": [str(n) for n in names]}
-    job.write_arrays("references", arrays, **note)
+    job.write_arrays("references", arrays, num_train=len(train), **note)
     job.write_arrays("heldout", unseen, space=note["space"])
 
 

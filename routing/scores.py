@@ -1,15 +1,16 @@
 """Stage scores: every metric of one arm, with the replicates that intervals are made of.
 
 `replicates` (metric, training, block, value, num_samples, note): block -1 is all samples, b all
-but the b-th block of seeds; the note says what a number of so few samples is worth. `bootstrap`
-(metric, training, draw, value): the same draws of seeds for all arms. `scores` (metric, training,
-seed, value): what is said of each sample by itself, no row where nothing can be. Held-out real
-images are one more arm.
+but the b-th block of seeds; the note says what a number of so few samples is worth, and which
+others of its metric were left out. `bootstrap` (metric, training, draw, value): the same draws of
+seeds for all arms. `scores` (metric, training, seed, value): what is said of each sample by
+itself, no row where nothing can be. Held-out real images are one more arm.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ def run(job) -> None:
             continue  # fewer real images than the name promises
         for training in range(arm.num_trainings):
             found.add(measure, arm.view(measure, choice, training), arm.rows(num), training)
+        for line in found.settled(arm.num_trainings):
+            print(f"scores {spec['arm']}: {line}", file=sys.stderr, flush=True)
     job.write_table("replicates", found.table(found.replicates, "block", -1))
     job.write_table("bootstrap", found.table(found.draws, "draw", 0))
     said = found.table(found.scores, "seed", 0)
@@ -53,7 +56,8 @@ class Found:
     def __init__(self):
         """Nothing yet."""
         self.replicates, self.draws, self.scores = {}, {}, {}
-        self.facts: dict[str, tuple[int, str]] = {}  # number of samples, note
+        self.facts: dict[tuple[str, int], tuple[int, str]] = {}  # number of samples, note
+        self._open: dict[str, None] = {}  # names of the metric that is measured
 
     def add(self, measure: Measure, view: View, rows: Tensor, training: int) -> None:
         """All numbers of one metric after one training; ValueError if a name is taken."""
@@ -61,10 +65,40 @@ class Found:
         for name in values:
             if (name, training) in self.replicates:
                 raise ValueError(f"metrics.list: {name} is measured twice; leave one out")
-            self.facts[name] = view.weights.shape[1], measure.note(view)
+        note = measure.noted(view)
+        self.facts |= {(name, training): (view.weights.shape[1], note) for name in values}
+        self._open |= dict.fromkeys(values)
         self.replicates |= {(name, training): v for name, v in values.items()}
         self.draws |= {(name, training): v for name, v in drawn.items()}
         self.scores |= {(name, training): v for name, v in measure.scores(view).items()}
+
+    def settled(self, num_trainings: int) -> list[str]:
+        """After all trainings of one metric: which of its names were left out, and why.
+
+        What some training lacks does not pair with another arm, and what is not finite has no
+        interval. The notes of the names that are kept say the same.
+        """
+        left_out: dict[str, list[str]] = {}
+        for name in self._open:
+            keys = [(name, r) for r in range(num_trainings) if (name, r) in self.replicates]
+            values = torch.cat([self.replicates[key] for key in keys])
+            broken = values[~values.isfinite()]
+            if len(keys) < num_trainings:
+                why = f"there after {len(keys)} of {num_trainings} trainings"
+            elif len(broken):
+                why = f"got {broken[0]:g}, which has no interval"
+            else:
+                continue
+            left_out.setdefault(why, []).append(name)
+            for key in keys:
+                for found in (self.replicates, self.draws, self.scores, self.facts):
+                    found.pop(key, None)
+        lines = [f"{', '.join(names)} left out: {why}" for why, names in left_out.items()]
+        for (name, training), (num, note) in self.facts.items():
+            if name in self._open:
+                self.facts[name, training] = num, "; ".join([note] * bool(note) + lines)
+        self._open = {}
+        return lines
 
     def table(self, values: dict, column: str, first: int) -> pd.DataFrame:
         """metric, training, `column` (counted from `first`), value, num_samples, note."""
@@ -73,7 +107,7 @@ class Found:
         parts = []
         for (name, training), value in values.items():
             count = np.arange(first, first + len(value))
-            row = [name, training, count, value.double().numpy(), *self.facts[name]]
+            row = [name, training, count, value.double().numpy(), *self.facts[name, training]]
             parts.append(pd.DataFrame(dict(zip(names, row, strict=True))))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(empty)
 
@@ -85,6 +119,7 @@ class Space:
     features: dict[str, np.ndarray]  # of all trainings, one after the other
     references: dict[str, np.ndarray]
     class_names: tuple[str, ...]
+    num_train: int
 
 
 class Arm:
@@ -100,10 +135,10 @@ class Arm:
         place = self.space(self.spec["place"])
         self.num_samples = len(place.features["features"]) // self.num_trainings
         if not self.num_samples:
-            raise ValueError(
-                f"{self.job.inputs['features'][0]}: wanted samples of arm "
-                f"{self.spec['arm']!r}, got none; draw some"
-            )
+            what, remedy = f"samples of arm {self.spec['arm']!r}", "draw some"
+            if self.is_heldout:
+                what, remedy = "held-out images", "raise data.heldout"
+            raise ValueError(f"{job.inputs['features'][0]}: wanted {what}, got none; {remedy}")
         centroids = torch.from_numpy(job.arrays("centroids")["centroids"]).double()
         where = place.features["features"]
         blocks = (tensor(where[i : i + BLOCK]).double() for i in range(0, len(where), BLOCK))
@@ -124,7 +159,8 @@ class Arm:
                         f"rows; find out what made them"
                     )
             references = job.mapped("references", number)
-            self._spaces[name] = Space(arrays, references, tuple(notes["class_names"]))
+            names, num_train = tuple(notes["class_names"]), notes["num_train"]
+            self._spaces[name] = Space(arrays, references, names, num_train)
         return self._spaces[name]
 
     def weights(self, num: int) -> Tensor:
@@ -163,7 +199,7 @@ class Arm:
             features=of["features"],
             reference=self._reference(measure, known),
             weights=self.weights(num),
-            named=self._named(name, choice.get("num_samples")),
+            named=self._named(measure, name, choice.get("num_samples")),
             order=torch.from_numpy(order),
             class_names=space.class_names,
             class_shares=tensor(known["class_shares"]),
@@ -172,13 +208,14 @@ class Arm:
             asked=of["asked"][:, 0] if "asked" in of else None,
             clusters=self.clusters[first : first + num],
             point_clusters=tensor(known["point_clusters"]),
+            num_train=space.num_train,
             logits=of.get("inception_logits"),
             texts=self._texts(name, of),
             pairs=self._pairs(training),
         )
 
-    def _named(self, space: str, num: int | None) -> Callable[[str], str]:
-        return partial(spaces.metric_name, space=space, num_samples=num)
+    def _named(self, measure: Measure, space: str, num: int | None) -> Callable[[str], str]:
+        return lambda kind: spaces.metric_name(kind, space, num, measure.departures(kind))
 
     def _reference(self, measure: Measure, known: dict[str, np.ndarray]) -> Any:
         if measure.reference is None:
@@ -225,6 +262,7 @@ class Arm:
             count=torch.from_numpy(count),
             to_baseline=None if np.isnan(to).any() else tensor(to),
             baseline=self.spec["reference_arm"],
+            within=self.spec["lpips"]["within"],
         )
 
 

@@ -82,10 +82,13 @@ def check_name(where: str, key: str, choice: dict[str, Any]) -> None:
         )
 
 
-def metric_name(kind: str, space: str, num_samples: int | None) -> str:
+def metric_name(
+    kind: str, space: str, num_samples: int | None, departures: tuple[str, ...] = ()
+) -> str:
     """What a metric of this `kind` is called in `space`, with the number of samples if it counts.
 
-    Frechet distances are `fid_inception` there alone, `fd_<space>` elsewhere, and so on.
+    Frechet distances are `fid_inception` there alone, `fd_<space>` elsewhere, and so on. The
+    `departures` are words for options that are not the published ones (`recall_digits_k10`).
     """
     borrowed = {
         ("frechet", "inception"): "fid_inception",
@@ -97,7 +100,7 @@ def metric_name(kind: str, space: str, num_samples: int | None) -> str:
     }
     plain = PLAIN.get(kind, kind)
     bare = space.removeprefix("clip_") if kind.startswith("clip_score") else space
-    name = borrowed.get((kind, space), f"{plain}_{bare}")
+    name = "_".join([borrowed.get((kind, space), f"{plain}_{bare}"), *departures])
     if num_samples is None:
         return name
     whole, rest = divmod(num_samples, 1000)

@@ -172,7 +172,7 @@ class Lpips(Model):
     sha256: str | None = None
     """What the file must be; null: what the manifest says."""
     within: Literal["all", "asked"] = "all"
-    """All pairs, or those that were asked for the same prompt or class."""
+    """All pairs, or those that were asked for the same prompt or class (then in the name)."""
 
 
 class Metrics(Model):

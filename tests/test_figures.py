@@ -509,6 +509,13 @@ def test_metrics_in_words():
     assert words.axis_label("fd_digits") == "Fréchet distance, digits features; lower is better"
     assert words.axis_label("recall_x_y", "!") == "recall, x y features!; higher is better"
     assert words.axis_label("class_share_3") == "class share 3"
+    assert words.words("recall_x_k10_50k") == "recall, x 50k features, k = 10"
+    assert words.words("coverage_x_k3_cluster_2") == "coverage, x features, k = 3, cluster 2"
+    assert words.words("is_inception_splits1") == "Inception score, inception features, splits: 1"
+    assert words.words("fd_my_k2") == "Fréchet distance, my k2 features"
+    asked = "lpips_alex_diversity_within_asked"
+    assert words.axis_label(asked) == "LPIPS diversity within what was asked (alex)"
+    assert words.axis_label("lpips_vgg_to_my_arm") == "LPIPS distance to my arm (vgg)"
     assert [words.direction(m) for m in ("kd_a", "coverage_a", "cluster_kl", "new_one")] == [
         -1, 1, -1, -1,
     ]  # fmt: skip

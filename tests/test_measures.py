@@ -11,9 +11,10 @@ from routing.bootstrap import bootstrap_counts
 from routing.clip_score import cosines
 from routing.extrapolation import sizes
 from routing.figures import words
-from routing.frechet import FrechetReference, frechet_bootstrap, frechet_distance
+from routing.frechet import FrechetReference, frechet_bootstrap, frechet_distance, worth
 from routing.inception_score import fidelity_order
 from routing.intervals import jackknife_weights, seed_blocks
+from routing.kernel import KernelReference, kernel_distance
 from routing.measures import METRICS, Kind, Measure, Real, View
 from routing.measures.base import InSpace, Pairs
 from routing.spaces import metric_name
@@ -45,7 +46,7 @@ def view(measure, rng, features=None, of=None):
         features=features,
         reference=measure.fit(of),
         weights=jackknife_weights(seed_blocks(NUM, 6)),
-        named=lambda kind: metric_name(kind, "toy", None),
+        named=lambda kind: metric_name(kind, "toy", None, measure.departures(kind)),
         order=torch.from_numpy(np.random.default_rng(0).permutation(NUM)),
         class_names=("a", "b", "c"),
         class_shares=shares,
@@ -56,7 +57,7 @@ def view(measure, rng, features=None, of=None):
         point_clusters=of.clusters,
         logits=normal(rng, NUM, 7),
         texts=normal(rng, NUM, DIM),
-        pairs=Pairs("alex", pairs, torch.full((6, 6), 64.0), to, "monolith"),
+        pairs=Pairs("alex", pairs, torch.full((6, 6), 64.0), to, "monolith", "all"),
     )
 
 
@@ -74,15 +75,19 @@ def taken(seen, rows):
     return replace(seen, weights=ones, order=order, **parts)
 
 
-def kind_of(name, metric, kinds):
+def kind_of(name, metric, measure):
     """The kind of a number of the metric `name`, as its table has it."""
+    kinds = measure.kinds
     if "_cluster_" in metric:
-        return {"fd": "frechet_cluster"}.get(word := metric.split("_")[0], f"{word}_cluster")
+        word = metric.split("_")[0]
+        return {"fd": "frechet_cluster", "kd": "kernel_cluster"}.get(word, f"{word}_cluster")
     if name == "lpips":
         return "lpips_diversity" if metric.endswith("_diversity") else "lpips_to"
     if "_share_" in metric:
         return metric.rsplit("_", 1)[0]
-    return metric if metric in kinds else {metric_name(k, "toy", None): k for k in kinds}[metric]
+    if metric in kinds:
+        return metric
+    return {metric_name(k, "toy", None, measure.departures(k)): k for k in kinds}[metric]
 
 
 def test_the_options_are_of_the_table():
@@ -96,7 +101,7 @@ def test_names_directions_and_ranges_are_what_is_said(name, rng):
     assert found and all(v.shape == (7,) for v in found.values())
     seen_kinds = set()
     for metric, values in found.items():
-        seen_kinds.add(kind := kind_of(name, metric, measure.kinds))
+        seen_kinds.add(kind := kind_of(name, metric, measure))
         of = measure.kinds[kind]
         assert words.direction(metric) == of.direction, metric
         assert ((values >= of.low - 1e-9) & (values <= of.high + 1e-9)).all(), metric
@@ -183,7 +188,8 @@ def test_the_right_way_round(rng):
     of = real(rng)
     good = normal(rng, NUM, DIM)
     collapsed = good * 0.05
-    for name in ("frechet", "frechet_infinity", "kernel", "energy", "cmmd", "cluster_frechet"):
+    by_cluster = ("cluster_frechet", "cluster_kernel")
+    for name in ("frechet", "frechet_infinity", "kernel", "energy", "cmmd", *by_cluster):
         measure = METRICS[name]()
         near, far = (
             next(iter(measure.replicates(view(measure, rng, x, of)).values()))[0]
@@ -226,23 +232,68 @@ def test_shares_are_of_their_own_categories_beside_their_own_truth(kind, rng):
             assert worst == pytest.approx((p / q).min().item())
 
 
-def test_a_cluster_without_samples_has_no_distance(rng):
-    measure, seen = made("cluster_frechet", rng)
+BY_CLUSTER = pytest.mark.parametrize(
+    ("name", "word"), [("cluster_frechet", "fd"), ("cluster_kernel", "kd")]
+)
+
+
+@BY_CLUSTER
+def test_a_cluster_without_samples_has_no_distance(name, word, rng):
+    measure, seen = made(name, rng)
     starved = replace(seen, clusters=torch.zeros(NUM, dtype=torch.long))
-    assert set(measure.replicates(starved)) == {"fd_toy_cluster_0"}
+    assert set(measure.replicates(starved)) == {f"{word}_toy_cluster_0"}
+    assert "no row of clusters 1, 2, with fewer than 2 samples" in measure.note(starved)
     whole = measure.replicates(seen)
-    assert set(whole) == {f"fd_toy_cluster_{k}" for k in (0, 1, 2, "worst")}
-    each = torch.stack([whole[f"fd_toy_cluster_{k}"] for k in range(3)])
-    assert torch.equal(whole["fd_toy_cluster_worst"], each.max(0).values)
+    assert set(whole) == {f"{word}_toy_cluster_{k}" for k in (0, 1, 2, "worst")}
+    assert "no row" not in measure.note(seen)
+    each = torch.stack([whole[f"{word}_toy_cluster_{k}"] for k in range(3)])
+    assert torch.equal(whole[f"{word}_toy_cluster_worst"], each.max(0).values)
 
 
-def test_a_cluster_with_one_sample_in_some_replicate_has_no_distance(rng):
-    measure, seen = made("cluster_frechet", rng)
+@BY_CLUSTER
+def test_a_cluster_with_one_sample_in_some_replicate_has_no_distance(name, word, rng):
+    measure, seen = made(name, rng)
     clusters = torch.full((NUM,), 2)
     clusters[[0, 8]] = 0  # two blocks: without one of them a single sample is left
     clusters[[1, 9, 17]] = 1
-    found = measure.replicates(replace(seen, clusters=clusters))
-    assert set(found) == {"fd_toy_cluster_1", "fd_toy_cluster_2"}
+    few = replace(seen, clusters=clusters)
+    assert set(measure.replicates(few)) == {f"{word}_toy_cluster_1", f"{word}_toy_cluster_2"}
+    assert "no row of cluster 0, with fewer than 2 samples in some" in measure.note(few)
+
+
+def test_the_smallest_cluster_says_what_its_distance_is_worth(rng, monkeypatch):
+    measure, seen = made("cluster_frechet", rng)
+    clusters = torch.tensor([0] * 30 + [1] * 3 + [2] * 15)[torch.randperm(NUM, generator=rng)]
+    few = replace(seen, clusters=clusters, weights=seen.weights[:1])
+    start = "the bias differs with the samples of a cluster; in the smallest, 1: "
+    assert measure.note(few) == start + worth(3, few.reference.cluster(1))
+    assert not METRICS["cluster_kernel"]().note(few)
+    monkeypatch.setattr("routing.measures.clusters.worth", lambda *_: "")  # of enough samples
+    assert measure.note(few) == f"{start}3 samples"
+
+
+def test_clusters_of_different_size_compare_by_the_kernel_distance_alone(rng):
+    """Draws of one law: the Frechet distance is larger where a cluster has fewer of them."""
+    of, once = real(rng), torch.ones(1, NUM, dtype=torch.float64)
+    found = {"fd": [], "kd": []}
+    for name, word in (("cluster_frechet", "fd"), ("cluster_kernel", "kd")):
+        measure = METRICS[name]()
+        for num in (40, 5):  # samples in cluster 0
+            clusters = (torch.arange(NUM) >= num).long()
+            seen = replace(view(measure, rng, of=of), clusters=clusters, weights=once)
+            each = torch.stack(
+                [
+                    measure.replicates(replace(seen, features=normal(rng, NUM, DIM)))[
+                        f"{word}_toy_cluster_0"
+                    ][0]
+                    for _ in range(300)
+                ]
+            )
+            found[word].append((each.mean(), each.std() / 300**0.5))
+    (big, _), (small, se) = found["fd"]
+    assert small - big > 20 * se
+    (big, se_big), (small, se) = found["kd"]
+    assert abs(small - big) < 4 * torch.hypot(se, se_big)
 
 
 def uneven(rng):
@@ -252,16 +303,25 @@ def uneven(rng):
     return replace(of, clusters=clusters[torch.randperm(120, generator=rng)])
 
 
-def test_distances_cluster_by_cluster_are_of_their_own_samples_and_images(rng):
+@pytest.mark.parametrize(
+    ("name", "word", "known", "distance"),
+    [
+        ("cluster_frechet", "fd", FrechetReference, frechet_distance),
+        ("cluster_kernel", "kd", KernelReference, kernel_distance),
+    ],
+)
+def test_distances_cluster_by_cluster_are_of_their_own_samples_and_images(
+    name, word, known, distance, rng
+):
     of = uneven(rng)
     features = normal(rng, NUM, DIM) + torch.arange(NUM)[:, None] % 3
-    measure, seen = made("cluster_frechet", rng, features=features, of=of)
+    measure, seen = made(name, rng, features=features, of=of)
     found = measure.replicates(seen)
     for k in range(3):
         mine = torch.arange(NUM) % 3 == k
-        reference = FrechetReference.fit(of.points[of.clusters == k])
-        truth = frechet_distance(features[mine], reference, seen.weights[:, mine])
-        torch.testing.assert_close(found[f"fd_toy_cluster_{k}"], truth, rtol=1e-6, atol=1e-6)
+        reference = known.fit(of.points[of.clusters == k])
+        truth = distance(features[mine], reference, seen.weights[:, mine])
+        torch.testing.assert_close(found[f"{word}_toy_cluster_{k}"], truth, rtol=1e-6, atol=1e-6)
 
 
 def test_recall_cluster_by_cluster_is_that_of_a_loop(rng):
@@ -298,7 +358,7 @@ def test_the_inception_score_is_that_of_a_loop_over_splits(options, rng):
     ends = [i * NUM // num for i in range(num + 1)]
     parts = [p[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
     truth = [np.exp((q * np.log(q / q.mean(0))).sum(1).mean()) for q in parts]
-    found = measure.replicates(seen)["inception_score_toy"]
+    (found,) = measure.replicates(seen).values()
     assert found.item() == pytest.approx(np.mean(truth))
 
 
@@ -312,6 +372,20 @@ def test_the_limit_of_the_frechet_distance_is_an_intercept_in_the_given_order(rn
     slope, intercept = np.polyfit(1 / n, torch.cat(each).numpy(), 1)
     found = measure.replicates(seen)["fd_infinity_toy"][0].item()
     assert found == pytest.approx(intercept) and slope > 0
+
+
+def test_a_limit_from_subsets_below_the_dimensions_is_said_to_be_none(rng):
+    for dim, least in ((3, 4), (4, 4), (5, 4)):
+        points = normal(rng, 120, dim)
+        held = normal(rng, 30, dim)
+        of = replace(real(rng), points=points, heldout=held, blocks=lambda p=points: iter([p]))
+        measure, seen = made("frechet_infinity", rng, features=normal(rng, NUM, dim), of=of)
+        few = f"subsets of {least} to {NUM} samples in {dim} dimensions"
+        assert measure.note(seen).startswith(few) == (least <= dim)
+        assert bool(measure.note(seen)) == (least <= dim)
+        singular = FrechetReference.fit(of.points[: dim - 1])
+        said = measure.note(replace(seen, reference=singular))
+        assert f"a reference of {dim - 1} images" in said and (few in said) == (least <= dim)
 
 
 def test_copies_are_measured_against_held_out_images(rng):
@@ -355,6 +429,15 @@ def test_an_arm_that_asks_for_nothing_has_no_agreement_and_no_clip_score(rng):
     assert set(measure.replicates(first)) == {"lpips_alex_diversity"}
 
 
+def test_what_noise_wins_has_no_better_direction(rng):
+    measure, seen = made("vendi", rng)
+    noise = measure.replicates(replace(seen, features=1e3 * normal(rng, NUM, DIM)))
+    tight = measure.replicates(replace(seen, features=1 + 0.1 * normal(rng, NUM, DIM)))
+    assert (noise["vendi_toy"] > tight["vendi_toy"]).all()
+    assert measure.kinds["vendi"].direction == 0
+    assert METRICS["lpips"].kinds["lpips_diversity"].direction == 0
+
+
 def test_samples_of_a_space_are_two_at_least():
     for kind in METRICS.values():
         if issubclass(kind, InSpace):
@@ -365,7 +448,8 @@ def test_samples_of_a_space_are_two_at_least():
 def test_ranges_are_open_upward_where_nothing_bounds_them():
     assert METRICS["frechet"].kinds["frechet"].high == math.inf
     assert METRICS["neighbours"].kinds["density"].high == math.inf
-    for name, kind in (("kernel", "kernel"), ("energy", "energy"), ("cmmd", "cmmd_unbiased")):
+    unbiased = [("kernel", "kernel"), ("energy", "energy"), ("cmmd", "cmmd_unbiased")]
+    for name, kind in (*unbiased, ("cluster_kernel", "kernel_cluster")):
         assert METRICS[name].kinds[kind].low == -math.inf  # no biases, so below zero at times
 
 

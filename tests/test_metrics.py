@@ -301,17 +301,7 @@ def test_agreement_is_the_share_of_those_in_the_class_that_was_asked_for(tmp_pat
 
 def test_trainings_are_views_of_one_file(world, tables, tmp_path):
     """Two trainings: the halves of the rows; means, spreads and pairs by hand."""
-    twice = World(tmp_path, ARMS)
-    again = World(tmp_path / "b", ARMS, seed=5)
-    for drawn, more in ((twice.drawn, again.drawn), (twice.places, again.places)):
-        for name in ARMS:
-            one, two = drawn[name], more[name]
-            is_dict = isinstance(one, dict)
-            drawn[name] = (
-                {k: np.concatenate([one[k], two[k]]) for k in one}
-                if is_dict
-                else np.concatenate([one, two])
-            )
+    twice = trained_again(World(tmp_path, ARMS), World(tmp_path / "b", ARMS, seed=5))
     files, metrics, differences = twice.run(num_trainings=2)
     w, y = jackknife_weights(seed_blocks(NUM, 8)), tensor(world.real["features"][world.is_train])
     y = FrechetReference.fit(y)
@@ -338,15 +328,86 @@ def test_trainings_are_views_of_one_file(world, tables, tmp_path):
     assert sorted(table["block"].unique()) == list(range(-1, 8))
 
 
+def trained_again(world, again):
+    """`world` after a second training, whose features are those of the world `again`."""
+    for drawn, more in ((world.drawn, again.drawn), (world.places, again.places)):
+        for name, one in drawn.items():
+            two = more[name]
+            if isinstance(one, dict):
+                drawn[name] = {k: np.concatenate([one[k], two[k]]) for k in one}
+            else:
+                drawn[name] = np.concatenate([one, two])
+    return world
+
+
+def test_a_cluster_that_one_training_starves_has_no_row_and_its_siblings_say_so(tmp_path, capsys):
+    starved = ARMS | {"shifted": ([0.6, 0.4, 0.0], 0.1, 0.0)}
+    world = trained_again(World(tmp_path, ARMS), World(tmp_path / "b", starved, seed=5))
+    chosen = [{"name": "cluster_frechet"}, {"name": "kernel"}]
+    _, metrics, differences = world.run(list=chosen, num_trainings=2)
+    every = {f"fd_toy_cluster_{k}" for k in (0, 1, 2, "worst")} | {"kd_toy"}
+    assert set(values(metrics, "good").index) == every
+    assert set(values(metrics, "shifted").index) == every - {
+        "fd_toy_cluster_2",
+        "fd_toy_cluster_worst",
+    }
+    assert set(values(differences, "shifted").index) == set(values(metrics, "shifted").index)
+    said = "fd_toy_cluster_2, fd_toy_cluster_worst left out: there after 1 of 2 trainings"
+    notes = values(metrics, "shifted")["note"]
+    assert said in notes["fd_toy_cluster_0"] and said in notes["fd_toy_cluster_1"]
+    assert not notes["kd_toy"] and "left out" not in values(metrics, "good")["note"].iloc[0]
+    assert f"scores shifted: {said}" in capsys.readouterr().err.splitlines()
+
+
+def test_a_number_that_is_not_finite_has_no_row_and_its_siblings_say_so(tmp_path, capsys):
+    world = World(tmp_path, ARMS)
+    world.is_train &= world.labels != 9  # but the arms draw such
+    files, metrics, differences = world.run(list=[{"name": "class_shares"}])
+    said = "class_kl left out: got inf, which has no interval"
+    for arm in ("good", "shifted"):
+        table = values(metrics, arm)
+        assert set(table.index) == {"class_share_4", "class_share_5", "class_share_9", "class_tv"}
+        assert (table["note"] == said).all()
+    assert "class_kl" in values(metrics, "collapsed").index  # draws none of that class
+    assert not values(metrics, "collapsed")["note"].any()
+    assert "class_kl" not in set(differences["metric"])
+    assert f"scores good: {said}" in capsys.readouterr().err.splitlines()
+    draws = store.read_table(tmp_path / "scores" / "good" / "bootstrap.parquet")
+    assert set(draws["metric"]) == set(values(metrics, "good").index)
+
+
 def test_options_of_a_metric_count(tmp_path):
     world = World(tmp_path, {"good": ARMS["good"]})
     kinds = [{"name": "neighbours", "k_precision": k, "k_density": 2} for k in (1, 6)]
     _, few, _ = world.run(list=kinds[:1])
     _, many, _ = world.run(list=kinds[1:])
     few, many = values(few, "good")["value"], values(many, "good")["value"]
-    assert few["recall_toy"] < many["recall_toy"] and few["density_toy"] == many["density_toy"]
-    with refused("metrics.list: precision_toy is measured twice; leave one out"):
+    assert few["recall_toy_k1"] < many["recall_toy_k6"]
+    assert few["density_toy_k2"] == many["density_toy_k2"]
+    with refused("metrics.list: density_toy_k2 is measured twice; leave one out"):
         world.run(list=kinds)
+
+
+def test_a_metric_is_measured_twice_where_the_names_differ(tmp_path):
+    world = World(tmp_path, {"good": ARMS["good"]})
+    other = {"k_precision": 6, "k_density": 2}
+    chosen = [
+        {"name": name} | options
+        for name in ("neighbours", "cluster_recall")
+        for options in ({}, other)
+    ]
+    _, table, _ = world.run(list=chosen)
+    found = values(table, "good")["value"]
+    y = tensor(world.real["features"][world.is_train])
+    x = tensor(world.drawn["good"]["features"])
+    for ks, words in (((3, 5), ("", "")), ((6, 2), ("_k6", "_k2"))):
+        near = neighbour_metrics(x, NeighbourReference.fit(y, *ks), torch.ones(1, NUM))
+        for kind, value in near.items():
+            word = words[kind in ("density", "coverage")]
+            assert found[f"{kind}_toy{word}"] == pytest.approx(value.item())
+        for kind, word in zip(("recall", "coverage"), words, strict=True):
+            assert f"{kind}_toy{word}_cluster_worst" in found.index
+    assert len(found) == 2 * (4 + 2 * 4)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from measured import ARMS, LIST, NUM, World
+from measured import ARMS, CENTROIDS, LIST, NUM, World
 from stages import make, refused
 
 from routing import store
@@ -23,7 +23,7 @@ def world(tmp_path):
 
 def scored(world, arm="good", **spec):
     shared = world.inputs()
-    fitted = world.fitted(shared, list=spec.get("list", LIST))
+    fitted = world.fitted(shared, **{"list": LIST} | spec)
     files = world.scores(arm, fitted, shared, **spec)
     return {name: store.read_table(path) for name, path in files.items()}
 
@@ -156,7 +156,7 @@ def test_the_inception_score_is_of_the_logits_of_inception(world):
     found = scored(world, list=chosen)["replicates"].query("block == -1")
     order = fidelity_order(NUM)
     value = inception_score(torch.from_numpy(logits), order, 4, torch.ones(1, NUM))
-    assert found["metric"].tolist() == ["inception_score_toy"]
+    assert found["metric"].tolist() == ["inception_score_toy_splits4"]
     assert found["value"].item() == pytest.approx(value.item(), rel=1e-9)
 
 
@@ -181,8 +181,10 @@ def test_features_of_another_space_are_refused(world, key, value, word):
 
 def test_an_empty_arm_is_refused(world):
     world.places["good"] = world.places["good"][:0]
-    with refused("wanted samples of arm 'good', got none"):
+    with refused("wanted samples of arm 'good', got none; draw some"):
         scored(world)
+    with refused("wanted held-out images, got none; raise data.heldout"):
+        scored(world, "heldout", features=world.features("good"))
 
 
 def test_what_few_samples_are_worth_is_noted(world):
@@ -190,6 +192,40 @@ def test_what_few_samples_are_worth_is_noted(world):
     notes = found.groupby("metric")["note"].first()
     assert notes["fd_toy"].startswith("40 samples in 3 dimensions leave a bias")
     assert not notes["kd_toy"]
+
+
+def test_how_many_training_images_pairs_are_made_with_is_noted_if_not_all(world):
+    chosen = [{"name": "frechet"}, {"name": "kernel"}, {"name": "neighbours"}]
+    chosen += [{"name": n} for n in ("energy", "cmmd", "copies", "cluster_recall", "vendi")]
+    total = int(world.is_train.sum())
+    found = scored(world, list=chosen, num_references=30)["replicates"]
+    notes = found.groupby("metric")["note"].first()
+    said = f"with 30 of {total} training images"
+    of_all = {"fd_toy", "vendi_toy"}  # moments are of all, and there is no reference
+    assert {metric for metric, note in notes.items() if said not in note} == of_all
+    for num in (None, total):
+        notes = scored(world, list=chosen, num_references=num)["replicates"]["note"]
+        assert not notes.str.contains("training images").any()
+
+
+def test_distances_cluster_by_cluster_are_of_the_nearest_centroids(world):
+    """Of samples and images alike, whatever the partition's own division and num_references."""
+    chosen = {"list": [{"name": "cluster_kernel"}], "num_references": 40}
+    found = scored(world, **chosen)["replicates"].query("block == -1").set_index("metric")
+    train = np.flatnonzero(world.is_train)
+    rows = np.sort(stream(7, "references").choice(train, 40, replace=False))
+    near = [
+        np.linalg.norm(place[:, None] - CENTROIDS, axis=-1).argmin(1)
+        for place in (world.places["good"], world.place[rows])
+    ]
+    x, y = tensor(world.drawn["good"]["features"]), tensor(world.real["features"][rows])
+    each = []
+    for k in range(3):
+        mine, theirs = x[near[0] == k], KernelReference.fit(y[near[1] == k])
+        each.append(kernel_distance(mine, theirs, torch.ones(1, len(mine)))[0].item())
+        assert found["value"][f"kd_toy_cluster_{k}"] == pytest.approx(each[-1], rel=1e-9)
+    assert found["value"]["kd_toy_cluster_worst"] == pytest.approx(max(each), rel=1e-9)
+    assert (found["note"] == f"with 40 of {len(train)} training images").all()
 
 
 def test_captions_are_those_that_were_asked_for(world, tmp_path):
@@ -248,7 +284,8 @@ def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
     given, distances, to, blocks = perceptual(tmp_path, num_trainings=2)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
-    options = {"list": [{"name": "lpips"}], "lpips": {"net": "alex"}, "given": given}
+    options = {"list": [{"name": "lpips"}], "given": given}
+    options["lpips"] = {"net": "alex", "within": "all"}
     files = world.scores("shifted", fitted, shared, num_trainings=2, **options)
     found = store.read_table(files["replicates"])
     found = found.set_index(["metric", "training", "block"])["value"].sort_index()
@@ -269,7 +306,10 @@ def test_lpips_of_an_arm_that_is_compared_with_none_is_its_diversity(world, tmp_
     given, *_ = perceptual(tmp_path, is_compared=False)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
-    options = {"list": [{"name": "lpips"}], "lpips": {"net": "alex"}, "given": given}
-    files = world.scores("good", fitted, shared, **options)
-    assert set(store.read_table(files["replicates"])["metric"]) == {"lpips_alex_diversity"}
-    assert store.read_table(files["scores"]).empty
+    for within, word in (("all", ""), ("asked", "_within_asked")):
+        options = {"list": [{"name": "lpips"}], "given": given}
+        options["lpips"] = {"net": "alex", "within": within}
+        files = world.scores("good", fitted, shared, **options)
+        names = set(store.read_table(files["replicates"])["metric"])
+        assert names == {f"lpips_alex_diversity{word}"}
+        assert store.read_table(files["scores"]).empty

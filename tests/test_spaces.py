@@ -133,6 +133,12 @@ def test_names_say_what_changes_the_value(kind, space, num, name):
     assert metric_name(kind, space, num) == name
 
 
+def test_options_that_are_not_the_published_ones_are_in_the_name_before_the_samples():
+    assert metric_name("recall", "digits", 50_000, ("k10",)) == "recall_digits_k10_50k"
+    score = metric_name("inception_score", "inception", 1024, ("splits1",))
+    assert score == "is_inception_splits1_1024"
+
+
 MADE = {
     "kind": "network",
     "backbone": {"name": "dinov2", "size": "small", "image_size": 224, "weights": "a.pth"},

@@ -383,15 +383,17 @@ def measured_names(full):
     """What the metrics of a resolved config are called in the tables."""
     metrics = full["metrics"]
     for choice in metrics["list"]:
-        kind = METRICS[choice["name"]]
+        kind, measure = METRICS[choice["name"]], choices.build(METRICS, choice, "metrics.list")
         if kind is METRICS["lpips"]:
             net, reference = metrics["lpips"]["net"], metrics["reference_arm"]
+            assert metrics["lpips"]["within"] == "all"  # else it is in the name
             yield from (f"lpips_{net}_diversity", f"lpips_{net}_to_{reference}")
         elif choice["name"] in ("class_shares", "cluster_shares"):
             yield from kind.kinds
         else:
             space = choice["space"] or metrics["extractor"]
-            yield from (metric_name(k, space, choice["num_samples"]) for k in kind.kinds)
+            num = choice["num_samples"]
+            yield from (metric_name(k, space, num, measure.departures(k)) for k in kind.kinds)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -405,6 +407,19 @@ def test_figures_show_what_is_measured(path):
             *([options["metric"]] if "metric" in options else []),
         ]
         assert names >= set(shown), (figure, set(shown) - names)
+
+
+def test_a_metric_is_in_the_list_twice_where_the_names_differ():
+    again = [
+        {"name": "neighbours", "k_precision": 10, "k_density": 3},
+        {"name": "cluster_recall", "k_precision": 10, "k_density": 3},
+        {"name": "frechet", "num_samples": 512},
+        {"name": "frechet", "space": "pixels_pca"},
+    ]
+    listed = [*DIGITS["metrics"]["list"], *again]
+    spec.resolve(changed(DIGITS, "metrics.list", listed))
+    for choice in again:
+        assert "would write" in refusal(changed(DIGITS, "metrics.list", [*listed, choice]))
 
 
 def test_defaults_are_written_out():

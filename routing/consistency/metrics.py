@@ -7,10 +7,13 @@ from routing.guidance import GUIDANCE
 from routing.intervals import seed_blocks
 from routing.measures import METRICS
 from routing.measures.classes import Agreement, ClassShares, InceptionScore
+from routing.measures.clusters import ClusterShares
 from routing.measures.pairs import LPIPS
 from routing.measures.texts import CLIPScore
 from routing.sources import SOURCES, Digits, MixtureSource
+from routing.spaces import metric_name
 
+UNNAMED = (ClassShares, ClusterShares, LPIPS)  # whose rows have no space in their names
 DIGITS_SIDE = 8  # pixels; other sources have the side of data.image
 
 
@@ -23,23 +26,32 @@ def check(spec: dict) -> None:
     named("metrics.extractor", metrics["extractor"], spaces)
     named("metrics.reference_arm", metrics["reference_arm"], spec["arms"])
     named("metrics.shares_partition", metrics["shares_partition"], spec["partitions"])
-    seen = []
+    seen: dict[str, int] = {}
     for i, metric in enumerate(metrics["list"]):
-        where = f"metrics.list.{i}"
-        key = (
-            metric["name"],
-            metric.get("space") or metrics["extractor"],
-            metric.get("num_samples"),
-        )
-        if key in seen:
-            raise ValueError(
-                f"{where}: {key[0]!r} is in the list twice and both would write the same rows; "
-                f"take one out"
-            )
-        seen.append(key)
+        where, space = f"metrics.list.{i}", metric.get("space") or metrics["extractor"]
+        for row in _rows(metric, space, where):
+            if row in seen:
+                raise ValueError(
+                    f"{where}: {metric['name']!r} would write {row}, as metrics.list.{seen[row]} "
+                    f"does; take one out or choose other options"
+                )
+            seen[row] = i
         if metric.get("space") is not None:
             named(f"{where}.space", metric["space"], spaces)
-        _metric(where, metric, key[1], spec)
+        _metric(where, metric, space, spec)
+
+
+def _rows(metric: dict, space: str, where: str) -> list[str]:
+    """How the rows that a metric writes are called, but for the category or cluster of each."""
+    measure = choices.build(choices.rows("metrics", METRICS), metric, where)
+    if isinstance(measure, UNNAMED):
+        return list(measure.kinds)
+    rows = []
+    for kind in measure.kinds:
+        plain = kind.removesuffix("_cluster")
+        name = metric_name(plain, space, metric.get("num_samples"), measure.departures(plain))
+        rows.append(name + kind.removeprefix(plain))
+    return rows
 
 
 def _metric(where: str, metric: dict, space: str, spec: dict) -> None:

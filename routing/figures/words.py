@@ -1,7 +1,8 @@
 """Metrics in words: what a name of the long table says, which way is better, how to round.
 
-A metric's name is `<kind>_<space>`, with the number of samples where it was asked for and the
-cluster where it is of one, or `<what>_share_<category>`; the tables below read it.
+A metric's name is `<kind>_<space>`, with options that are not the published ones, the number of
+samples where it was asked for and the cluster where it is of one, or `<what>_share_<category>`;
+the tables below read it.
 """
 
 import math
@@ -25,7 +26,7 @@ WORDS = {  # by kind: words, and 1 where higher is better, -1 where lower is, 0 
     "recall": ("recall", 1),
     "density": ("density", 1),
     "coverage": ("coverage", 1),
-    "vendi": ("Vendi score", 1),
+    "vendi": ("Vendi score", 0),
     "copy_ratio": ("distance to the nearest training image, over that of held-out images", 0),
     "authenticity": ("authenticity", 0),
     "agreement": ("agreement with the class asked for", 1),
@@ -41,7 +42,10 @@ SHARES = {
     "cluster_coverage": ("share of the worst-served cluster, over its share in the data", 1),
 }
 CLUSTER = re.compile(r"(.*)_cluster_(\d+|worst)")
-LPIPS = re.compile(r"lpips_(\w+?)_(diversity|to_(\w+))")
+LPIPS = re.compile(r"lpips_(\w+?)_(diversity(?:_within_(\w+))?|to_(\w+))")
+OPTION = re.compile(
+    r"((?:precision|recall|density|coverage|is|inception_score)_.*)_(k|splits)(\d+)(_\d+k?)?"
+)
 
 
 def words(metric: str) -> str:
@@ -52,8 +56,12 @@ def words(metric: str) -> str:
         which = "worst cluster" if found[2] == "worst" else f"cluster {found[2]}"
         return f"{words(found[1])}, {which}"
     if found := LPIPS.fullmatch(metric):
-        what = f"distance to {spaced(found[3])}" if found[3] else "diversity"
+        what = f"distance to {spaced(found[4])}" if found[4] else "diversity"
+        what += f" within what was {found[3]}" if found[3] else ""
         return f"LPIPS {what} ({found[1]})"
+    if found := OPTION.fullmatch(metric):
+        option = f"k = {found[3]}" if found[2] == "k" else f"splits: {found[3]}"
+        return f"{words(found[1] + (found[4] or ''))}, {option}"
     if kind := kind_of(metric):
         space = spaced(metric.removeprefix(f"{kind}_"))
         return f"{WORDS[kind][0]}, {space} features"
@@ -64,9 +72,7 @@ def direction(metric: str) -> int:
     """1 where higher is better, -1 where lower is, 0 where neither is (a share, a diagnostic)."""
     if metric in SHARES:
         return SHARES[metric][1]
-    if found := LPIPS.fullmatch(metric):
-        return 0 if found[3] else 1
-    if "_share_" in metric:
+    if LPIPS.fullmatch(metric) or "_share_" in metric:
         return 0
     kind = kind_of(metric)
     return WORDS[kind][1] if kind else -1

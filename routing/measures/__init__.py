@@ -4,7 +4,8 @@ A metric looks at one arm's samples, as features of one space, beside what was f
 training images of that space, and gives a value for all samples and one for each replicate
 (blocks of seeds left out: routing/intervals.py). What it says of each sample by itself it gives as
 `scores`; then the value is their mean. `kinds` holds the direction and the range of each name it
-writes; a name is `<kind>_<space>`, with the number of samples where that was asked for:
+writes; a name is `<kind>_<space>`, with the options that are not the published ones
+(`recall_digits_k10`) and the number of samples where that was asked for:
 
     frechet           fd, or fid in Inception features        Heusel 2017, arXiv:1706.08500
     frechet_infinity  its limit of infinitely many samples    Chong 2020, arXiv:1911.07023
@@ -20,6 +21,7 @@ writes; a name is `<kind>_<space>`, with the number of samples where that was as
     class_shares      shares of classes against the data's
     cluster_shares    shares of clusters against the data's
     cluster_frechet   Frechet distance cluster by cluster
+    cluster_kernel    kernel distance cluster by cluster, without bias
     cluster_recall    recall and coverage cluster by cluster
     agreement         the class that was asked for is seen
 
@@ -29,7 +31,7 @@ own package an entry point of the group `routing.metrics`.
 
 from routing.measures.base import Kind, Measure, Real, View
 from routing.measures.classes import Agreement, ClassShares, InceptionScore
-from routing.measures.clusters import ClusterFrechet, ClusterRecall, ClusterShares
+from routing.measures.clusters import ClusterFrechet, ClusterKernel, ClusterRecall, ClusterShares
 from routing.measures.distances import CMMD, Energy, Frechet, FrechetInfinity, Kernel
 from routing.measures.neighbours import Copies, Neighbours
 from routing.measures.pairs import LPIPS
@@ -53,6 +55,7 @@ METRICS: dict[str, type] = {
     "class_shares": ClassShares,
     "cluster_shares": ClusterShares,
     "cluster_frechet": ClusterFrechet,
+    "cluster_kernel": ClusterKernel,
     "cluster_recall": ClusterRecall,
     "agreement": Agreement,
 }

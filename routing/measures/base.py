@@ -44,6 +44,7 @@ class Pairs:
     count: Float[Tensor, "blocks blocks"]  # pairs
     to_baseline: Float[Tensor, " samples"] | None
     baseline: str
+    within: str  # "all", or what the two samples of a pair must share
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class View:
     asked: Int[Tensor, " samples"] | None = None  # the class that the sample was asked for
     clusters: Int[Tensor, " samples"] | None = None  # nearest centroid
     point_clusters: Int[Tensor, " points"] | None = None  # of the training images in `reference`
+    num_train: int = 0  # training images, whether drawn for `reference` or not
     logits: Float[Tensor, "samples logits"] | None = None  # of Inception
     texts: Float[Tensor, "samples text_dim"] | None = None  # the caption asked for, in this space
     pairs: Pairs | None = None
@@ -76,13 +78,22 @@ class Measure:
     """A metric. Subclasses say its `kinds` and how its replicates come about.
 
     `resamples`: whether a bootstrap makes sense and is cheap; then `bootstrap` gives a value for
-    each row of counts. `fitted_by` names the options that change what `fit` gives.
+    each row of counts. `fitted_by` names the options that change what `fit` gives, `fits_all` says
+    that it goes through all training images instead of the points that were drawn.
     """
 
     kinds: ClassVar[dict[str, Kind]]
     reference: ClassVar[type | None] = None
     fitted_by: ClassVar[tuple[str, ...]] = ()
+    fits_all: ClassVar[bool] = False
     resamples: ClassVar[bool] = False
+
+    def departures(self, kind: str) -> tuple[str, ...]:
+        """Words for the options that change numbers of this kind and are not the published ones.
+
+        They are in the names (routing/spaces.py).
+        """
+        return ()
 
     def key(self) -> str:
         """What was fitted, as a name; metrics of one key share it."""
@@ -123,6 +134,14 @@ class Measure:
     def note(self, view: View) -> str:
         """What a number of so few samples is worth, in a sentence; empty if nothing is to say."""
         return ""
+
+    def noted(self, view: View) -> str:
+        """`note`, behind how many of the training images it is fitted on if these are not all."""
+        note = self.note(view)
+        if self.reference is None or self.fits_all or len(view.point_clusters) >= view.num_train:
+            return note
+        few = f"with {len(view.point_clusters)} of {view.num_train} training images"
+        return f"{few}; {note}" if note else few
 
 
 @dataclass(frozen=True)

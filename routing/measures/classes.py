@@ -10,12 +10,15 @@ from routing.measures.base import InSpace, Kind, PerSample, Replicates, View
 from routing.measures.compared import SHARES, compared
 from routing.shares import shares
 
+NUM_SPLITS = 10  # as published
+
 
 @dataclass(frozen=True)
 class ClassShares(InSpace):
     """Shares of the classes the extractor sees; total variation and KL from the data's shares.
 
-    Shares have no direction, both distances are better lower, from 0.
+    Shares have no direction, both distances are better lower, from 0. KL is infinite, and then has
+    no row, where a sample falls in a class that the training images do not have.
     """
 
     kinds: ClassVar = {f"class_{kind}": of for kind, of in SHARES.items()}
@@ -53,10 +56,14 @@ class InceptionScore(InSpace):
     It falls with fewer samples per split: compare at equal numbers of samples and splits.
     """
 
-    num_splits: int = 10
+    num_splits: int = NUM_SPLITS
 
     kinds: ClassVar = {"inception_score": Kind(1, 1, 1008)}
     resamples: ClassVar[bool] = True
+
+    def departures(self, kind: str) -> tuple[str, ...]:
+        """Another number of splits."""
+        return (f"splits{self.num_splits}",) if self.num_splits != NUM_SPLITS else ()
 
     def replicates(self, view: View) -> Replicates:
         """One value per replicate."""

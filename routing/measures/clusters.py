@@ -1,9 +1,10 @@
-"""Are all clusters served alike? Shares, Frechet distance and recall, cluster by cluster.
+"""Are all clusters served alike? Shares, distances and recall, cluster by cluster.
 
 A sample is in the cluster of its nearest centroid of the partition `metrics.shares_partition`,
 and so are the real images.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,20 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from routing.frechet import FrechetReference, frechet_distance
+from routing.frechet import FrechetReference, frechet_distance, worth
+from routing.kernel import KernelReference, kernel_distance
 from routing.measures.base import InSpace, Kind, Measure, Real, Replicates, View
 from routing.measures.compared import SHARES, compared
-from routing.neighbours import NeighbourReference, hits
+from routing.measures.distances import UNBIASED
+from routing.measures.neighbours import OfNeighbours
+from routing.neighbours import hits
 from routing.shares import shares, worst_served
 
-LEAST = 2  # samples that a covariance wants
+LEAST = 2  # samples that a covariance wants, and a pair
 
 
 @dataclass(frozen=True)
 class ClusterShares(Measure):
     """Shares of the clusters by nearest centroid; total variation and KL from the data's.
 
-    Shares have no direction, both distances are better lower, from 0. `cluster_coverage` is what
+    Shares have no direction, both distances are better lower, from 0; KL is infinite, and then has
+    no row, where a sample falls in a cluster without training images. `cluster_coverage` is what
     the worst-served cluster gets of its share in the data: higher is better, in [0, 1].
     """
 
@@ -54,11 +59,60 @@ class ByCluster:
 
 
 @dataclass(frozen=True)
-class ClusterFrechet(InSpace):
-    """Frechet distance of the samples in a cluster to its training images; lower is better.
+class KernelByCluster:
+    """The training images as they were stored, and E k(y, y') within every cluster of them."""
+
+    points: Float[Tensor, "points dim"]
+    within: Float[Tensor, " clusters"]
+
+
+@dataclass(frozen=True)
+class ClusterDistance(InSpace):
+    """A distance of the samples in a cluster to its training images.
 
     `..._cluster_<k>`, and `..._cluster_worst`, the largest. A cluster that gets fewer than two
-    samples in some replicate has no row (and then there is no worst); its share says so.
+    samples in some replicate has no row, which notes say, and then there is no worst.
+    """
+
+    def replicates(self, view: View) -> Replicates:
+        """One number per cluster that has samples, and the worst."""
+        (kind,) = self.kinds
+        name, found = view.named(kind.removesuffix("_cluster")), {}
+        for k in served(view):
+            mine = view.clusters == k
+            value = self.distance(view, k, view.features[mine], view.weights[:, mine])
+            found[f"{name}_cluster_{k}"] = value
+        if len(found) == len(view.cluster_shares):
+            found[f"{name}_cluster_worst"] = torch.stack([*found.values()]).max(0).values
+        return found
+
+    def distance(
+        self,
+        view: View,
+        k: int,
+        samples: Float[Tensor, "samples dim"],
+        weights: Float[Tensor, "replicates samples"],
+    ) -> Float[Tensor, " replicates"]:
+        """That of these samples, which are the ones in cluster `k`."""
+        raise NotImplementedError
+
+    def note(self, view: View) -> str:
+        """Which clusters have no row."""
+        without = sorted(set(range(len(view.cluster_shares))) - served(view).keys())
+        if not without:
+            return ""
+        what = "cluster" if len(without) == 1 else "clusters"
+        which = f"{what} {', '.join(map(str, without))}"
+        return f"no row of {which}, with fewer than {LEAST} samples in some replicate"
+
+
+@dataclass(frozen=True)
+class ClusterFrechet(ClusterDistance):
+    """Frechet distance of the samples in a cluster to its training images; lower is better.
+
+    Its bias falls with the number of samples in a cluster, which differs from cluster to cluster
+    and from arm to arm: the worst cluster may be no more than the smallest. `cluster_kernel` has
+    no bias. Rows as ClusterDistance says.
     """
 
     kinds: ClassVar = {"frechet_cluster": Kind(-1)}
@@ -66,57 +120,62 @@ class ClusterFrechet(InSpace):
 
     def fit(self, real: Real) -> ByCluster:
         """Moments of each cluster. ValueError if one has fewer than two images."""
-        fitted = []
-        sizes = real.clusters.bincount(minlength=real.num_clusters)
-        for k, size in enumerate(sizes.tolist()):
-            if size < LEAST:
-                raise ValueError(
-                    f"cluster_frechet: wanted at least {LEAST} training images in every cluster "
-                    f"of metrics.shares_partition, got {size} in cluster {k}; take another "
-                    f"partition"
-                )
-            fitted.append(FrechetReference.fit(real.points[real.clusters == k]))
+        fitted = [FrechetReference.fit(y) for y in images_by_cluster("cluster_frechet", real)]
         width = max(f.root.shape[1] for f in fitted)
         roots = [torch.nn.functional.pad(f.root, (0, width - f.root.shape[1])) for f in fitted]
         return ByCluster(torch.stack([f.mean for f in fitted]), torch.stack(roots))
 
-    def replicates(self, view: View) -> Replicates:
-        """One number per cluster that has samples, and the worst."""
-        name, found = view.named("frechet"), {}
-        num = len(view.reference.mean)
-        for k in range(num):
-            mine = view.clusters == k
-            weights = view.weights[:, mine]
-            if (weights > 0).sum(1).min() >= LEAST:
-                reference = view.reference.cluster(k)
-                value = frechet_distance(view.features[mine], reference, weights)
-                found[f"{name}_cluster_{k}"] = value
-        if len(found) == num:
-            found[f"{name}_cluster_worst"] = torch.stack([*found.values()]).max(0).values
-        return found
+    def distance(self, view: View, k: int, samples: Tensor, weights: Tensor) -> Tensor:
+        """To the Gaussian of cluster `k`."""
+        return frechet_distance(samples, view.reference.cluster(k), weights)
+
+    def note(self, view: View) -> str:
+        """What it is worth in the smallest cluster."""
+        sizes = served(view)
+        if not sizes:
+            return super().note(view)
+        k = min(sizes, key=sizes.__getitem__)
+        said = worth(sizes[k], view.reference.cluster(k)) or f"{sizes[k]} samples"
+        few = f"the bias differs with the samples of a cluster; in the smallest, {k}: {said}"
+        return "; ".join(filter(None, (few, super().note(view))))
 
 
 @dataclass(frozen=True)
-class ClusterRecall(InSpace):
+class ClusterKernel(ClusterDistance):
+    """Kernel distance of the samples in a cluster to its training images; lower is better.
+
+    Unbiased, around 0 where they are alike, and so compares clusters and arms with different
+    numbers of samples; in a small cluster it scatters the more. Rows as ClusterDistance says.
+    """
+
+    kinds: ClassVar = {"kernel_cluster": UNBIASED}
+    reference: ClassVar = KernelByCluster
+
+    def fit(self, real: Real) -> KernelByCluster:
+        """Means within each cluster. ValueError if one has fewer than two images."""
+        clusters = images_by_cluster("cluster_kernel", real)
+        within = [KernelReference.fit(y).within for y in clusters]
+        return KernelByCluster(real.points, torch.stack(within))
+
+    def distance(self, view: View, k: int, samples: Tensor, weights: Tensor) -> Tensor:
+        """To the images of cluster `k`."""
+        known = view.reference
+        points = known.points[view.point_clusters == k]
+        return kernel_distance(samples, KernelReference(points, known.within[k]), weights)
+
+
+@dataclass(frozen=True)
+class ClusterRecall(OfNeighbours):
     """Recall and coverage of the training images of each cluster; higher is better, in [0, 1].
 
     `recall_..._cluster_<k>` and `..._cluster_worst`, the smallest: fairness between experts. A
     cluster of which no image is among `num_references` has no row, and then there is no worst.
     """
 
-    k_precision: int = 3
-    k_density: int = 5
-
     kinds: ClassVar = {
         "recall_cluster": Kind(1, 0, 1),
         "coverage_cluster": Kind(1, 0, 1),
     }
-    reference: ClassVar = NeighbourReference
-    fitted_by: ClassVar = ("k_precision", "k_density")
-
-    def fit(self, real: Real) -> NeighbourReference:
-        """Radii of the training images."""
-        return NeighbourReference.fit(real.points, self.k_precision, self.k_density)
 
     def replicates(self, view: View) -> Replicates:
         """Two numbers per cluster, and the worst of each."""
@@ -129,3 +188,27 @@ class ClusterRecall(InSpace):
             if len(shown) == num:
                 found[f"{name}_cluster_worst"] = values.min(1).values
         return found
+
+
+def served(view: View) -> dict[int, int]:
+    """Number of samples by cluster, of those with two at least in every replicate."""
+    sizes = {}
+    for k in range(len(view.cluster_shares)):
+        mine = view.clusters == k
+        if (view.weights[:, mine] > 0).sum(1).min() >= LEAST:
+            sizes[k] = int(mine.sum())
+    return sizes
+
+
+def images_by_cluster(name: str, real: Real) -> Iterator[Float[Tensor, "_ dim"]]:
+    """The points of each cluster. ValueError (of metric `name`) if one has fewer than two."""
+    sizes = real.clusters.bincount(minlength=real.num_clusters)
+    for k, size in enumerate(sizes.tolist()):
+        if size < LEAST:
+            raise ValueError(
+                f"{name}: wanted at least {LEAST} training images in every cluster of "
+                f"metrics.shares_partition, got {size} in cluster {k}; take another partition, or "
+                f"more of metrics.num_references"
+            )
+    for k in range(real.num_clusters):
+        yield real.points[real.clusters == k]

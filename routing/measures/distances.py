@@ -8,8 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.energy import EnergyReference, energy_distance
-from routing.extrapolation import extrapolated
-from routing.frechet import FrechetReference, frechet_bootstrap, frechet_distance, worth
+from routing.extrapolation import extrapolated, sizes
+from routing.frechet import (
+    FrechetReference,
+    frechet_bootstrap,
+    frechet_distance,
+    worth,
+    worth_of_reference,
+)
 from routing.kernel import KernelReference, kernel_distance
 from routing.measures.base import InSpace, Kind, Real, Replicates, View
 from routing.mmd import GaussianReference, cmmd_both
@@ -27,6 +33,7 @@ class Frechet(InSpace):
 
     kinds: ClassVar = {"frechet": Kind(-1)}
     reference: ClassVar = FrechetReference
+    fits_all: ClassVar[bool] = True
     resamples: ClassVar[bool] = True
 
     def fit(self, real: Real) -> FrechetReference:
@@ -44,18 +51,20 @@ class Frechet(InSpace):
 
     def note(self, view: View) -> str:
         """What it is worth with so few samples in so many dimensions."""
-        return worth(*view.features.shape) or ""
+        return worth(len(view.features), view.reference)
 
 
 @dataclass(frozen=True)
 class FrechetInfinity(InSpace):
     """Frechet distance of infinitely many samples, by a line in 1 / n; lower is better, from 0.
 
-    Nearer to it than the distance at n, not unbiased; noise may take it below 0.
+    Nearer to it than the distance at n, not unbiased; noise may take it below 0. The line does not
+    hold where a subset has no more samples than dimensions: worth nothing there.
     """
 
     kinds: ClassVar = {"frechet_infinity": Kind(-1, -math.inf)}
     reference: ClassVar = FrechetReference
+    fits_all: ClassVar[bool] = True
 
     def fit(self, real: Real) -> FrechetReference:
         """Moments of all training images."""
@@ -68,6 +77,18 @@ class FrechetInfinity(InSpace):
             return frechet_distance(view.features, view.reference, weights)
 
         return {view.named("frechet_infinity"): extrapolated(distance, view.order, view.weights)}
+
+    def note(self, view: View) -> str:
+        """Whether there are subsets for which the line does not hold."""
+        num, dim = view.features.shape
+        few, least = "", sizes(num)[0]
+        if least <= dim:
+            few = (
+                f"subsets of {least} to {num} samples in {dim} dimensions: below {dim + 1} the "
+                "distance is no line in 1 / n, and this is not its limit; take the kernel "
+                "distance, which has no bias"
+            )
+        return "; ".join(filter(None, (few, worth_of_reference(view.reference))))
 
 
 @dataclass(frozen=True)

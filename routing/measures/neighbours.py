@@ -7,16 +7,37 @@ from routing.copies import CopyReference, copy_metrics
 from routing.measures.base import InSpace, Kind, Real, Replicates, View
 from routing.neighbours import NeighbourReference, neighbour_metrics
 
+K_PRECISION, K_DENSITY = 3, 5  # as published
+
 
 @dataclass(frozen=True)
-class Neighbours(InSpace):
+class OfNeighbours(InSpace):
+    """A metric of balls that reach to the k-th neighbour; another k than published is in names."""
+
+    k_precision: int = K_PRECISION
+    k_density: int = K_DENSITY
+
+    reference: ClassVar = NeighbourReference
+    fitted_by: ClassVar = ("k_precision", "k_density")
+
+    def departures(self, kind: str) -> tuple[str, ...]:
+        """Another k than that of precision and recall, or of density and coverage."""
+        k, published = self.k_density, K_DENSITY
+        if kind in ("precision", "recall"):
+            k, published = self.k_precision, K_PRECISION
+        return (f"k{k}",) if k != published else ()
+
+    def fit(self, real: Real) -> NeighbourReference:
+        """Radii of the training images."""
+        return NeighbourReference.fit(real.points, self.k_precision, self.k_density)
+
+
+@dataclass(frozen=True)
+class Neighbours(OfNeighbours):
     """Precision and recall (k = 3), density and coverage (k = 5); higher is better, shares of one.
 
     Density may exceed 1. Recall and coverage grow with the number of samples.
     """
-
-    k_precision: int = 3
-    k_density: int = 5
 
     kinds: ClassVar = {
         "precision": Kind(1, 0, 1),
@@ -24,12 +45,6 @@ class Neighbours(InSpace):
         "density": Kind(1),
         "coverage": Kind(1, 0, 1),
     }
-    reference: ClassVar = NeighbourReference
-    fitted_by: ClassVar = ("k_precision", "k_density")
-
-    def fit(self, real: Real) -> NeighbourReference:
-        """Radii of the training images."""
-        return NeighbourReference.fit(real.points, self.k_precision, self.k_density)
 
     def replicates(self, view: View) -> Replicates:
         """Four numbers."""

@@ -11,17 +11,21 @@ from routing.measures.base import Kind, Measure, Replicates, View, means
 
 @dataclass(frozen=True)
 class LPIPS(Measure):
-    """LPIPS diversity: mean over all pairs (within a prompt or class, as `metrics.lpips` says).
+    """LPIPS diversity: mean over all pairs (`..._within_asked`: those of one prompt or class).
 
-    Higher is more different, from 0. `lpips_<net>_to_<arm>` is the mean distance from the samples
-    of the reference arm under the same seeds: how much the routing changes the picture.
+    Higher is more different, from 0, which is not better: noise is the most different. A
+    diagnostic, to be read beside that of held-out images. `lpips_<net>_to_<arm>` is the mean
+    distance from the samples of the reference arm under the same seeds: how much the routing
+    changes the picture.
     """
 
-    kinds: ClassVar = {"lpips_diversity": Kind(1), "lpips_to": Kind(0)}
+    kinds: ClassVar = {"lpips_diversity": Kind(0), "lpips_to": Kind(0)}
 
     def replicates(self, view: View) -> Replicates:
         """Of the pairs that no left-out block touches; the distance to the baseline if any."""
-        found = {f"lpips_{view.pairs.net}_diversity": self._diversity(view)}
+        name, within = f"lpips_{view.pairs.net}_diversity", view.pairs.within
+        name = name if within == "all" else f"{name}_within_{within}"
+        found = {name: self._diversity(view)}
         return found | means(self.scores(view), view.weights)
 
     def scores(self, view: View) -> dict[str, Tensor]:

@@ -9,9 +9,13 @@ from routing.vendi import vendi_score
 
 @dataclass(frozen=True)
 class Vendi(InSpace):
-    """Vendi score: the effective number of different samples; higher is better, from 1 to n."""
+    """Vendi score: the effective number of different samples, from 1 to n.
 
-    kinds: ClassVar = {"vendi": Kind(1, 1)}
+    No data are looked at, and noise has the most: a diagnostic, neither direction is better. Read
+    it beside that of held-out images.
+    """
+
+    kinds: ClassVar = {"vendi": Kind(0, 1)}
 
     def replicates(self, view: View) -> Replicates:
         """One value per replicate."""
