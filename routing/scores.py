@@ -5,9 +5,12 @@ but the b-th block of seeds; the note says what a number of so few samples is wo
 (metric, training, draw, value): the same draws of seeds for all arms. `scores` (metric, training,
 seed, value): what is said of each sample by itself, no row where nothing can be. Held-out real
 images are one more arm.
+
+`real` are the features of the real images, shard by shard, in each space of `searched` in turn:
+those in which some metric looks for the nearest of all training images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -23,9 +26,11 @@ from routing.intervals import jackknife_weights, seed_blocks
 from routing.measures import METRICS, Measure, View
 from routing.measures.base import Pairs
 from routing.progress import track
+from routing.shards import Shards
 
 HELDOUT = "heldout"
 BLOCK = 4096  # rows
+SEARCHED = 2**14  # training images that are searched at a time
 KINDS = {"metric": str, "value": float, "note": str}  # of columns; the others are whole numbers
 
 
@@ -154,7 +159,7 @@ class Arm:
         known = space.references
         return View(
             features=of["features"],
-            reference=self._reference(measure, known),
+            reference=self._reference(measure, name),
             weights=jackknife_weights(blocks),
             named=self._named(name, choice.get("num_samples")),
             order=torch.from_numpy(order),
@@ -173,14 +178,29 @@ class Arm:
     def _named(self, space: str, num: int | None) -> Callable[[str], str]:
         return partial(spaces.metric_name, space=space, num_samples=num)
 
-    def _reference(self, measure: Measure, known: dict[str, np.ndarray]) -> Any:
+    def _reference(self, measure: Measure, space: str) -> Any:
         if measure.reference is None:
             return None
+        known, fields = self.space(space).references, measure.reference.__dataclass_fields__
         start = f"{measure.key()}/"
         parts = {k.removeprefix(start): part(v) for k, v in known.items() if k.startswith(start)}
-        if "points" in measure.reference.__dataclass_fields__:
+        if "points" in fields:
             parts["points"] = tensor(known["points"])
+        if "train" in fields:
+            parts["train"] = self._train(space)
         return measure.reference(**parts)
+
+    def _train(self, space: str) -> Callable[[], Iterator[Tensor]]:
+        """All training images in the space, a block at a time."""
+        job, number = self.job, self.spec["searched"].index(space)
+        num = job.count("real") // len(self.spec["searched"])
+        note = job.notes("references", self.spec["spaces"].index(space))["space"]
+        path = job.inputs["real"][number * num]
+        spaces.refuse_mismatch(note, job.notes("real", number * num)["space"], path)
+        index = job.table("index", columns=["split", "shard", "row"])
+        files = range(number * num, (number + 1) * num)
+        train = Shards(job, "real", index[index["split"] == "train"], "features", files=files)
+        return lambda: (torch.from_numpy(rows) for _, rows in train.blocks(SEARCHED))
 
     def _texts(self, space: str, of: dict[str, Tensor]) -> Tensor | None:
         """The caption that each sample was asked for, in the space, if captions are there.

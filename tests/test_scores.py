@@ -9,6 +9,7 @@ from stages import make, refused
 
 from routing import store
 from routing.bootstrap import bootstrap_counts
+from routing.copies import CopyReference, copy_metrics
 from routing.extrapolation import extrapolated
 from routing.frechet import FrechetReference, frechet_distance
 from routing.inception_score import fidelity_order, inception_score
@@ -30,6 +31,47 @@ def scored(world, arm="good", **spec):
 
 def tensor(array):
     return torch.from_numpy(array).double()
+
+
+def test_copies_of_any_training_image_are_found_whatever_pairs_are_made_of(world, monkeypatch):
+    """From shards, in the space of the metric, which need not be the first one searched."""
+    monkeypatch.setattr("routing.scores.SEARCHED", 9)
+    train = world.real["features"][world.is_train]
+    world.drawn["good"]["features"] = train[:NUM].copy()
+    unseen = world.real["features"][~world.is_train]
+    world.drawn["shifted"]["features"] = np.concatenate([unseen, unseen])[:NUM]
+    chosen = [{"name": "copies"}]
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=chosen, num_references=10)
+    place = world.real_features("place", {"features": world.place})
+    toy = world.real_features("toy", world.real)
+    given = {"real": [place, toy]}
+    for arm in ("good", "shifted"):
+        files = world.scores(
+            arm, fitted, shared, list=chosen, searched=["place", "toy"], given=given
+        )
+        table = store.read_table(files["replicates"]).query("block == -1").set_index("metric")
+        found = table["value"].to_dict()
+        if arm == "good":
+            assert found == {"copy_ratio_toy": 0, "authenticity_toy": 0}
+            continue
+        x = world.drawn[arm]["features"]
+        expected = copy_metrics(
+            tensor(x),
+            CopyReference.fit(
+                lambda: iter([tensor(train)]),
+                tensor(store.read_arrays(fitted["toy"]["heldout"])["features"]),
+            ),
+            torch.ones(1, NUM),
+        )
+        assert 0.5 < found["copy_ratio_toy"] and 0.1 < found["authenticity_toy"] < 1
+        for name, value in expected.items():
+            assert found[f"{name}_toy"] == pytest.approx(value.item(), rel=1e-12)
+    with refused("real-toy.safetensors: .* wanted extractor place, got toy"):
+        given = {"real": [toy, place]}
+        chosen = [{"name": "copies", "space": "place"}]
+        files = world.fitted(shared, list=[{"name": "copies"}])
+        world.scores("good", files, shared, list=chosen, searched=["place", "toy"], given=given)
 
 
 def test_draws_are_the_metric_of_resampled_seeds(world):

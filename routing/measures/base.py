@@ -154,6 +154,6 @@ def means(scores: dict[str, Tensor], weights: Float[Tensor, "replicates samples"
 
 
 def stored(reference: Any) -> dict[str, Any]:
-    """The parts of a fitted reference but for `points`, which are the real images themselves."""
+    """The parts of a fitted reference but for those that are the real images themselves."""
     parts = {f.name: getattr(reference, f.name) for f in fields(reference)}
-    return {name: part for name, part in parts.items() if name != "points"}
+    return {name: part for name, part in parts.items() if name not in ("points", "train")}

@@ -41,6 +41,8 @@ class Neighbours(InSpace):
 class Copies(InSpace):
     """How near the samples are to training images; diagnostics, neither direction is better.
 
+    All of them are searched, whatever `num_references` says.
+
     `copy_ratio`: mean distance to the nearest training image over that of held-out images; well
     below 1 is suspicious. `authenticity`: share of samples farther from their nearest training
     image than that is from its own neighbour.
@@ -51,8 +53,8 @@ class Copies(InSpace):
     resamples: ClassVar[bool] = True
 
     def fit(self, real: Real) -> CopyReference:
-        """Distances among training images, and of held-out images to them."""
-        return CopyReference.fit(real.points, real.heldout)
+        """Distances of held-out images to the training images."""
+        return CopyReference.fit(real.blocks, real.heldout)
 
     def replicates(self, view: View) -> Replicates:
         """Both numbers."""
