@@ -233,7 +233,7 @@ class Arm:
         count[mine["block_a"], mine["block_b"]] = mine["num_pairs"]
         to = scores.loc[scores["training"] == training, "to_baseline"].to_numpy()
         return Pairs(
-            net=self.spec["lpips"]["net"],
+            net=spaces.lpips_net(self.spec["lpips"]),
             total=torch.from_numpy(total),
             count=torch.from_numpy(count),
             to_baseline=None if np.isnan(to).any() else tensor(to),

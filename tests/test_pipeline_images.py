@@ -87,13 +87,13 @@ OF_ALL = {
     *(f"{kind}_resnet_cluster_{k}" for kind in ("recall", "coverage") for k in (0, 1, "worst")),
     *(f"cluster_{kind}" for kind in ("share_0", "share_1", "tv", "kl", "coverage")),
     *(f"mmd_{kind}small_clip" for kind in ("", "unbiased_")),
-    "lpips_vgg_diversity",
+    "lpips_vgg_other_diversity",
 }
 OF_ARM = {  # `two` asks for no text; the reference arm and real images have no distance to it
     "heldout": OF_ALL | TEXTS,
-    "guided": OF_ALL | TEXTS | {"lpips_vgg_to_near"},
+    "guided": OF_ALL | TEXTS | {"lpips_vgg_other_to_near"},
     "near": OF_ALL | TEXTS,
-    "two": OF_ALL | {"lpips_vgg_to_near"},
+    "two": OF_ALL | {"lpips_vgg_other_to_near"},
 }
 
 
@@ -115,10 +115,10 @@ def test_scores_are_of_seeds_and_their_mean_is_the_metric(images_run):
     arms = {metric: set(rows["arm"]) for metric, rows in table.groupby("metric")}
     assert arms == {
         "clip_score_small_clip": {"heldout", "guided", "near"},
-        "lpips_vgg_to_near": {"guided", "two"},
+        "lpips_vgg_other_to_near": {"guided", "two"},
     }
     for (arm, metric), rows in table.groupby(["arm", "metric"]):
-        if metric == "lpips_vgg_to_near":
+        if metric == "lpips_vgg_other_to_near":
             assert rows["seed"].tolist() == list(range(16))
         assert rows["value"].mean() == pytest.approx(value(images_run, arm, metric), rel=1e-9)
 
@@ -131,11 +131,11 @@ def test_pairs_of_arms_are_compared_where_both_were_measured(images_run):
     }
     every = {frozenset(pair) for pair in combinations(("guided", "near", "two"), 2)}
     assert pairs["clip_score_small_clip"] == {frozenset({"guided", "near"})}
-    assert pairs["lpips_vgg_to_near"] == {frozenset({"guided", "two"})}
-    assert pairs["lpips_vgg_diversity"] == pairs["copy_ratio_resnet"] == every
+    assert pairs["lpips_vgg_other_to_near"] == {frozenset({"guided", "two"})}
+    assert pairs["lpips_vgg_other_diversity"] == pairs["copy_ratio_resnet"] == every
     tests = {metric: set(rows["test"]) for metric, rows in table.groupby("metric")}
-    assert tests["clip_score_small_clip"] == tests["lpips_vgg_to_near"] == {"sign flip"}
-    assert tests["lpips_vgg_diversity"] == tests["copy_ratio_resnet"] == {"seed blocks"}
+    assert tests["clip_score_small_clip"] == tests["lpips_vgg_other_to_near"] == {"sign flip"}
+    assert tests["lpips_vgg_other_diversity"] == tests["copy_ratio_resnet"] == {"seed blocks"}
 
 
 def drawn(run, arm):
@@ -160,8 +160,12 @@ def test_lpips_is_what_the_package_says(images_run):
     i, j = map(list, zip(*combinations(range(len(x)), 2), strict=True))
     with torch.no_grad():
         to_near, apart = theirs(x, near).mean().item(), theirs(x[i], x[j]).mean().item()
-    assert value(images_run, "guided", "lpips_vgg_to_near") == pytest.approx(to_near, abs=1e-6)
-    assert value(images_run, "guided", "lpips_vgg_diversity") == pytest.approx(apart, rel=1e-3)
+    assert value(images_run, "guided", "lpips_vgg_other_to_near") == pytest.approx(
+        to_near, abs=1e-6
+    )
+    assert value(images_run, "guided", "lpips_vgg_other_diversity") == pytest.approx(
+        apart, rel=1e-3
+    )
 
 
 def test_the_clip_score_is_what_open_clip_says(images_run):

@@ -16,6 +16,8 @@ from routing.inception_score import fidelity_order, inception_score
 from routing.kernel import KernelReference, kernel_distance
 from routing.seeds import stream
 
+ALEX = {"net": "alex", "weights": None, "sha256": None}
+
 
 @pytest.fixture
 def world(tmp_path):
@@ -290,7 +292,7 @@ def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
     given, distances, to, blocks = perceptual(tmp_path, num_trainings=2)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
-    options = {"list": [{"name": "lpips"}], "lpips": {"net": "alex"}, "given": given}
+    options = {"list": [{"name": "lpips"}], "lpips": ALEX, "given": given}
     files = world.scores("shifted", fitted, shared, num_trainings=2, **options)
     found = store.read_table(files["replicates"])
     found = found.set_index(["metric", "training", "block"])["value"].sort_index()
@@ -311,7 +313,18 @@ def test_lpips_of_an_arm_that_is_compared_with_none_is_its_diversity(world, tmp_
     given, *_ = perceptual(tmp_path, is_compared=False)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
-    options = {"list": [{"name": "lpips"}], "lpips": {"net": "alex"}, "given": given}
+    options = {"list": [{"name": "lpips"}], "lpips": ALEX, "given": given}
     files = world.scores("good", fitted, shared, **options)
     assert set(store.read_table(files["replicates"])["metric"]) == {"lpips_alex_diversity"}
     assert store.read_table(files["scores"]).empty
+
+
+def test_lpips_of_other_weights_has_another_name(world, tmp_path):
+    given, *_ = perceptual(tmp_path)
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=[])
+    mine = ALEX | {"weights": "mine.pth"}
+    options = {"list": [{"name": "lpips"}], "lpips": mine, "given": given}
+    files = world.scores("shifted", fitted, shared, **options)
+    names = {"lpips_alex_other_diversity", "lpips_alex_other_to_good"}
+    assert set(store.read_table(files["replicates"])["metric"]) == names

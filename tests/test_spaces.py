@@ -4,8 +4,18 @@ import pytest
 from stages import refused
 
 from routing import choices, weights
+from routing.backbones.perceptual import NETS
 from routing.encoder import ENCODERS
-from routing.spaces import WEIGHTS, check_name, label, metric_name, note, refuse_mismatch
+from routing.figures import words
+from routing.spaces import (
+    WEIGHTS,
+    check_name,
+    label,
+    lpips_net,
+    metric_name,
+    note,
+    refuse_mismatch,
+)
 
 
 def resolved(name, **options):
@@ -198,3 +208,29 @@ def test_features_of_another_maker_are_refused_with_what_differs_alone(changed, 
 
 def test_names_of_spaces_may_differ():
     refuse_mismatch(noted(), noted() | {"name": "y"}, "here")
+
+
+def test_lpips_is_called_after_its_weights():
+    for net, row in NETS.items():
+        published = weights.entry(row.weights).files[0].sha256
+        for given, name in (
+            ((None, None), net),
+            ((None, published), net),
+            ((row.weights, None), net),
+            (("mine.pth", published), net),  # checked where it is read
+            (("mine.pth", None), f"{net}_other"),
+            (("mine.pth", "0" * 64), f"{net}_other"),
+            ((None, "0" * 64), f"{net}_other"),
+        ):
+            options = dict(zip(("weights", "sha256"), given, strict=True))
+            assert lpips_net({"net": net} | options) == name
+    (other,) = NETS.keys() - {"vgg"}
+    assert lpips_net({"net": "vgg", "weights": NETS[other].weights, "sha256": None}) == "vgg_other"
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_names_of_lpips_are_read_whatever_its_weights(net):
+    for name in (net, f"{net}_other"):
+        assert words.words(f"lpips_{name}_diversity") == f"LPIPS diversity ({name})"
+        assert words.direction(f"lpips_{name}_diversity") == 1
+        assert words.direction(f"lpips_{name}_to_monolith") == 0

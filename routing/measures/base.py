@@ -40,7 +40,7 @@ class Real:
 class Pairs:
     """LPIPS of one arm: sums over pairs of blocks, and the distance of each sample to another."""
 
-    net: str
+    net: str  # as in names
     total: Float[Tensor, "blocks blocks"]  # summed distances, each pair once
     count: Float[Tensor, "blocks blocks"]  # pairs
     to_baseline: Float[Tensor, " samples"] | None

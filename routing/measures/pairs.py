@@ -14,7 +14,8 @@ class LPIPS(Measure):
     """LPIPS diversity: mean over all pairs (within a prompt or class, as `metrics.lpips` says).
 
     Higher is more different, from 0. `lpips_<net>_to_<arm>` is the mean distance from the samples
-    of the reference arm under the same seeds: how much the routing changes the picture.
+    of the reference arm under the same seeds: how much the routing changes the picture. `<net>` is
+    `alex` or `vgg`, and `alex_other` or `vgg_other` where the weights are not the published ones.
     """
 
     kinds: ClassVar = {"lpips_diversity": Kind(1), "lpips_to": Kind(0)}
