@@ -171,7 +171,7 @@ class Arm:
             clusters=self.clusters[first : first + num],
             point_clusters=tensor(known["point_clusters"]),
             logits=of.get("inception_logits"),
-            texts=self._texts(name, of),
+            **self._texts(name, of),
             pairs=self._pairs(training),
         )
 
@@ -202,21 +202,25 @@ class Arm:
         train = Shards(job, "real", index[index["split"] == "train"], "features", files=files)
         return lambda: (torch.from_numpy(rows) for _, rows in train.blocks(SEARCHED))
 
-    def _texts(self, space: str, of: dict[str, Tensor]) -> Tensor | None:
+    def _texts(self, space: str, of: dict[str, Tensor]) -> dict[str, Tensor]:
         """The caption that each sample was asked for, in the space, if captions are there.
 
-        An empty one has no place there (routing.phrases) and is nan.
+        As `texts`, and as `depicted` after "A photo depicts ". An empty one has no place there
+        (routing.phrases) and is nan.
         """
         if space not in self.spec["phrases"] or "prompts" not in of:
-            return None
+            return {}
         number = self.spec["phrases"].index(space)
         captions = self.job.table("captions", number)["caption"]
         asked = self._captions.iloc[of["prompts"][:, 0].numpy()]
         rows = pd.Index(captions).get_indexer(asked)
         assert not asked[rows < 0].str.strip().any(), "phrases have every caption with words"
-        texts = tensor(self.job.arrays("phrases", number)["features"][rows])
-        texts[rows < 0] = torch.nan
-        return texts
+        phrases = self.job.arrays("phrases", number)
+        found = {"texts": tensor(phrases["features"][rows])}
+        found["depicted"] = tensor(phrases["depicted"][rows])
+        for texts in found.values():
+            texts[rows < 0] = torch.nan
+        return found
 
     @cached_property
     def _captions(self) -> pd.Series:

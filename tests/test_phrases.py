@@ -188,10 +188,11 @@ def test_every_caption_stands_once(drawn, tmp_path, monkeypatch, offline):  # no
     table = store.read_table(files["captions"])
     assert table["caption"].tolist() == sorted(CAPTIONS)
     assert table["is_cut"].tolist() == [c == CAPTIONS[2] for c in sorted(CAPTIONS)]
-    features = store.read_arrays(files["features"])["features"]
-    truth = theirs(drawn[2], sorted(CAPTIONS)).numpy()
-    assert features.dtype == np.float32
-    assert np.linalg.norm(features - truth) < 1e-6 * np.linalg.norm(truth)
+    arrays = store.read_arrays(files["features"])
+    for name, before in (("features", ""), ("depicted", "A photo depicts ")):
+        truth = theirs(drawn[2], [before + c for c in sorted(CAPTIONS)]).numpy()
+        assert arrays[name].dtype == np.float32
+        assert np.linalg.norm(arrays[name] - truth) < 1e-6 * np.linalg.norm(truth)
     note = store.read_provenance(files["features"])
     assert note["num_cut"] == 1 and note["sha256"] == sha256_of(drawn[1])
     assert note["backbone"]["model"] == drawn[0] and note["licence"] == ["CC0"]
@@ -219,6 +220,15 @@ def test_the_stage_refuses(drawn, tmp_path):
 
 def test_embeddings_that_are_no_numbers_are_refused(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(TextTower, "__call__", lambda self, c: torch.full((len(c), 24), torch.nan))
+    with refused("wanted finite embeddings, got nan or inf for 'a'"):
+        phrases(tmp_path, made_encoder(tmp_path / "e.safetensors", drawn), ["a"])
+
+
+def test_so_are_those_after_the_words_of_clipscore(drawn, tmp_path, monkeypatch):
+    def read(self, captions):
+        return torch.full((len(captions), 24), torch.nan if "depicts" in captions[0] else 1.0)
+
+    monkeypatch.setattr(TextTower, "__call__", read)
     with refused("wanted finite embeddings, got nan or inf for 'a'"):
         phrases(tmp_path, made_encoder(tmp_path / "e.safetensors", drawn), ["a"])
 

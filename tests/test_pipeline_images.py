@@ -115,6 +115,7 @@ def test_scores_are_of_seeds_and_their_mean_is_the_metric(images_run):
     arms = {metric: set(rows["arm"]) for metric, rows in table.groupby("metric")}
     assert arms == {
         "clip_score_small_clip": {"heldout", "guided", "near"},
+        "clip_score_hessel_small_clip": {"heldout", "guided", "near"},
         "lpips_vgg_other_to_near": {"guided", "two"},
     }
     for (arm, metric), rows in table.groupby(["arm", "metric"]):
@@ -182,16 +183,21 @@ def test_the_clip_score_is_what_open_clip_says(images_run):
     mean, std = (torch.tensor(of)[:, None, None] for of in (MEAN, STD))
     with torch.no_grad():
         seen = net.encode_image(((x + 1) / 2 - mean) / std, normalize=True)
-        words = open_clip.SimpleTokenizer()([captions[prompts[i]] for i in told])
-        read = net.encode_text(words, normalize=True)
-    truth = (seen * read).sum(1).double()
+        asked = [captions[prompts[i]] for i in told]
+        after = [f"A photo depicts {caption}" for caption in asked]
+        plain, depicted = (
+            (seen * net.encode_text(open_clip.SimpleTokenizer()(of), normalize=True)).sum(1)
+            for of in (asked, after)
+        )
     table = store.read_table(images_run.path("metrics/scores.parquet"))
-    mine = table[(table["arm"] == "guided") & (table["metric"] == "clip_score_small_clip")]
-    assert mine["seed"].tolist() == told
-    np.testing.assert_allclose(mine["value"], truth, atol=1e-5)
-    assert value(images_run, "guided", "clip_score_small_clip") == pytest.approx(
-        truth.mean().item(), abs=1e-5
-    )
+    truths = {"clip_score": plain, "clip_score_hessel": 2.5 * depicted.clamp_min(0)}
+    for kind, truth in truths.items():
+        name = f"{kind}_small_clip"
+        mine = table[(table["arm"] == "guided") & (table["metric"] == name)]
+        assert mine["seed"].tolist() == told
+        np.testing.assert_allclose(mine["value"], truth, atol=2e-5)
+        mean = truth.double().mean().item()
+        assert value(images_run, "guided", name) == pytest.approx(mean, abs=2e-5)
 
 
 def test_pairs_within_a_caption_are_those_of_equal_ones(images_run, clone):

@@ -242,23 +242,32 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
     prompts = rng.integers(0, 90, NUM)
     world.drawn["good"]["prompts"] = prompts[:, None]
     captions = pd.DataFrame({"caption": ["a 5", "a 9", "a 4"], "is_cut": False})
-    texts = rng.normal(size=(3, 3)).astype(np.float32)
+    texts, depicted = rng.normal(size=(2, 3, 3)).astype(np.float32)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
+    arrays = {"features": texts, "depicted": depicted}
     given = {
-        "phrases": [make("phrases", tmp_path / "t.safetensors", {"features": texts})],
+        "phrases": [make("phrases", tmp_path / "t.safetensors", arrays)],
         "captions": [make("phrases", tmp_path / "t.parquet", captions)],
     }
     files = world.scores(
         "good", fitted, shared, list=[{"name": "clip_score"}], phrases=["toy"], given=given
     )
-    scores = store.read_table(files["scores"])["value"].to_numpy()
+    table = store.read_table(files["scores"])
+    scores, hessel = (
+        table.loc[table["metric"] == f"{kind}_toy", "value"].to_numpy()
+        for kind in ("clip_score", "clip_score_hessel")
+    )
     place = {5: 0, 9: 1, 4: 2}
     assert list(dict.fromkeys(world.labels[prompts])) not in ([5, 9, 4], [4, 5, 9])
-    t = texts[[place[label] for label in world.labels[prompts]]]
+    rows = [place[label] for label in world.labels[prompts]]
     x = world.drawn["good"]["features"]
-    cos = (x * t).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(t, axis=1)
-    np.testing.assert_allclose(scores, cos, rtol=1e-5)
+
+    def cos(t):
+        return (x * t).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(t, axis=1)
+
+    np.testing.assert_allclose(scores, cos(texts[rows]), rtol=1e-5)
+    np.testing.assert_allclose(hessel, 2.5 * cos(depicted[rows]).clip(0), rtol=1e-5)
 
 
 def perceptual(folder, num_trainings=1, is_compared=True, seed=4):

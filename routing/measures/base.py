@@ -65,6 +65,7 @@ class View:
     point_clusters: Int[Tensor, " points"] | None = None  # of the training images in `reference`
     logits: Float[Tensor, "samples logits"] | None = None  # of Inception
     texts: Float[Tensor, "samples text_dim"] | None = None  # the caption asked for, in this space
+    depicted: Float[Tensor, "samples text_dim"] | None = None  # after "A photo depicts "
     pairs: Pairs | None = None
 
     def resampled(self, weights: Float[Tensor, "replicates samples"]) -> "View":
