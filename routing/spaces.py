@@ -3,7 +3,7 @@
     space                   encoder                             whose published features it has
     inception               inception                           FID, KID and IS (torch-fidelity)
     dinov2_vit{s,b,l,g}14   dinov2, bicubic_antialias to 224    FD-DINOv2 (EDM2; by dgm-eval: _pil)
-    clip_vitb32 ...         clip of OpenAI                      CLIP score, CMMD (vitl14_336)
+    clip_vitb32 ...         clip of OpenAI, bicubic_pil         CLIP score, CMMD (vitl14_336)
 
 They are whole (no `dim`), of no set length (`normalise: none`), in float32, with the weights of
 the manifest. An encoder with one of these networks and other options is called after its space
@@ -40,6 +40,7 @@ PUBLISHED = {  # what options are in a published space, and the word for what di
     "resize": ("bicubic_antialias", "{}"),
     "precision": ("float32", "{}"),
 }
+OWN = {"clip": {"resize": ("bicubic_pil", "{}")}}  # where those of an encoder are others
 PLAIN = {  # what metrics are called where they have no famous name
     "frechet": "fd",
     "frechet_infinity": "fd_infinity",
@@ -47,7 +48,12 @@ PLAIN = {  # what metrics are called where they have no famous name
     "cmmd": "mmd",
     "cmmd_unbiased": "mmd_unbiased",
 }
-SHORT = {"bicubic_pil": "pil", "tf1_bilinear": "tf1", "bfloat16": "bf16"}
+SHORT = {
+    "bicubic_pil": "pil",
+    "bicubic_antialias": "antialias",
+    "tf1_bilinear": "tf1",
+    "bfloat16": "bf16",
+}
 FACTS = {  # of a space's note, and how a reader knows them
     "weights": "weights",
     "resize": "resize rule",
@@ -169,7 +175,7 @@ def _network(encoder: dict[str, Any]) -> str | None:
 def _departures(encoder: dict[str, Any], network: str) -> list[str]:
     """Words for what in the options differs from the published space, in this order."""
     found = [] if _is_published(encoder, network) else ["other"]
-    for option, (published, word) in PUBLISHED.items():
+    for option, (published, word) in (PUBLISHED | OWN.get(encoder["name"], {})).items():
         value = encoder.get(option, published)
         if value != published:
             found.append(word.format(SHORT.get(value, value)))

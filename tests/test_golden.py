@@ -177,20 +177,18 @@ def test_dinov2_base_has_the_sum_of_torch_fidelity():
 @pytest.mark.parametrize("model", CLIP_WEIGHTS)
 def test_clip_is_open_clips(model, photographs):
     import open_clip
+    from PIL import Image
 
     path = needed(CLIP_WEIGHTS[model])
     theirs = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").eval()
-    clip = CLIP(model, precision="float32")
+    clip = CLIP(model, resize="bicubic_pil", precision="float32")
     net, tower = clip.load(), TextTower.load(clip)
-    x = F.interpolate(values(photographs), (net.size, net.size), mode="bicubic", antialias=True)
-    mean, std = (
-        torch.tensor(of)[:, None, None]
-        for of in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-    )
+    see = open_clip.image_transform(net.size, is_train=False)
+    x = torch.stack([see(Image.fromarray(p.permute(1, 2, 0).numpy())) for p in photographs])
     tokens = open_clip.SimpleTokenizer()(CAPTIONS)
     with torch.no_grad():
-        seen, read = theirs.encode_image(((x + 1) / 2 - mean) / std), theirs.encode_text(tokens)
-    found, texts = net(x).cpu(), tower(CAPTIONS).cpu()
+        seen, read = theirs.encode_image(x), theirs.encode_text(tokens)
+    found, texts = net(values(photographs)).cpu(), tower(CAPTIONS).cpu()
     assert relative(found, seen.double()) < 1e-4 and relative(texts, read.double()) < 1e-4
     right, wrong = cosines(found, texts), cosines(found, texts.flip(0))
     assert (right > wrong).all()  # each image has its own caption

@@ -88,22 +88,27 @@ def test_a_shorter_context_is_that_of_the_model(tmp_path):
     assert tower.num_pieces == 5 and (tower(CAPTIONS) - truth).norm() < 1e-6 * truth.norm()
 
 
-def test_images_and_scores_are_open_clips(drawn):
+@pytest.mark.parametrize("size", [16, 9, 40])
+def test_images_and_scores_are_open_clips(drawn, size):
     """Its own preprocessing of stored images, its image tower, and its normalised product."""
     import open_clip
     from PIL import Image
 
     name, path, net = drawn
-    stored = np.random.default_rng(0).integers(256, size=(5, 16, 16, 3), dtype=np.uint8)
+    stored = np.random.default_rng(0).integers(256, size=(5, size, size, 3), dtype=np.uint8)
     see = open_clip.image_transform(16, is_train=False)
     with torch.no_grad():
         read = torch.stack([see(Image.fromarray(image)) for image in stored])
         truth = net.encode_image(read)
         unit = net.encode_image(read, normalize=True)
     values = torch.from_numpy(stored).permute(0, 3, 1, 2).float() * (2 / 255) - 1
-    clip = CLIP(name, str(path))
-    found = clip.load()(values)
+    clip = CLIP(name, str(path), resize="bicubic_pil")
+    tower = clip.load()
+    torch.testing.assert_close(tower.prepared(values), read, rtol=1e-5, atol=1e-5)
+    found = tower(values)
     assert (found - truth).norm() < 1e-5 * truth.norm() and (found[0] - found[1]).norm() > 0.1
+    in_floats = CLIP(name, str(path)).load()(values)
+    assert ((in_floats - truth).norm() > 1e-3 * truth.norm()) == (size != 16)  # what pil changes
     texts = theirs(net, CAPTIONS)
     expected = (unit * (texts / texts.norm(dim=1, keepdim=True))).sum(1)
     ours = clip_score.cosines(found, TextTower.load(clip)(CAPTIONS))

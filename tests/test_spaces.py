@@ -31,7 +31,7 @@ def dinov2(**options):
 
 
 def clip(model="ViT-L-14-quickgelu", **options):
-    return resolved("clip", **{"model": model} | PLAIN | options)
+    return resolved("clip", **{"model": model, "resize": "bicubic_pil"} | PLAIN | options)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,9 @@ def clip(model="ViT-L-14-quickgelu", **options):
         (resolved("inception"), "inception"),
         (resolved("dinov2", size="large", **PLAIN), "dinov2_vitl14"),
         (resolved("dinov2", size="small", **PLAIN), "dinov2_vits14"),
-        (resolved("clip", **PLAIN), "clip_vitb32"),
-        (resolved("clip", model="ViT-L-14-336-quickgelu", **PLAIN), "clip_vitl14_336"),
+        (clip("ViT-B-32-quickgelu"), "clip_vitb32"),
+        (clip("ViT-L-14-336-quickgelu"), "clip_vitl14_336"),
+        (clip(resize="bicubic_antialias"), None),
         (resolved("dinov2", size="large"), None),  # of unit length
         (resolved("dinov2", size="large", dim=64, **PLAIN), None),
         (resolved("pca"), None),
@@ -79,6 +80,8 @@ def test_the_fields_name_is_of_the_published_options_alone(choice, name):
         ),
         ("dinov2_vitl14", resolved("dinov2", size="small", **PLAIN), "call it dinov2_vits14"),
         ("dinov2_vits14_mine", resolved("dinov2", size="small", **PLAIN), "call it dinov2_vits14"),
+        ("clip_vitl14", clip(resize="bicubic_antialias"), "call it clip_vitl14_antialias$"),
+        ("clip_vitl14_pil", clip(), "the published options, got .*; call it clip_vitl14$"),
         ("clip_art", resolved("pca"), "give it another name"),
         ("inception", dinov2(), "of encoders 'inception', got 'dinov2'; give"),
         ("dinov2_vitl14_pil", dinov2(), "the published options, got .*; call it dinov2_vitl14$"),
