@@ -148,6 +148,7 @@ def bootstrap(options) -> dict:
             point_clusters=clusters,
             logits=torch.randn(n, 1008, generator=rng),
             texts=torch.randn(n, dim, generator=rng),
+            depicted=torch.randn(n, dim, generator=rng),
             pairs=Pairs("alex", none, none + 1, torch.rand(n, generator=rng), "other", "all"),
         )
 

@@ -7,8 +7,8 @@ higher is better, and numbers of different towers, resizes or prompts do not com
 
     cosine        mean c             in [-1, 1]     most papers, often times 100
     hessel        mean 2.5 max(c, 0) in [0, 2.5]    CLIPScore (Hessel et al. 2021,
-                                                    arXiv:2104.08718; they put "A photo
-                                                    depicts" before texts)
+                                                    arXiv:2104.08718), of c with DEPICTS before
+                                                    each text, as their code has it
     torchmetrics  max(100 mean c, 0) in [0, 100]    torchmetrics' CLIPScore; clamped after the mean
 
 To add one, write a function of (cosines, weights) and give it a row in CONVENTIONS.
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from routing.checks import sample_counts
 
+DEPICTS = "A photo depicts "
 Cosines = Float[Tensor, " samples"]
 Weights = Float[Tensor, "replicates samples"]  # how often a sample counts (routing.checks)
 Replicates = Float[Tensor, " replicates"]
@@ -51,7 +52,12 @@ def cosine(c: Cosines, weights: Weights) -> Replicates:
 
 def hessel(c: Cosines, weights: Weights) -> Replicates:
     """mean 2.5 max(c, 0) of every replicate."""
-    return cosine(2.5 * c.clamp_min(0), weights)
+    return cosine(raised(c), weights)
+
+
+def raised(c: Cosines) -> Cosines:
+    """2.5 max(c, 0)."""
+    return 2.5 * c.clamp_min(0)
 
 
 def torchmetrics(c: Cosines, weights: Weights) -> Replicates:

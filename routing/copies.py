@@ -12,48 +12,51 @@ are further from their training image than another training image is; there is n
 should have, so compare it with that of held-out images. Both fall with the size of the training
 set: compare at one training set. A sample far from all data raises both: no measures of quality.
 
+Nearest is the nearest of all training images: of a part of them even copies are far from most.
+They come a block at a time and o_t is looked for where t is the nearest of a sample, so that the
+price is two comparisons of the samples with the training images, however many these are.
+
 Source: A is AuthPct of Alaa et al. 2022, arXiv:2102.08921, as a share. Diagnostics, not tests:
 Stein et al. 2023, arXiv:2306.04675, find that no such number detects memorisation reliably.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from routing.checks import reference_features, weighted_samples
 from routing.distances import nearest
 
+Blocks = Callable[[], Iterator[Float[Tensor, "rows dim"]]]  # all rows, in one order every time
+
 
 @dataclass(frozen=True)
 class CopyReference:
-    """The training images as they were given, and what samples are compared with; float64."""
+    """All training images as they were given, and what samples are compared with; float64."""
 
-    points: Float[Tensor, "train dim"]
-    own_distance: Float[Tensor, " train"]  # to the nearest other training image
+    train: Blocks
     heldout_distance: Float[Tensor, " heldout"]  # to the nearest training image
 
     @classmethod
     def fit(
-        cls,
-        train: Float[Tensor, "train dim"],
-        heldout: Float[Tensor, "heldout dim"],
-        block: int = 512,
+        cls, train: Blocks, heldout: Float[Tensor, "heldout dim"], block: int = 512
     ) -> "CopyReference":
         """ValueError on fewer than 2 and 1 rows, rows not finite, or nothing new held out."""
-        reference_features(train, at_least=2)
+        num = sum(len(reference_features(rows, at_least=0)) for rows in train())
+        if num < 2:
+            raise ValueError(f"reference: wanted at least 2 rows, got {num}; give more samples")
         everyone = torch.ones(1, len(heldout), device=heldout.device)
-        h, _ = weighted_samples(heldout, everyone, train.shape[1], at_least=1)
-        heldout_distance = nearest_distances(h, train, block)
+        h, _ = weighted_samples(heldout, everyone, heldout.shape[1], at_least=1)
+        heldout_distance = nearest_in(train, h, block)[0]
         if not heldout_distance.any():
             raise ValueError(
                 f"held-out images: wanted one at least that is no training image, got {len(h)} "
                 "that all are; split the data anew"
             )
-        itself = torch.arange(len(train), device=train.device)
-        own = nearest(train, train, 1, block, own=itself)[0][:, 0]
-        return cls(train, own, heldout_distance)
+        return cls(train, heldout_distance)
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,11 @@ def copies(
 
     ValueErrors: checks.py.
     """
-    x, w = weighted_samples(samples, weights, reference.points.shape[1], at_least=1)
-    d, index = nearest(x, reference.points, 1, block)
-    is_authentic = d[:, 0] > reference.own_distance[index[:, 0]]
-    return Copies(d[:, 0], is_authentic, w, reference.heldout_distance.mean())
+    _, w = weighted_samples(samples, weights, samples.shape[1], at_least=1)
+    d, index = nearest_in(reference.train, samples, block)
+    t, place = index.unique(return_inverse=True)
+    o, _ = nearest_in(reference.train, taken(reference.train, t), block, own=t)
+    return Copies(d, d > o[place], w, reference.heldout_distance.mean())
 
 
 def copy_metrics(
@@ -100,8 +104,37 @@ def copy_metrics(
     return copies(samples, reference, weights, block).metrics()
 
 
-def nearest_distances(
-    x: Float[Tensor, "samples dim"], y: Float[Tensor, "train dim"], block: int = 512
-) -> Float[Tensor, " samples"]:
-    """d_i: to the nearest y of every x; float64."""
-    return nearest(x, y, 1, block)[0][:, 0]
+def nearest_in(
+    train: Blocks,
+    x: Float[Tensor, "samples dim"],
+    block: int = 512,
+    own: Int[Tensor, " samples"] | None = None,
+) -> tuple[Float[Tensor, " samples"], Int[Tensor, " samples"]]:
+    """Distance to the nearest training image, and its number: of equals the first; float64.
+
+    Number own[i] is not looked at for x_i. ValueError on features of another width.
+    """
+    d = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+    index, first = torch.full_like(d, -1, dtype=torch.long), 0
+    for y in train():
+        if y.shape[1] != x.shape[1]:
+            raise ValueError(
+                f"samples: wanted {y.shape[1]} features as the reference has, got {x.shape[1]}; "
+                "take both from one extractor"
+            )
+        found, which = nearest(x, y, 1, block, None if own is None else own - first)
+        nearer = found[:, 0] < d
+        d[nearer], index[nearer] = found[nearer, 0], first + which[nearer, 0]
+        first += len(y)
+    return d, index
+
+
+def taken(train: Blocks, numbers: Int[Tensor, " images"]) -> Float[Tensor, "images dim"]:
+    """The training images of these numbers."""
+    found, first = None, 0
+    for y in train():
+        found = y.new_empty(len(numbers), y.shape[1]) if found is None else found
+        here = (numbers >= first) & (numbers < first + len(y))
+        found[here] = y[numbers[here] - first]
+        first += len(y)
+    return found

@@ -2,8 +2,10 @@
 
 A row per distinct caption in the order of the alphabet; captions of white space alone have none.
 The encoder says which tower belongs to its images; it must keep the whole embedding, since a text
-has no place in a projection that was fitted on images. Captions of more than 77 word pieces
-(start and end included) are cut, which `captions` says of each and the note `num_cut` of all.
+has no place in a projection that was fitted on images. `depicted` are the same captions after the
+words that CLIPScore puts before them (routing.clip_score). Captions of more than 77 word pieces
+(start and end included) are cut, which `captions` says of each and the note `num_cut` of all;
+after the words this happens as many pieces earlier as they have.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +16,14 @@ import pandas as pd
 from routing import choices
 from routing.backbones import BACKBONES
 from routing.backbones.clip_text import TextTower
+from routing.clip_score import DEPICTS
 from routing.progress import Progress
 
 BATCH = 256
 
 
 def run(job) -> None:
-    """Write `features` [captions, dim] and `captions` (caption, is_cut)."""
+    """Write `features` and `depicted` [captions, dim], and `captions` (caption, is_cut)."""
     name, note = job.spec["encoder"], job.notes("encoder")["encoder"]
     if note["kind"] != "network" or note["backbone"]["name"] != "clip":
         raise ValueError(f"phrases: wanted an encoder of kind clip, got {name!r}; name one")
@@ -55,11 +58,12 @@ def embedded(tower: TextTower, captions: Sequence[str]) -> Iterator[dict[str, np
     progress = Progress("phrases", len(captions))
     for first in range(0, len(captions), BATCH):
         batch = captions[first : first + BATCH]
-        features = tower(batch).cpu().numpy()
-        if not np.isfinite(features).all():
+        read = {"features": batch, "depicted": [DEPICTS + caption for caption in batch]}
+        found = {name: tower(texts).cpu().numpy() for name, texts in read.items()}
+        if not all(np.isfinite(features).all() for features in found.values()):
             raise ValueError(
                 f"phrases: wanted finite embeddings, got nan or inf for {batch[0][:40]!r} or the "
                 f"captions after it; check the weights"
             )
-        yield {"features": features}
+        yield found
         progress.advance(len(batch))

@@ -5,10 +5,13 @@ but the b-th block of seeds; the note says what a number of so few samples is wo
 others of its metric were left out. `bootstrap` (metric, training, draw, value): the same draws of
 seeds for all arms. `scores` (metric, training, seed, value): what is said of each sample by
 itself, no row where nothing can be. Held-out real images are one more arm.
+
+`real` are the features of the real images, shard by shard, in each space of `searched` in turn:
+those in which some metric looks for the nearest of all training images.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,9 +27,11 @@ from routing.intervals import jackknife_weights, seed_blocks
 from routing.measures import METRICS, Measure, View
 from routing.measures.base import Pairs
 from routing.progress import track
+from routing.shards import Shards
 
 HELDOUT = "heldout"
 BLOCK = 4096  # rows
+SEARCHED = 2**14  # training images that are searched at a time
 KINDS = {"metric": str, "value": float, "note": str}  # of columns; the others are whole numbers
 
 
@@ -197,7 +202,7 @@ class Arm:
         known = space.references
         return View(
             features=of["features"],
-            reference=self._reference(measure, known),
+            reference=self._reference(measure, name),
             weights=self.weights(num),
             named=self._named(measure, name, choice.get("num_samples")),
             order=torch.from_numpy(order),
@@ -210,37 +215,56 @@ class Arm:
             point_clusters=tensor(known["point_clusters"]),
             num_train=space.num_train,
             logits=of.get("inception_logits"),
-            texts=self._texts(name, of),
+            **self._texts(name, of),
             pairs=self._pairs(training),
         )
 
     def _named(self, measure: Measure, space: str, num: int | None) -> Callable[[str], str]:
         return lambda kind: spaces.metric_name(kind, space, num, measure.departures(kind))
 
-    def _reference(self, measure: Measure, known: dict[str, np.ndarray]) -> Any:
+    def _reference(self, measure: Measure, space: str) -> Any:
         if measure.reference is None:
             return None
+        known, fields = self.space(space).references, measure.reference.__dataclass_fields__
         start = f"{measure.key()}/"
         parts = {k.removeprefix(start): part(v) for k, v in known.items() if k.startswith(start)}
-        if "points" in measure.reference.__dataclass_fields__:
+        if "points" in fields:
             parts["points"] = tensor(known["points"])
+        if "train" in fields:
+            parts["train"] = self._train(space)
         return measure.reference(**parts)
 
-    def _texts(self, space: str, of: dict[str, Tensor]) -> Tensor | None:
+    def _train(self, space: str) -> Callable[[], Iterator[Tensor]]:
+        """All training images in the space, a block at a time."""
+        job, number = self.job, self.spec["searched"].index(space)
+        num = job.count("real") // len(self.spec["searched"])
+        note = job.notes("references", self.spec["spaces"].index(space))["space"]
+        path = job.inputs["real"][number * num]
+        spaces.refuse_mismatch(note, job.notes("real", number * num)["space"], path)
+        index = job.table("index", columns=["split", "shard", "row"])
+        files = range(number * num, (number + 1) * num)
+        train = Shards(job, "real", index[index["split"] == "train"], "features", files=files)
+        return lambda: (torch.from_numpy(rows) for _, rows in train.blocks(SEARCHED))
+
+    def _texts(self, space: str, of: dict[str, Tensor]) -> dict[str, Tensor]:
         """The caption that each sample was asked for, in the space, if captions are there.
 
-        An empty one has no place there (routing.phrases) and is nan.
+        As `texts`, and as `depicted` after "A photo depicts ". An empty one has no place there
+        (routing.phrases) and is nan.
         """
         if space not in self.spec["phrases"] or "prompts" not in of:
-            return None
+            return {}
         number = self.spec["phrases"].index(space)
         captions = self.job.table("captions", number)["caption"]
         asked = self._captions.iloc[of["prompts"][:, 0].numpy()]
         rows = pd.Index(captions).get_indexer(asked)
         assert not asked[rows < 0].str.strip().any(), "phrases have every caption with words"
-        texts = tensor(self.job.arrays("phrases", number)["features"][rows])
-        texts[rows < 0] = torch.nan
-        return texts
+        phrases = self.job.arrays("phrases", number)
+        found = {"texts": tensor(phrases["features"][rows])}
+        found["depicted"] = tensor(phrases["depicted"][rows])
+        for texts in found.values():
+            texts[rows < 0] = torch.nan
+        return found
 
     @cached_property
     def _captions(self) -> pd.Series:
@@ -257,7 +281,7 @@ class Arm:
         count[mine["block_a"], mine["block_b"]] = mine["num_pairs"]
         to = scores.loc[scores["training"] == training, "to_baseline"].to_numpy()
         return Pairs(
-            net=self.spec["lpips"]["net"],
+            net=spaces.lpips_net(self.spec["lpips"]),
             total=torch.from_numpy(total),
             count=torch.from_numpy(count),
             to_baseline=None if np.isnan(to).any() else tensor(to),

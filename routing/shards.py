@@ -17,8 +17,9 @@ BLOCK = 4096  # rows
 class Shards:
     """Array `key` of all files of input `name` of a job; `index` has the columns shard, row.
 
-    `convert` is applied to what is taken, row by row. Raises ValueError (one line) if there is
-    no file or a shard has fewer rows than the index says.
+    `files` are the numbers of the files that are the shards (null: all). `convert` is applied to
+    what is taken, row by row. Raises ValueError (one line) if there is no file or a shard has
+    fewer rows than the index says.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class Shards:
         index: pd.DataFrame,
         key: str,
         convert: Callable[[np.ndarray], np.ndarray] | None = None,
+        files: Sequence[int] | None = None,
     ):
         """Map the files; nothing is read yet but their seals."""
+        files = range(job.count(name)) if files is None else files
         # Of no files the first is missed.
-        self._maps = [job.mapped(name, i)[key] for i in range(max(1, job.count(name)))]
+        self._maps = [job.mapped(name, i)[key] for i in files or [0]]
         self._shard, self._row = index["shard"].to_numpy(), index["row"].to_numpy()
         self._convert = convert or (lambda rows: rows)
         num = np.array([len(array) for array in self._maps])

@@ -3,12 +3,13 @@
     space                   encoder                             whose published features it has
     inception               inception                           FID, KID and IS (torch-fidelity)
     dinov2_vit{s,b,l,g}14   dinov2, bicubic_antialias to 224    FD-DINOv2 (EDM2; by dgm-eval: _pil)
-    clip_vitb32 ...         clip of OpenAI                      CLIP score, CMMD (vitl14_336)
+    clip_vitb32 ...         clip of OpenAI, bicubic_pil         CLIP score, CMMD (vitl14_336)
 
 They are whole (no `dim`), of no set length (`normalise: none`), in float32, with the weights of
 the manifest. An encoder with one of these networks and other options is called after its space
 with a word more (dinov2_vitl14_l2), and nothing else may begin with these words: no proxy wears a
-famous name. A metric is called after its space, so the same holds of metrics.
+famous name. A metric is called after its space, so the same holds of metrics; LPIPS, which has no
+space, is called after its network (`lpips_net`).
 
 To add a space, give `_network` its name and WEIGHTS its id in the manifest.
 """
@@ -31,6 +32,7 @@ WEIGHTS = {
     "clip_vitl14": "clip-vit-l-14",
     "clip_vitl14_336": "clip-vit-l-14-336",
 }
+LPIPS = {"alex": "lpips-alex", "vgg": "lpips-vgg16"}
 PUBLISHED = {  # what options are in a published space, and the word for what differs
     "normalise": ("none", "{}"),
     "dim": (None, "pca{}"),
@@ -38,6 +40,7 @@ PUBLISHED = {  # what options are in a published space, and the word for what di
     "resize": ("bicubic_antialias", "{}"),
     "precision": ("float32", "{}"),
 }
+OWN = {"clip": {"resize": ("bicubic_pil", "{}")}}  # where those of an encoder are others
 PLAIN = {  # what metrics are called where they have no famous name
     "frechet": "fd",
     "frechet_infinity": "fd_infinity",
@@ -45,7 +48,12 @@ PLAIN = {  # what metrics are called where they have no famous name
     "cmmd": "mmd",
     "cmmd_unbiased": "mmd_unbiased",
 }
-SHORT = {"bicubic_pil": "pil", "tf1_bilinear": "tf1", "bfloat16": "bf16"}
+SHORT = {
+    "bicubic_pil": "pil",
+    "bicubic_antialias": "antialias",
+    "tf1_bilinear": "tf1",
+    "bfloat16": "bf16",
+}
 FACTS = {  # of a space's note, and how a reader knows them
     "weights": "weights",
     "resize": "resize rule",
@@ -107,6 +115,16 @@ def metric_name(
     return f"{name}_{num_samples if rest else f'{whole}k'}"
 
 
+def lpips_net(options: dict[str, Any]) -> str:
+    """What the network of LPIPS is called in names: `alex`, and `alex_other` with other weights.
+
+    `options` are net, weights and sha256. A file is the published one if its sha256 is given, and
+    is then checked where it is read.
+    """
+    net = options["net"]
+    return net if _is_file_of(LPIPS[net], options) else f"{net}_other"
+
+
 def note(name: str | None, maker: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
     """What features are: of the space `name`, made by the artifact with the notes `maker`.
 
@@ -160,7 +178,7 @@ def _network(encoder: dict[str, Any]) -> str | None:
 def _departures(encoder: dict[str, Any], network: str) -> list[str]:
     """Words for what in the options differs from the published space, in this order."""
     found = [] if _is_published(encoder, network) else ["other"]
-    for option, (published, word) in PUBLISHED.items():
+    for option, (published, word) in (PUBLISHED | OWN.get(encoder["name"], {})).items():
         value = encoder.get(option, published)
         if value != published:
             found.append(word.format(SHORT.get(value, value)))
@@ -173,10 +191,15 @@ def _is_published(encoder: dict[str, Any], network: str) -> bool:
         return False
     if encoder["name"] == "clip" and not encoder["model"].endswith("-quickgelu"):
         return False  # OpenAI's weights with another activation
-    sha256 = weights.entry(WEIGHTS[network]).files[0].sha256
-    if encoder["weights"] in (None, WEIGHTS[network]):
-        return encoder["sha256"] in (None, sha256)
-    return encoder["sha256"] == sha256
+    return _is_file_of(WEIGHTS[network], encoder)
+
+
+def _is_file_of(name: str, options: dict[str, Any]) -> bool:
+    """Whether `weights` is the id `name` of the manifest or a file that must be the same."""
+    sha256 = weights.entry(name).files[0].sha256
+    if options["weights"] in (None, name):
+        return options["sha256"] in (None, sha256)
+    return options["sha256"] == sha256
 
 
 def _short(value: Any) -> str:

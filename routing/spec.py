@@ -170,7 +170,8 @@ class Lpips(Model):
     weights: str | None = None
     """File of the trunk, or an id of the manifest; null: the manifest's for `net`."""
     sha256: str | None = None
-    """What the file must be; null: what the manifest says."""
+    """What the file must be; null: what the manifest says. Of a file without it, or that must be
+    another, metrics are called lpips_<net>_other."""
     within: Literal["all", "asked"] = "all"
     """All pairs, or those that were asked for the same prompt or class (then in the name)."""
 

@@ -398,6 +398,11 @@ def space_of(metric):
     )
 
 
+SEARCHED = list(  # spaces in which the nearest of all training images is looked for
+    dict.fromkeys(space_of(metric) for metric in METRICS if metric["name"] == "copies")
+)
+
+
 def references_spec(wildcards):
     """What the job may see."""
     metrics = SPEC["metrics"]
@@ -439,6 +444,7 @@ def scores_spec(wildcards):
         arm=wildcards.set,
         spaces=SPACES,
         place=PLACE,
+        searched=SEARCHED,
         phrases=PLAN["phrases"],
         num_trainings=len(TRAININGS),
         **{key: metrics[key] for key in SCORED},

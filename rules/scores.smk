@@ -8,6 +8,7 @@ rule scores:
         references=[
             f"{R}/references/{space}/references.safetensors" for space in SPACES
         ],
+        real=[file for space in SEARCHED for file in real_features(space)],
         centroids=f"{SHARES}/centroids.safetensors",
         phrases=phrases_of("features", "safetensors"),
         captions=phrases_of("captions", "parquet"),
@@ -29,7 +30,8 @@ rule scores:
         "scores: arm {wildcards.set} against the real images"
     shell:
         "python -m routing scores --in index={input.index} --in features={input.features}"
-        " --in references={input.references} --in centroids={input.centroids}"
+        " --in references={input.references} --in real={input.real}"
+        " --in centroids={input.centroids}"
         " --in phrases={input.phrases} --in captions={input.captions}"
         " --in perceptual={input.perceptual} --in pairs={input.pairs}"
         " --out replicates={output.replicates} --out bootstrap={output.bootstrap}"

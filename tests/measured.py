@@ -74,10 +74,14 @@ class World:
             "centroids": make("partition", here / "c.safetensors", {"centroids": CENTROIDS}),
         }
 
+    def real_features(self, space, arrays):
+        """The file of the real images in a space."""
+        path = self.folder / f"real-{space}.safetensors"
+        return make("features", path, arrays, space=self.noted(space))
+
     def references(self, space, arrays, shared, **spec):
         """The files that the stage references writes for one space."""
-        path = self.folder / f"real-{space}.safetensors"
-        real = make("features", path, arrays, space=self.noted(space))
+        real = self.real_features(space, arrays)
         folder = self.folder / space
         folder.mkdir(exist_ok=True)
         parts = {"run": "test", "seed": 7, "space": space, "num_references": None}
@@ -110,7 +114,7 @@ class World:
         parts = {"run": "test", "seed": 7, "arm": arm, "spaces": ["place", "toy"]}
         parts |= {"place": "place", "phrases": [], "num_trainings": 1, "num_blocks": 8}
         parts |= {"extractor": "toy", "reference_arm": next(iter(self.arms)), "lpips": None}
-        parts |= {"num_bootstrap": 20, "list": LIST}
+        parts |= {"num_bootstrap": 20, "list": LIST, "searched": ["toy"]}
         return run(
             "scores",
             folder,
@@ -119,7 +123,7 @@ class World:
             features=features or self.features(arm),
             references=[fitted[space]["references"] for space in ("place", "toy")],
             centroids=shared["centroids"],
-            **(given or {}),
+            **({"real": self.folder / "real-toy.safetensors"} | (given or {})),
         )
 
     def run(self, **more):

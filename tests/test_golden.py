@@ -6,6 +6,9 @@ fetched. Values come from three places: published numbers (the source beside eac
 that published them run on the same file, and the published forward written down in float64. With
 networks of random weights the other tests ask the same; only here could a wrong normalisation, a
 swapped channel or another activation be what everybody calls FID.
+
+Not asked, since no file of the manifest has their images or their network: CMMD 7.696 of
+cmmd-pytorch (a few pictures of its repository), precision and recall of torch-fidelity (VGG-16).
 """
 
 from pathlib import Path
@@ -26,6 +29,7 @@ from routing.backbones.perceptual import NETS, PerceptualNet
 from routing.clip_score import cosines
 from routing.frechet import FrechetReference, frechet_distance
 from routing.inception_score import fidelity_order, inception_score
+from routing.kernel import KernelReference, kernel_distance
 from routing.lpips import paired
 from routing.spaces import WEIGHTS
 from routing.weights.reading import tensors
@@ -121,16 +125,37 @@ def decoded(file):
     return np.asarray(Image.open(BytesIO(file)).convert("RGB")).transpose(2, 0, 1)
 
 
+def embedded(net, *sets):
+    """Features of each set, 256 images at a time."""
+    return [torch.cat([net(values(part)).cpu() for part in s.split(256)]) for s in sets]
+
+
+def distance(x, y):
+    """The Frechet distance."""
+    return frechet_distance(x, FrechetReference.fit(y), torch.ones(1, len(x))).item()
+
+
 def cifar10_numbers(net, train, test):
-    """IS of the training images, FID of the training images to the test images."""
-    features = [
-        torch.cat([net(values(part)).cpu() for part in s.split(256)]) for s in (train, test)
-    ]
-    logits = net.logits(features[0].to(net.device)).cpu()
-    once = torch.ones(1, len(train))
-    score = inception_score(logits, fidelity_order(len(train)), 10, once)
-    distance = frechet_distance(features[0], FrechetReference.fit(features[1]), once)
-    return score.item(), distance.item()
+    """IS of the training images, FID of the training images to the test images; features."""
+    x, y = embedded(net, train, test)
+    logits = net.logits(x.to(net.device)).cpu()
+    score = inception_score(logits, fidelity_order(len(x)), 10, torch.ones(1, len(x)))
+    return score.item(), distance(x, y), (x, y)
+
+
+def some(stored, num):
+    """The images of torch-fidelity's tests: files chosen at random, read in order of the names."""
+    rows = np.random.RandomState(2020).choice(len(stored), num, replace=False)
+    return stored[np.sort(rows)]
+
+
+def subsets_kid(x, y, size, num=100):
+    """The mean of the KID over the pairs of subsets that torch-fidelity draws."""
+    rng, found = np.random.RandomState(2020), []
+    for _ in range(num):
+        a, b = (s[rng.choice(len(s), size, replace=False)] for s in (x, y))
+        found.append(kernel_distance(a, KernelReference.fit(b), torch.ones(1, size)))
+    return torch.cat(found).mean().item()
 
 
 def test_cifar10_has_its_published_numbers():
@@ -143,8 +168,98 @@ def test_cifar10_has_its_published_numbers():
     train, test = cifar10("train"), cifar10("test")
     if not torch.cuda.is_available():
         pytest.skip("inception-v3 of 60,000 images: wants a GPU")
-    score, distance = cifar10_numbers(Inception().load(), train, test)
-    assert score == pytest.approx(11.23678, abs=0.05) and 3.0 < distance < 3.3
+    score, between, _ = cifar10_numbers(Inception().load(), train, test)
+    assert score == pytest.approx(11.23678, abs=0.05) and 3.0 < between < 3.3
+
+
+def test_5000_images_of_cifar10_have_the_numbers_of_torch_fidelity():
+    """Of 5,000 training and 5,000 test images, from its tests of all versions of torch.
+
+    They allow 1e-4, and 1e-7 of the KID, to one code; another code rounds elsewhere. The choice is
+    by position: the rows of the file must be in the order of the published batches.
+    """
+    needed("inception-v3")
+    train, test = (some(cifar10(split), 5000) for split in ("train", "test"))
+    if not torch.cuda.is_available():
+        pytest.skip("inception-v3 of 10,000 images: wants a GPU")
+    score, between, features = cifar10_numbers(Inception().load(), train, test)
+    assert score == pytest.approx(10.75051, abs=1e-2)
+    assert between == pytest.approx(10.32333, abs=2e-3)
+    assert subsets_kid(*features, 1000) == pytest.approx(-2.907863e-05, abs=1e-6)
+
+
+def test_5000_images_of_cifar10_in_clip_have_the_distance_of_torch_fidelity():
+    """0.492375 of the same images, brought to 224 pixels by Pillow; from its tests (1e-5)."""
+    needed("clip-vit-b-32")
+    train, test = (some(cifar10(split), 5000) for split in ("train", "test"))
+    if not torch.cuda.is_available():
+        pytest.skip("clip-vit-b-32 of 10,000 images: wants a GPU")
+    net = CLIP(resize="bicubic_pil", precision="float32").load()
+    assert distance(*embedded(net, train, test)) == pytest.approx(0.492375, abs=2e-4)
+
+
+class StandIn:
+    """Some numbers of an image for features, and of those for logits."""
+
+    device = torch.device("cpu")
+
+    def __call__(self, x):
+        flat = x.flatten(1)
+        return torch.cat([flat[:, 7:2000:333], flat.square().mean(1, keepdim=True)], 1)
+
+    def logits(self, features):
+        return features[:, :5] * torch.arange(1.0, 6)
+
+
+def write_images(path, rows):
+    """A file in the layout of uoft-cs/cifar10."""
+    from io import BytesIO
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    files = []
+    for row in rows:
+        file = BytesIO()
+        Image.fromarray(row).save(file, "PNG")
+        files.append({"bytes": file.getvalue(), "path": "x.png"})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"img": files, "label": [0] * len(files)}), path)
+
+
+def test_the_numbers_of_cifar10_are_torch_fidelitys_on_other_images(tmp_path, monkeypatch):
+    """Its functions on the files that its tests would write, with a network that says nothing."""
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_isc import isc_features_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(pytest.skip.Exception, match="cifar-10: absent, data/cifar-10/train"):
+        cifar10("train")
+    rng, net, num, features = np.random.default_rng(0), StandIn(), 70, []
+    for split, of, file in zip(
+        ("train", "test"), (300, 120), weights.entry("cifar-10").files, strict=True
+    ):
+        rows = (rng.random((of, 32, 32, 3)) ** (1 + len(features)) * 255).astype(np.uint8)
+        write_images(tmp_path / "data" / file.file, rows)
+        assert torch.equal(cifar10(split), torch.from_numpy(rows).permute(0, 3, 1, 2))
+        chosen = np.random.RandomState(2020).choice(of, num, replace=False)
+        names = {f"{i:05d}.png": rows[i] for i in chosen}
+        (read,) = embedded(
+            net,
+            torch.stack([torch.from_numpy(names[n]) for n in sorted(names)]).permute(0, 3, 1, 2),
+        )
+        features.append(read.double())
+    train, test = (some(cifar10(split), num) for split in ("train", "test"))
+    score, between, (x, y) = cifar10_numbers(net, train, test)
+    truth = isc_features_to_metric(net.logits(features[0]))["inception_score_mean"]
+    assert score == pytest.approx(truth, rel=1e-6) and score > 1.01
+    statistics = [fid_features_to_statistics(f) for f in features]
+    fid = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert between == pytest.approx(fid, rel=1e-6)
+    kid = kid_features_to_metric(*features, kid_subset_size=40, verbose=False)
+    assert subsets_kid(x, y, 40) == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-6)
 
 
 # DINOv2: FD-DINOv2.
@@ -177,20 +292,18 @@ def test_dinov2_base_has_the_sum_of_torch_fidelity():
 @pytest.mark.parametrize("model", CLIP_WEIGHTS)
 def test_clip_is_open_clips(model, photographs):
     import open_clip
+    from PIL import Image
 
     path = needed(CLIP_WEIGHTS[model])
     theirs = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").eval()
-    clip = CLIP(model, precision="float32")
+    clip = CLIP(model, resize="bicubic_pil", precision="float32")
     net, tower = clip.load(), TextTower.load(clip)
-    x = F.interpolate(values(photographs), (net.size, net.size), mode="bicubic", antialias=True)
-    mean, std = (
-        torch.tensor(of)[:, None, None]
-        for of in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-    )
+    see = open_clip.image_transform(net.size, is_train=False)
+    x = torch.stack([see(Image.fromarray(p.permute(1, 2, 0).numpy())) for p in photographs])
     tokens = open_clip.SimpleTokenizer()(CAPTIONS)
     with torch.no_grad():
-        seen, read = theirs.encode_image(((x + 1) / 2 - mean) / std), theirs.encode_text(tokens)
-    found, texts = net(x).cpu(), tower(CAPTIONS).cpu()
+        seen, read = theirs.encode_image(x), theirs.encode_text(tokens)
+    found, texts = net(values(photographs)).cpu(), tower(CAPTIONS).cpu()
     assert relative(found, seen.double()) < 1e-4 and relative(texts, read.double()) < 1e-4
     right, wrong = cosines(found, texts), cosines(found, texts.flip(0))
     assert (right > wrong).all()  # each image has its own caption

@@ -21,7 +21,8 @@ from routing.spaces import metric_name
 
 NUM, DIM, K = 48, 4, 3
 OPTIONS = {name: {} for name in METRICS} | {"inception_score": {"num_splits": 3}}
-OF_SAMPLES = ("features", "classes", "asked", "clusters", "logits", "texts")  # row by row
+OF_SAMPLES = ("features", "classes", "asked", "clusters", "logits", "texts")
+OF_SAMPLES += ("depicted",)  # row by row
 # Draws of the others would take hours, or see copies of one sample as neighbours.
 RESAMPLED = {"frechet", "kernel", "cmmd", "inception_score", "copies", "class_shares"}
 RESAMPLED |= {"cluster_shares", "agreement", "clip_score"}
@@ -57,6 +58,7 @@ def view(measure, rng, features=None, of=None):
         point_clusters=of.clusters,
         logits=normal(rng, NUM, 7),
         texts=normal(rng, NUM, DIM),
+        depicted=normal(rng, NUM, DIM),
         pairs=Pairs("alex", pairs, torch.full((6, 6), 64.0), to, "monolith", "all"),
     )
 
@@ -400,9 +402,10 @@ def test_the_conventions_of_the_clip_score(rng):
     measure, seen = made("clip_score", rng)
     seen = replace(seen, texts=seen.texts + seen.features)  # the mean is above 0
     found, c = measure.replicates(seen), cosines(seen.features, seen.texts)
+    after = cosines(seen.features, seen.depicted)
     assert found["clip_score_toy"][0].item() == pytest.approx(c.mean().item())
     assert found["clip_score_hessel_toy"][0].item() == pytest.approx(
-        2.5 * c.clamp_min(0).mean().item()
+        2.5 * after.clamp_min(0).mean().item()
     )
     assert found["clip_score_hundred_toy"][0].item() == pytest.approx(100 * c.mean().item())
     assert c.min() < 0 < c.mean()  # else conventions agree

@@ -88,22 +88,27 @@ def test_a_shorter_context_is_that_of_the_model(tmp_path):
     assert tower.num_pieces == 5 and (tower(CAPTIONS) - truth).norm() < 1e-6 * truth.norm()
 
 
-def test_images_and_scores_are_open_clips(drawn):
+@pytest.mark.parametrize("size", [16, 9, 40])
+def test_images_and_scores_are_open_clips(drawn, size):
     """Its own preprocessing of stored images, its image tower, and its normalised product."""
     import open_clip
     from PIL import Image
 
     name, path, net = drawn
-    stored = np.random.default_rng(0).integers(256, size=(5, 16, 16, 3), dtype=np.uint8)
+    stored = np.random.default_rng(0).integers(256, size=(5, size, size, 3), dtype=np.uint8)
     see = open_clip.image_transform(16, is_train=False)
     with torch.no_grad():
         read = torch.stack([see(Image.fromarray(image)) for image in stored])
         truth = net.encode_image(read)
         unit = net.encode_image(read, normalize=True)
     values = torch.from_numpy(stored).permute(0, 3, 1, 2).float() * (2 / 255) - 1
-    clip = CLIP(name, str(path))
-    found = clip.load()(values)
+    clip = CLIP(name, str(path), resize="bicubic_pil")
+    tower = clip.load()
+    torch.testing.assert_close(tower.prepared(values), read, rtol=1e-5, atol=1e-5)
+    found = tower(values)
     assert (found - truth).norm() < 1e-5 * truth.norm() and (found[0] - found[1]).norm() > 0.1
+    in_floats = CLIP(name, str(path)).load()(values)
+    assert ((in_floats - truth).norm() > 1e-3 * truth.norm()) == (size != 16)  # what pil changes
     texts = theirs(net, CAPTIONS)
     expected = (unit * (texts / texts.norm(dim=1, keepdim=True))).sum(1)
     ours = clip_score.cosines(found, TextTower.load(clip)(CAPTIONS))
@@ -188,10 +193,11 @@ def test_every_caption_stands_once(drawn, tmp_path, monkeypatch, offline):  # no
     table = store.read_table(files["captions"])
     assert table["caption"].tolist() == sorted(CAPTIONS)
     assert table["is_cut"].tolist() == [c == CAPTIONS[2] for c in sorted(CAPTIONS)]
-    features = store.read_arrays(files["features"])["features"]
-    truth = theirs(drawn[2], sorted(CAPTIONS)).numpy()
-    assert features.dtype == np.float32
-    assert np.linalg.norm(features - truth) < 1e-6 * np.linalg.norm(truth)
+    arrays = store.read_arrays(files["features"])
+    for name, before in (("features", ""), ("depicted", "A photo depicts ")):
+        truth = theirs(drawn[2], [before + c for c in sorted(CAPTIONS)]).numpy()
+        assert arrays[name].dtype == np.float32
+        assert np.linalg.norm(arrays[name] - truth) < 1e-6 * np.linalg.norm(truth)
     note = store.read_provenance(files["features"])
     assert note["num_cut"] == 1 and note["sha256"] == sha256_of(drawn[1])
     assert note["backbone"]["model"] == drawn[0] and note["licence"] == ["CC0"]
@@ -219,6 +225,15 @@ def test_the_stage_refuses(drawn, tmp_path):
 
 def test_embeddings_that_are_no_numbers_are_refused(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(TextTower, "__call__", lambda self, c: torch.full((len(c), 24), torch.nan))
+    with refused("wanted finite embeddings, got nan or inf for 'a'"):
+        phrases(tmp_path, made_encoder(tmp_path / "e.safetensors", drawn), ["a"])
+
+
+def test_so_are_those_after_the_words_of_clipscore(drawn, tmp_path, monkeypatch):
+    def read(self, captions):
+        return torch.full((len(captions), 24), torch.nan if "depicts" in captions[0] else 1.0)
+
+    monkeypatch.setattr(TextTower, "__call__", read)
     with refused("wanted finite embeddings, got nan or inf for 'a'"):
         phrases(tmp_path, made_encoder(tmp_path / "e.safetensors", drawn), ["a"])
 

@@ -87,13 +87,13 @@ OF_ALL = {
     *(f"{kind}_resnet_cluster_{k}" for kind in ("recall", "coverage") for k in (0, 1, "worst")),
     *(f"cluster_{kind}" for kind in ("share_0", "share_1", "tv", "kl", "coverage")),
     *(f"mmd_{kind}small_clip" for kind in ("", "unbiased_")),
-    "lpips_vgg_diversity",
+    "lpips_vgg_other_diversity",
 }
 OF_ARM = {  # `two` asks for no text; the reference arm and real images have no distance to it
     "heldout": OF_ALL | TEXTS,
-    "guided": OF_ALL | TEXTS | {"lpips_vgg_to_near"},
+    "guided": OF_ALL | TEXTS | {"lpips_vgg_other_to_near"},
     "near": OF_ALL | TEXTS,
-    "two": OF_ALL | {"lpips_vgg_to_near"},
+    "two": OF_ALL | {"lpips_vgg_other_to_near"},
 }
 
 
@@ -115,10 +115,11 @@ def test_scores_are_of_seeds_and_their_mean_is_the_metric(images_run):
     arms = {metric: set(rows["arm"]) for metric, rows in table.groupby("metric")}
     assert arms == {
         "clip_score_small_clip": {"heldout", "guided", "near"},
-        "lpips_vgg_to_near": {"guided", "two"},
+        "clip_score_hessel_small_clip": {"heldout", "guided", "near"},
+        "lpips_vgg_other_to_near": {"guided", "two"},
     }
     for (arm, metric), rows in table.groupby(["arm", "metric"]):
-        if metric == "lpips_vgg_to_near":
+        if metric == "lpips_vgg_other_to_near":
             assert rows["seed"].tolist() == list(range(16))
         assert rows["value"].mean() == pytest.approx(value(images_run, arm, metric), rel=1e-9)
 
@@ -131,11 +132,11 @@ def test_pairs_of_arms_are_compared_where_both_were_measured(images_run):
     }
     every = {frozenset(pair) for pair in combinations(("guided", "near", "two"), 2)}
     assert pairs["clip_score_small_clip"] == {frozenset({"guided", "near"})}
-    assert pairs["lpips_vgg_to_near"] == {frozenset({"guided", "two"})}
-    assert pairs["lpips_vgg_diversity"] == pairs["copy_ratio_resnet"] == every
+    assert pairs["lpips_vgg_other_to_near"] == {frozenset({"guided", "two"})}
+    assert pairs["lpips_vgg_other_diversity"] == pairs["copy_ratio_resnet"] == every
     tests = {metric: set(rows["test"]) for metric, rows in table.groupby("metric")}
-    assert tests["clip_score_small_clip"] == tests["lpips_vgg_to_near"] == {"sign flip"}
-    assert tests["lpips_vgg_diversity"] == tests["copy_ratio_resnet"] == {"seed blocks"}
+    assert tests["clip_score_small_clip"] == tests["lpips_vgg_other_to_near"] == {"sign flip"}
+    assert tests["lpips_vgg_other_diversity"] == tests["copy_ratio_resnet"] == {"seed blocks"}
 
 
 def drawn(run, arm):
@@ -160,8 +161,12 @@ def test_lpips_is_what_the_package_says(images_run):
     i, j = map(list, zip(*combinations(range(len(x)), 2), strict=True))
     with torch.no_grad():
         to_near, apart = theirs(x, near).mean().item(), theirs(x[i], x[j]).mean().item()
-    assert value(images_run, "guided", "lpips_vgg_to_near") == pytest.approx(to_near, abs=1e-6)
-    assert value(images_run, "guided", "lpips_vgg_diversity") == pytest.approx(apart, rel=1e-3)
+    assert value(images_run, "guided", "lpips_vgg_other_to_near") == pytest.approx(
+        to_near, abs=1e-6
+    )
+    assert value(images_run, "guided", "lpips_vgg_other_diversity") == pytest.approx(
+        apart, rel=1e-3
+    )
 
 
 def test_the_clip_score_is_what_open_clip_says(images_run):
@@ -178,16 +183,21 @@ def test_the_clip_score_is_what_open_clip_says(images_run):
     mean, std = (torch.tensor(of)[:, None, None] for of in (MEAN, STD))
     with torch.no_grad():
         seen = net.encode_image(((x + 1) / 2 - mean) / std, normalize=True)
-        words = open_clip.SimpleTokenizer()([captions[prompts[i]] for i in told])
-        read = net.encode_text(words, normalize=True)
-    truth = (seen * read).sum(1).double()
+        asked = [captions[prompts[i]] for i in told]
+        after = [f"A photo depicts {caption}" for caption in asked]
+        plain, depicted = (
+            (seen * net.encode_text(open_clip.SimpleTokenizer()(of), normalize=True)).sum(1)
+            for of in (asked, after)
+        )
     table = store.read_table(images_run.path("metrics/scores.parquet"))
-    mine = table[(table["arm"] == "guided") & (table["metric"] == "clip_score_small_clip")]
-    assert mine["seed"].tolist() == told
-    np.testing.assert_allclose(mine["value"], truth, atol=1e-5)
-    assert value(images_run, "guided", "clip_score_small_clip") == pytest.approx(
-        truth.mean().item(), abs=1e-5
-    )
+    truths = {"clip_score": plain, "clip_score_hessel": 2.5 * depicted.clamp_min(0)}
+    for kind, truth in truths.items():
+        name = f"{kind}_small_clip"
+        mine = table[(table["arm"] == "guided") & (table["metric"] == name)]
+        assert mine["seed"].tolist() == told
+        np.testing.assert_allclose(mine["value"], truth, atol=2e-5)
+        mean = truth.double().mean().item()
+        assert value(images_run, "guided", name) == pytest.approx(mean, abs=2e-5)
 
 
 def test_pairs_within_a_caption_are_those_of_equal_ones(images_run, clone):

@@ -9,11 +9,14 @@ from stages import make, refused
 
 from routing import store
 from routing.bootstrap import bootstrap_counts
+from routing.copies import CopyReference, copy_metrics
 from routing.extrapolation import extrapolated
 from routing.frechet import FrechetReference, frechet_distance
 from routing.inception_score import fidelity_order, inception_score
 from routing.kernel import KernelReference, kernel_distance
 from routing.seeds import stream
+
+ALEX = {"net": "alex", "within": "all", "weights": None, "sha256": None}
 
 
 @pytest.fixture
@@ -30,6 +33,47 @@ def scored(world, arm="good", **spec):
 
 def tensor(array):
     return torch.from_numpy(array).double()
+
+
+def test_copies_of_any_training_image_are_found_whatever_pairs_are_made_of(world, monkeypatch):
+    """From shards, in the space of the metric, which need not be the first one searched."""
+    monkeypatch.setattr("routing.scores.SEARCHED", 9)
+    train = world.real["features"][world.is_train]
+    world.drawn["good"]["features"] = train[:NUM].copy()
+    unseen = world.real["features"][~world.is_train]
+    world.drawn["shifted"]["features"] = np.concatenate([unseen, unseen])[:NUM]
+    chosen = [{"name": "copies"}]
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=chosen, num_references=10)
+    place = world.real_features("place", {"features": world.place})
+    toy = world.real_features("toy", world.real)
+    given = {"real": [place, toy]}
+    for arm in ("good", "shifted"):
+        files = world.scores(
+            arm, fitted, shared, list=chosen, searched=["place", "toy"], given=given
+        )
+        table = store.read_table(files["replicates"]).query("block == -1").set_index("metric")
+        found = table["value"].to_dict()
+        if arm == "good":
+            assert found == {"copy_ratio_toy": 0, "authenticity_toy": 0}
+            continue
+        x = world.drawn[arm]["features"]
+        expected = copy_metrics(
+            tensor(x),
+            CopyReference.fit(
+                lambda: iter([tensor(train)]),
+                tensor(store.read_arrays(fitted["toy"]["heldout"])["features"]),
+            ),
+            torch.ones(1, NUM),
+        )
+        assert 0.5 < found["copy_ratio_toy"] and 0.1 < found["authenticity_toy"] < 1
+        for name, value in expected.items():
+            assert found[f"{name}_toy"] == pytest.approx(value.item(), rel=1e-12)
+    with refused("real-toy.safetensors: .* wanted extractor place, got toy"):
+        given = {"real": [toy, place]}
+        chosen = [{"name": "copies", "space": "place"}]
+        files = world.fitted(shared, list=[{"name": "copies"}])
+        world.scores("good", files, shared, list=chosen, searched=["place", "toy"], given=given)
 
 
 def test_draws_are_the_metric_of_resampled_seeds(world):
@@ -201,7 +245,12 @@ def test_how_many_training_images_pairs_are_made_with_is_noted_if_not_all(world)
     found = scored(world, list=chosen, num_references=30)["replicates"]
     notes = found.groupby("metric")["note"].first()
     said = f"with 30 of {total} training images"
-    of_all = {"fd_toy", "vendi_toy"}  # moments are of all, and there is no reference
+    of_all = {
+        "fd_toy",
+        "copy_ratio_toy",
+        "authenticity_toy",
+        "vendi_toy",
+    }  # which has no reference
     assert {metric for metric, note in notes.items() if said not in note} == of_all
     for num in (None, total):
         notes = scored(world, list=chosen, num_references=num)["replicates"]["note"]
@@ -234,23 +283,32 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
     prompts = rng.integers(0, 90, NUM)
     world.drawn["good"]["prompts"] = prompts[:, None]
     captions = pd.DataFrame({"caption": ["a 5", "a 9", "a 4"], "is_cut": False})
-    texts = rng.normal(size=(3, 3)).astype(np.float32)
+    texts, depicted = rng.normal(size=(2, 3, 3)).astype(np.float32)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
+    arrays = {"features": texts, "depicted": depicted}
     given = {
-        "phrases": [make("phrases", tmp_path / "t.safetensors", {"features": texts})],
+        "phrases": [make("phrases", tmp_path / "t.safetensors", arrays)],
         "captions": [make("phrases", tmp_path / "t.parquet", captions)],
     }
     files = world.scores(
         "good", fitted, shared, list=[{"name": "clip_score"}], phrases=["toy"], given=given
     )
-    scores = store.read_table(files["scores"])["value"].to_numpy()
+    table = store.read_table(files["scores"])
+    scores, hessel = (
+        table.loc[table["metric"] == f"{kind}_toy", "value"].to_numpy()
+        for kind in ("clip_score", "clip_score_hessel")
+    )
     place = {5: 0, 9: 1, 4: 2}
     assert list(dict.fromkeys(world.labels[prompts])) not in ([5, 9, 4], [4, 5, 9])
-    t = texts[[place[label] for label in world.labels[prompts]]]
+    rows = [place[label] for label in world.labels[prompts]]
     x = world.drawn["good"]["features"]
-    cos = (x * t).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(t, axis=1)
-    np.testing.assert_allclose(scores, cos, rtol=1e-5)
+
+    def cos(t):
+        return (x * t).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(t, axis=1)
+
+    np.testing.assert_allclose(scores, cos(texts[rows]), rtol=1e-5)
+    np.testing.assert_allclose(hessel, 2.5 * cos(depicted[rows]).clip(0), rtol=1e-5)
 
 
 def perceptual(folder, num_trainings=1, is_compared=True, seed=4):
@@ -284,8 +342,7 @@ def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
     given, distances, to, blocks = perceptual(tmp_path, num_trainings=2)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
-    options = {"list": [{"name": "lpips"}], "given": given}
-    options["lpips"] = {"net": "alex", "within": "all"}
+    options = {"list": [{"name": "lpips"}], "lpips": ALEX, "given": given}
     files = world.scores("shifted", fitted, shared, num_trainings=2, **options)
     found = store.read_table(files["replicates"])
     found = found.set_index(["metric", "training", "block"])["value"].sort_index()
@@ -308,8 +365,19 @@ def test_lpips_of_an_arm_that_is_compared_with_none_is_its_diversity(world, tmp_
     fitted = world.fitted(shared, list=[])
     for within, word in (("all", ""), ("asked", "_within_asked")):
         options = {"list": [{"name": "lpips"}], "given": given}
-        options["lpips"] = {"net": "alex", "within": within}
+        options["lpips"] = ALEX | {"within": within}
         files = world.scores("good", fitted, shared, **options)
         names = set(store.read_table(files["replicates"])["metric"])
         assert names == {f"lpips_alex_diversity{word}"}
         assert store.read_table(files["scores"]).empty
+
+
+def test_lpips_of_other_weights_has_another_name(world, tmp_path):
+    given, *_ = perceptual(tmp_path)
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=[])
+    mine = ALEX | {"weights": "mine.pth"}
+    options = {"list": [{"name": "lpips"}], "lpips": mine, "given": given}
+    files = world.scores("shifted", fitted, shared, **options)
+    names = {"lpips_alex_other_diversity", "lpips_alex_other_to_good"}
+    assert set(store.read_table(files["replicates"])["metric"]) == names

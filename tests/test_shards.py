@@ -46,6 +46,14 @@ def test_some_rows_of_an_index_are_an_index(job):
     assert (some.take([2, 0]) == X[[8, 2]]).all()
 
 
+def test_some_files_can_be_all_the_shards(job):
+    index = pd.DataFrame({"shard": [0, 1], "row": [1, 3]})
+    found = Shards(job, "samples", index, "samples", files=range(1, 3))
+    assert (found.take([0, 1]) == X[[4, 9]]).all()
+    with refused("wanted 2 shards .*, got 1"):
+        Shards(job, "samples", index, "samples", files=[2])
+
+
 def test_values_are_what_networks_see(job):
     found = shards.values(job, INDEX).take([1, 6])
     assert found.dtype == np.float32 and (found == images.to_values(X[[2, 8]], 255)).all()

@@ -4,8 +4,18 @@ import pytest
 from stages import refused
 
 from routing import choices, weights
+from routing.backbones.perceptual import NETS
 from routing.encoder import ENCODERS
-from routing.spaces import WEIGHTS, check_name, label, metric_name, note, refuse_mismatch
+from routing.figures import words
+from routing.spaces import (
+    WEIGHTS,
+    check_name,
+    label,
+    lpips_net,
+    metric_name,
+    note,
+    refuse_mismatch,
+)
 
 
 def resolved(name, **options):
@@ -21,7 +31,7 @@ def dinov2(**options):
 
 
 def clip(model="ViT-L-14-quickgelu", **options):
-    return resolved("clip", **{"model": model} | PLAIN | options)
+    return resolved("clip", **{"model": model, "resize": "bicubic_pil"} | PLAIN | options)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +40,9 @@ def clip(model="ViT-L-14-quickgelu", **options):
         (resolved("inception"), "inception"),
         (resolved("dinov2", size="large", **PLAIN), "dinov2_vitl14"),
         (resolved("dinov2", size="small", **PLAIN), "dinov2_vits14"),
-        (resolved("clip", **PLAIN), "clip_vitb32"),
-        (resolved("clip", model="ViT-L-14-336-quickgelu", **PLAIN), "clip_vitl14_336"),
+        (clip("ViT-B-32-quickgelu"), "clip_vitb32"),
+        (clip("ViT-L-14-336-quickgelu"), "clip_vitl14_336"),
+        (clip(resize="bicubic_antialias"), None),
         (resolved("dinov2", size="large"), None),  # of unit length
         (resolved("dinov2", size="large", dim=64, **PLAIN), None),
         (resolved("pca"), None),
@@ -69,6 +80,8 @@ def test_the_fields_name_is_of_the_published_options_alone(choice, name):
         ),
         ("dinov2_vitl14", resolved("dinov2", size="small", **PLAIN), "call it dinov2_vits14"),
         ("dinov2_vits14_mine", resolved("dinov2", size="small", **PLAIN), "call it dinov2_vits14"),
+        ("clip_vitl14", clip(resize="bicubic_antialias"), "call it clip_vitl14_antialias$"),
+        ("clip_vitl14_pil", clip(), "the published options, got .*; call it clip_vitl14$"),
         ("clip_art", resolved("pca"), "give it another name"),
         ("inception", dinov2(), "of encoders 'inception', got 'dinov2'; give"),
         ("dinov2_vitl14_pil", dinov2(), "the published options, got .*; call it dinov2_vitl14$"),
@@ -204,3 +217,28 @@ def test_features_of_another_maker_are_refused_with_what_differs_alone(changed, 
 
 def test_names_of_spaces_may_differ():
     refuse_mismatch(noted(), noted() | {"name": "y"}, "here")
+
+
+def test_lpips_is_called_after_its_weights():
+    for net, row in NETS.items():
+        published = weights.entry(row.weights).files[0].sha256
+        for given, name in (
+            ((None, None), net),
+            ((None, published), net),
+            ((row.weights, None), net),
+            (("mine.pth", published), net),  # checked where it is read
+            (("mine.pth", None), f"{net}_other"),
+            (("mine.pth", "0" * 64), f"{net}_other"),
+            ((None, "0" * 64), f"{net}_other"),
+        ):
+            options = dict(zip(("weights", "sha256"), given, strict=True))
+            assert lpips_net({"net": net} | options) == name
+    (other,) = NETS.keys() - {"vgg"}
+    assert lpips_net({"net": "vgg", "weights": NETS[other].weights, "sha256": None}) == "vgg_other"
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_names_of_lpips_are_read_whatever_its_weights(net):
+    for name in (net, f"{net}_other"):
+        assert words.words(f"lpips_{name}_diversity") == f"LPIPS diversity ({name})"
+        assert not words.direction(f"lpips_{name}_to_monolith")

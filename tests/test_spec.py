@@ -13,7 +13,7 @@ from routing import choices, config, consistency, spec
 from routing.dit import MODULATIONS
 from routing.measures import METRICS
 from routing.objectives import OBJECTIVES
-from routing.spaces import metric_name
+from routing.spaces import lpips_net, metric_name
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "workflow_config.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
@@ -385,7 +385,7 @@ def measured_names(full):
     for choice in metrics["list"]:
         kind, measure = METRICS[choice["name"]], choices.build(METRICS, choice, "metrics.list")
         if kind is METRICS["lpips"]:
-            net, reference = metrics["lpips"]["net"], metrics["reference_arm"]
+            net, reference = lpips_net(metrics["lpips"]), metrics["reference_arm"]
             assert metrics["lpips"]["within"] == "all"  # else it is in the name
             yield from (f"lpips_{net}_diversity", f"lpips_{net}_to_{reference}")
         elif choice["name"] in ("class_shares", "cluster_shares"):

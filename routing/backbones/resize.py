@@ -3,7 +3,8 @@
     bicubic_antialias   torch's, to a square (not cropped) and not clamped: an overshoot stays, as
                         in the tensor path of EDM2 (arXiv:2312.02696)
     bicubic_pil         Pillow's of bytes: rounded to bytes and clamped after each of its two
-                        passes, as in dgm-eval (arXiv:2306.04675) and the `pil` mode of EDM2
+                        passes, as in dgm-eval (arXiv:2306.04675), the `pil` mode of EDM2,
+                        open_clip (CLIP score) and the official code of CMMD
     tf1_bilinear        out[i] at i * old / new, without the half pixel and without antialias, as
                         in TensorFlow 1, with which Inception's features were published
 

@@ -31,7 +31,7 @@ WORDS = {  # by kind: words, and 1 where higher is better, -1 where lower is, 0 
     "authenticity": ("authenticity", 0),
     "agreement": ("agreement with the class asked for", 1),
     "clip_score": ("CLIP score", 1),
-    "clip_score_hessel": ("CLIP score (2.5 max(cos, 0))", 1),
+    "clip_score_hessel": ("CLIPScore of Hessel et al.", 1),
     "clip_score_hundred": ("CLIP score (100 cos)", 1),
 }
 SHARES = {

@@ -39,7 +39,7 @@ class Real:
 class Pairs:
     """LPIPS of one arm: sums over pairs of blocks, and the distance of each sample to another."""
 
-    net: str
+    net: str  # as in names
     total: Float[Tensor, "blocks blocks"]  # summed distances, each pair once
     count: Float[Tensor, "blocks blocks"]  # pairs
     to_baseline: Float[Tensor, " samples"] | None
@@ -66,6 +66,7 @@ class View:
     num_train: int = 0  # training images, whether drawn for `reference` or not
     logits: Float[Tensor, "samples logits"] | None = None  # of Inception
     texts: Float[Tensor, "samples text_dim"] | None = None  # the caption asked for, in this space
+    depicted: Float[Tensor, "samples text_dim"] | None = None  # after "A photo depicts "
     pairs: Pairs | None = None
 
     def resampled(self, weights: Float[Tensor, "replicates samples"]) -> "View":
@@ -175,6 +176,6 @@ def means(scores: dict[str, Tensor], weights: Float[Tensor, "replicates samples"
 
 
 def stored(reference: Any) -> dict[str, Any]:
-    """The parts of a fitted reference but for `points`, which are the real images themselves."""
+    """The parts of a fitted reference but for those that are the real images themselves."""
     parts = {f.name: getattr(reference, f.name) for f in fields(reference)}
-    return {name: part for name, part in parts.items() if name != "points"}
+    return {name: part for name, part in parts.items() if name not in ("points", "train")}

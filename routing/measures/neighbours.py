@@ -56,6 +56,8 @@ class Neighbours(OfNeighbours):
 class Copies(InSpace):
     """How near the samples are to training images; diagnostics, neither direction is better.
 
+    All of them are searched, whatever `num_references` says.
+
     `copy_ratio`: mean distance to the nearest training image over that of held-out images; well
     below 1 is suspicious. `authenticity`: share of samples farther from their nearest training
     image than that is from its own neighbour.
@@ -63,11 +65,12 @@ class Copies(InSpace):
 
     kinds: ClassVar = {"copy_ratio": Kind(0), "authenticity": Kind(0, 0, 1)}
     reference: ClassVar = CopyReference
+    fits_all: ClassVar[bool] = True
     resamples: ClassVar[bool] = True
 
     def fit(self, real: Real) -> CopyReference:
-        """Distances among training images, and of held-out images to them."""
-        return CopyReference.fit(real.points, real.heldout)
+        """Distances of held-out images to the training images."""
+        return CopyReference.fit(real.blocks, real.heldout)
 
     def replicates(self, view: View) -> Replicates:
         """Both numbers."""

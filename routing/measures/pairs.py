@@ -16,7 +16,8 @@ class LPIPS(Measure):
     Higher is more different, from 0, which is not better: noise is the most different. A
     diagnostic, to be read beside that of held-out images. `lpips_<net>_to_<arm>` is the mean
     distance from the samples of the reference arm under the same seeds: how much the routing
-    changes the picture.
+    changes the picture. `<net>` is `alex` or `vgg`, and `alex_other` or `vgg_other` where the
+    weights are not the published ones.
     """
 
     kinds: ClassVar = {"lpips_diversity": Kind(0), "lpips_to": Kind(0)}

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from routing.clip_score import cosine, cosines, hessel, torchmetrics
+from routing.clip_score import cosine, cosines, raised, torchmetrics
 from routing.measures.base import Kind, PerSample, Replicates, View
 
 
@@ -14,9 +14,10 @@ from routing.measures.base import Kind, PerSample, Replicates, View
 class CLIPScore(PerSample):
     """Cosine of image and caption in a CLIP space; higher is better, in [-1, 1].
 
-    `clip_score` is the mean of the raw cosines, `clip_score_hessel` the mean of 2.5 max(cos, 0),
-    `clip_score_hundred` max(100 mean cos, 0) as in torchmetrics. Only of arms that ask for a text,
-    and of the samples whose caption has words: an empty one is asked for, and shown by anything.
+    `clip_score` is the mean of the raw cosines and `clip_score_hundred` max(100 mean cos, 0) as in
+    torchmetrics; `clip_score_hessel` is the mean of 2.5 max(cos, 0) with "A photo depicts " before
+    each caption. Only of arms that ask for a text, and of the samples whose caption has words: an
+    empty one is asked for, and shown by anything.
     """
 
     kinds: ClassVar = {
@@ -26,22 +27,29 @@ class CLIPScore(PerSample):
     }
 
     def scores(self, view: View) -> dict[str, Tensor]:
-        """The raw cosine of each sample, nan where the caption is empty; nothing if all are."""
+        """The raw cosine of each sample, and Hessel's number; nan where the caption is empty.
+
+        Nothing if all are.
+        """
         told = is_told(view)
         if not told.any():
             return {}
-        said = torch.full((len(told),), torch.nan, dtype=torch.float64)
-        said[told] = cosines(view.features[told], view.texts[told])
-        return {view.named("clip_score"): said}
+        found = {"clip_score": view.texts, "clip_score_hessel": view.depicted}
+        for kind, texts in found.items():
+            said = torch.full((len(told),), torch.nan, dtype=torch.float64)
+            said[told] = cosines(view.features[told], texts[told])
+            found[kind] = said
+        found["clip_score_hessel"] = raised(found["clip_score_hessel"])
+        return {view.named(kind): said for kind, said in found.items()}
 
     def replicates(self, view: View) -> Replicates:
         """The three conventions."""
-        told, found = is_told(view), {}
+        told = is_told(view)
         weights = view.weights[:, told]
-        for name, said in self.scores(view).items():
-            raw = said[told]
-            found[name] = cosine(raw, weights)
-            found[view.named("clip_score_hessel")] = hessel(raw, weights)
+        said = {name: each[told] for name, each in self.scores(view).items()}
+        found = {name: cosine(each, weights) for name, each in said.items()}
+        if said:
+            raw = said[view.named("clip_score")]
             found[view.named("clip_score_hundred")] = torchmetrics(raw, weights)
         return found
 
