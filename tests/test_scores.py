@@ -9,6 +9,7 @@ from stages import make, refused
 
 from routing import store
 from routing.bootstrap import bootstrap_counts
+from routing.consistency.rows import pattern, rows
 from routing.copies import CopyReference, copy_metrics
 from routing.extrapolation import extrapolated
 from routing.frechet import FrechetReference, frechet_distance
@@ -255,6 +256,20 @@ def test_how_many_training_images_pairs_are_made_with_is_noted_if_not_all(world)
     for num in (None, total):
         notes = scored(world, list=chosen, num_references=num)["replicates"]["note"]
         assert not notes.str.contains("training images").any()
+
+
+def test_rows_are_called_as_the_config_foresees(world):
+    """All that names stand for is written, and nothing else."""
+    metrics = {"extractor": "toy", "reference_arm": "good", "lpips": None}
+    plain = ["frechet", "kernel", "energy", "cmmd", "vendi", "copies", "frechet_infinity"]
+    chosen = [{"name": name} for name in plain]
+    chosen += [{"name": "neighbours", "k_density": 2, "num_samples": 32}]
+    chosen += [{"name": name} for name in ("class_shares", "cluster_shares", "cluster_recall")]
+    chosen += [{"name": name} for name in ("cluster_kernel", "cluster_frechet", "agreement")]
+    world.drawn["good"]["asked"] = np.arange(NUM)[:, None] % 3
+    found = scored(world, list=chosen)["replicates"]["metric"].unique()
+    foreseen = {row for entry in chosen for row in rows(entry, metrics, "metrics.list")}
+    assert set(map(pattern, found)) == foreseen
 
 
 def test_distances_cluster_by_cluster_are_of_the_nearest_centroids(world):

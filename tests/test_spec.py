@@ -11,9 +11,7 @@ import yaml
 
 from routing import choices, config, consistency, spec
 from routing.dit import MODULATIONS
-from routing.measures import METRICS
 from routing.objectives import OBJECTIVES
-from routing.spaces import lpips_net, metric_name
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "workflow_config.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
@@ -159,6 +157,10 @@ DISTANCE = [("metrics.list.5", {"name": "lpips"})]
 FILES_OF = [("data.source", FOLDER), ("data.image", {"size": 30})]
 PAIR = [("routers.first", LEARNED), ("routers.second", LEARNED | {"start": "first"})]
 TOGETHER = [
+    (
+        [("metrics.num_references", 8), ("metrics.list.2.k_density", 8)],
+        "metrics.list.2.k_density: wanted fewer than the 8 of metrics.num_references, got 8; ",
+    ),
     (
         ASKED[1:] + [("arms.top1.guidance", "guided")],
         "arms.top1.guidance: 'guided' (conditional) wants experts that are told a condition, "
@@ -379,34 +381,27 @@ def test_resolved_is_a_fixed_point_and_plain(path):
     assert yaml.safe_load(yaml.safe_dump(full)) == full  # it can be written down and used again
 
 
-def measured_names(full):
-    """What the metrics of a resolved config are called in the tables."""
-    metrics = full["metrics"]
-    for choice in metrics["list"]:
-        kind, measure = METRICS[choice["name"]], choices.build(METRICS, choice, "metrics.list")
-        if kind is METRICS["lpips"]:
-            net, reference = lpips_net(metrics["lpips"]), metrics["reference_arm"]
-            assert metrics["lpips"]["within"] == "all"  # else it is in the name
-            yield from (f"lpips_{net}_diversity", f"lpips_{net}_to_{reference}")
-        elif choice["name"] in ("class_shares", "cluster_shares"):
-            yield from kind.kinds
-        else:
-            space = choice["space"] or metrics["extractor"]
-            num = choice["num_samples"]
-            yield from (metric_name(k, space, num, measure.departures(k)) for k in kind.kinds)
+@pytest.mark.parametrize(
+    "metric", ["class_share_3", "cluster_share_0", "recall_pixels_pca_cluster_worst"]
+)
+def test_figures_show_one_class_or_cluster_too(metric):
+    listed = [*DIGITS["metrics"]["list"], {"name": "cluster_recall", "space": "pixels_pca"}]
+    raw = changed(DIGITS, "metrics.list", listed)
+    spec.resolve(changed(raw, "figures.quality.metric", metric))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_figures_show_what_is_measured(path):
-    """A misspelt metric would be found when everything else is done, after days of a study."""
-    full = spec.resolve(yaml.safe_load(path.read_text()))
-    names = set(measured_names(full))
-    for figure, options in full["figures"].items():
-        shown = [
-            *options.get("metrics", ()),
-            *([options["metric"]] if "metric" in options else []),
-        ]
-        assert names >= set(shown), (figure, set(shown) - names)
+@pytest.mark.parametrize("num_splits", [0, 1025])
+def test_splits_of_the_inception_score_have_samples(num_splits):
+    raw = changed(DIGITS, "encoders.inception", {"name": "inception", "weights": "x.pth"})
+    raw["encoders"]["inception_other"] = raw["encoders"].pop("inception")
+    entry = {"name": "inception_score", "space": "inception_other"}
+    spec.resolve(changed(raw, "metrics.list.5", entry | {"num_splits": 1024}))
+    line = refusal(changed(raw, "metrics.list.5", entry | {"num_splits": num_splits}))
+    assert (
+        line.startswith("metrics.list.5")
+        and f"num_splits >= 1, got {num_splits}" in line
+        or (line.startswith("metrics.list.5.num_splits: wanted at most 1024 (samples), got 1025;"))
+    )
 
 
 def test_a_metric_is_in_the_list_twice_where_the_names_differ():
@@ -476,6 +471,7 @@ def test_integers_serve_as_numbers_and_names_as_choices():
 def test_the_edges_of_what_is_right(where, value):
     raw = changed(DIGITS, where, value)
     if where == "metrics.extractor":
+        raw["figures"] = {}  # they show fd_digits
         raw["metrics"]["list"] = [m for m in raw["metrics"]["list"] if m["name"] != "class_shares"]
     spec.resolve(raw)
 

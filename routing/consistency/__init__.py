@@ -46,6 +46,7 @@ def check(spec: dict) -> None:
     metrics.check(spec)
     _counts(spec)
     _worlds(spec)
+    metrics.check_figures(spec)
 
 
 def num_experts(partitions: dict[str, dict]) -> dict[str, int]:

@@ -3,17 +3,16 @@
 from routing import choices
 from routing.backbones.perceptual import NETS
 from routing.consistency.names import named
+from routing.consistency.rows import pattern, rows
 from routing.guidance import GUIDANCE
 from routing.intervals import seed_blocks
 from routing.measures import METRICS
 from routing.measures.classes import Agreement, ClassShares, InceptionScore
-from routing.measures.clusters import ClusterShares
+from routing.measures.neighbours import OfNeighbours
 from routing.measures.pairs import LPIPS
 from routing.measures.texts import CLIPScore
 from routing.sources import SOURCES, Digits, MixtureSource
-from routing.spaces import metric_name
 
-UNNAMED = (ClassShares, ClusterShares, LPIPS)  # whose rows have no space in their names
 DIGITS_SIDE = 8  # pixels; other sources have the side of data.image
 
 
@@ -29,7 +28,7 @@ def check(spec: dict) -> None:
     seen: dict[str, int] = {}
     for i, metric in enumerate(metrics["list"]):
         where, space = f"metrics.list.{i}", metric.get("space") or metrics["extractor"]
-        for row in _rows(metric, space, where):
+        for row in rows(metric, metrics, where):
             if row in seen:
                 raise ValueError(
                     f"{where}: {metric['name']!r} would write {row}, as metrics.list.{seen[row]} "
@@ -39,19 +38,23 @@ def check(spec: dict) -> None:
         if metric.get("space") is not None:
             named(f"{where}.space", metric["space"], spaces)
         _metric(where, metric, space, spec)
+    if metrics["num_bootstrap"] == 1:
+        raise ValueError(
+            "metrics.num_bootstrap: wanted 0 or at least 2, got 1, which has no spread; "
+            "200 serve most purposes"
+        )
 
 
-def _rows(metric: dict, space: str, where: str) -> list[str]:
-    """How the rows that a metric writes are called, but for the category or cluster of each."""
-    measure = choices.build(choices.rows("metrics", METRICS), metric, where)
-    if isinstance(measure, UNNAMED):
-        return list(measure.kinds)
-    rows = []
-    for kind in measure.kinds:
-        plain = kind.removesuffix("_cluster")
-        name = metric_name(plain, space, metric.get("num_samples"), measure.departures(plain))
-        rows.append(name + kind.removeprefix(plain))
-    return rows
+def check_figures(spec: dict) -> None:
+    """Raise ValueError (one line, key first) if a figure shows a metric that nobody measures."""
+    metrics = spec["metrics"]
+    found = [r for m in metrics["list"] for r in rows(m, metrics, "metrics.list")]
+    for name, figure in spec["figures"].items():
+        for key in ("metric", "metrics"):
+            shown = figure.get(key, ())
+            for metric in [shown] if key == "metric" and shown else shown:
+                if pattern(metric) not in found:
+                    named(f"figures.{name}.{key}", metric, found)
 
 
 def _metric(where: str, metric: dict, space: str, spec: dict) -> None:
@@ -80,18 +83,42 @@ def _metric(where: str, metric: dict, space: str, spec: dict) -> None:
         )
     if kind is LPIPS:
         _lpips(where, spec)
-    num, drawn = metric.get("num_samples"), spec["samples"]["num_samples"]
-    if num is None:
-        return
+    _counts(where, metric, kind, spec)
+
+
+def _counts(where: str, metric: dict, kind: type, spec: dict) -> None:
+    """Samples, blocks and reference images must be enough for what a metric counts."""
+    metrics, drawn = spec["metrics"], spec["samples"]["num_samples"]
+    num = metric.get("num_samples") or drawn
     if num > drawn:
         raise ValueError(
             f"{where}.num_samples: wanted at most {drawn} (samples.num_samples), got {num}; draw "
             f"more, or take the number and with it the promise out of the name"
         )
     try:
-        seed_blocks(num, spec["metrics"]["num_blocks"])
+        seed_blocks(num, metrics["num_blocks"])
     except ValueError as error:
-        raise ValueError(f"{where}: metrics.{error}") from None
+        own = f"{where}: " if metric.get("num_samples") else ""
+        raise ValueError(f"{own}metrics.{error}") from None
+    if issubclass(kind, OfNeighbours):
+        kept = num - num // metrics["num_blocks"]
+        if (k := metric["k_precision"]) >= kept:
+            raise ValueError(
+                f"{where}.k_precision: wanted fewer than the {kept} samples that are left without "
+                f"a block, got {k}; lower it or draw more"
+            )
+        references = metrics["num_references"]
+        for option in ("k_precision", "k_density"):
+            if references is not None and metric[option] >= references:
+                raise ValueError(
+                    f"{where}.{option}: wanted fewer than the {references} of "
+                    f"metrics.num_references, got {metric[option]}; lower it or take more"
+                )
+    if kind is InceptionScore and metric["num_splits"] > num:
+        raise ValueError(
+            f"{where}.num_splits: wanted at most {num} (samples), got {metric['num_splits']}; "
+            f"10 is usual"
+        )
 
 
 def _lpips(where: str, spec: dict) -> None:

@@ -61,6 +61,12 @@ class InceptionScore(InSpace):
     kinds: ClassVar = {"inception_score": Kind(1, 1, 1008)}
     resamples: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Refuse no splits."""
+        super().__post_init__()
+        if self.num_splits < 1:
+            raise ValueError(f"wanted num_splits >= 1, got {self.num_splits}; 10 is usual")
+
     def departures(self, kind: str) -> tuple[str, ...]:
         """Another number of splits."""
         return (f"splits{self.num_splits}",) if self.num_splits != NUM_SPLITS else ()

@@ -20,6 +20,13 @@ class OfNeighbours(InSpace):
     reference: ClassVar = NeighbourReference
     fitted_by: ClassVar = ("k_precision", "k_density")
 
+    def __post_init__(self) -> None:
+        """Refuse a neighbour that is none."""
+        super().__post_init__()
+        for option in self.fitted_by:
+            if (k := getattr(self, option)) < 1:
+                raise ValueError(f"wanted {option} >= 1, got {k}; 3 and 5 are usual")
+
     def departures(self, kind: str) -> tuple[str, ...]:
         """Another k than that of precision and recall, or of density and coverage."""
         k, published = self.k_density, K_DENSITY
