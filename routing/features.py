@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from routing import spaces, views
+from routing import images, spaces, views
 
 BATCH = 512  # samples at a time
 ASKED = {"asked", "prompts"}  # what a sample was asked for goes on with its features
@@ -26,7 +26,8 @@ def run(job) -> None:
     if not sum(len(part["samples"]) for part in parts) and "shard" not in job.spec:
         raise ValueError(f"{job.inputs['samples'][0]}: wanted samples, got none; draw some")
     embed = space(job)
-    see = views.viewer(job.notes("samples"), bool(job.spec["codec"]))
+    notes = job.notes("samples")
+    see, levels = views.viewer(notes, bool(job.spec["codec"])), notes["levels"]
     maker = job.notes("encoder" if job.count("encoder") else "extractor")
     shape: list[tuple[int, ...]] = []  # of what the maker saw
 
@@ -35,7 +36,9 @@ def run(job) -> None:
             for first in range(0, max(1, len(part["samples"])), BATCH):
                 rows = slice(first, first + BATCH)
                 stored = np.asarray(part["samples"][rows])
-                views.refuse_broken(stored, job.inputs["samples"][i])
+                path = job.inputs["samples"][i]
+                images.refuse_broken(stored, levels, path)
+                images.refuse_scale(stored, levels, path)
                 values = see(stored)
                 shape[:] = [values.shape[1:]]
                 block = embed(values)

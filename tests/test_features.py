@@ -109,6 +109,19 @@ def test_samples_that_are_not_finite_are_refused(bad, encoder, tmp_path):
         features(tmp_path, shard(tmp_path, values), encoder=encoder)
 
 
+@pytest.mark.parametrize(
+    ("stored", "word"),
+    [
+        (np.full((5, 1, 2, 2), 9, np.int16), "uint8 .0..16. or floats in .-1, 1., got int16"),
+        (np.full((5, 1, 2, 2), 17, np.uint8), "wanted bytes of 0..16, got 17"),
+        (np.full((5, 1, 2, 2), 200, np.float32), "wanted images in .-1, 1., got values from 200"),
+    ],
+)
+def test_samples_that_are_no_images_are_refused(stored, word, encoder, tmp_path):
+    with refused(f"/s.safetensors: .*{word}"):
+        features(tmp_path, shard(tmp_path, stored), encoder=encoder)
+
+
 def test_memory_holds_a_batch_and_the_features_are_those_of_the_whole(flat, tmp_path, monkeypatch):
     points = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
     whole = features(tmp_path, shard(tmp_path, points, "w", None), encoder=flat)["features"]
