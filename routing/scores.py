@@ -97,13 +97,10 @@ class Arm:
         self.num_trainings = 1 if self.is_heldout else self.spec["num_trainings"]
         self._spaces: dict[str, Space] = {}
         self._rows: dict[int, Tensor] = {}
+        self.num_samples = self.spec["num_samples"]
+        if self.is_heldout:  # as many as there are
+            self.num_samples = len(self.job.mapped("features")["features"])
         place = self.space(self.spec["place"])
-        self.num_samples = len(place.features["features"]) // self.num_trainings
-        if not self.num_samples:
-            raise ValueError(
-                f"{self.job.inputs['features'][0]}: wanted samples of arm "
-                f"{self.spec['arm']!r}, got none; draw some"
-            )
         centroids = torch.from_numpy(job.arrays("centroids")["centroids"]).double()
         where = place.features["features"]
         blocks = (tensor(where[i : i + BLOCK]).double() for i in range(0, len(where), BLOCK))
@@ -118,6 +115,12 @@ class Arm:
             spaces.refuse_mismatch(notes["space"], job.notes("features", number)["space"], path)
             arrays = {key: np.asarray(a) for key, a in job.mapped("features", number).items()}
             for key, array in arrays.items():
+                if len(array) != (wanted := self.num_trainings * self.num_samples):
+                    raise ValueError(
+                        f"{path}: wanted {wanted} rows of {key} ({self.num_trainings} x "
+                        f"{self.num_samples} samples of arm {self.spec['arm']!r}), got "
+                        f"{len(array)}; delete it and run the same command again"
+                    )
                 if bad := int((~np.isfinite(array)).any(1).sum()):
                     raise ValueError(
                         f"{path}: wanted finite {key}, got nan or inf in {bad} of {len(array)} "

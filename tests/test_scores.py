@@ -179,10 +179,24 @@ def test_features_of_another_space_are_refused(world, key, value, word):
         world.scores("good", fitted, shared)
 
 
-def test_an_empty_arm_is_refused(world):
-    world.places["good"] = world.places["good"][:0]
-    with refused("wanted samples of arm 'good', got none"):
+@pytest.mark.parametrize("space", ["place", "toy"])
+@pytest.mark.parametrize("num", [0, 8, NUM - 1, NUM + 8])
+def test_another_number_of_samples_than_promised_is_refused(space, num, world):
+    """Arms of other sizes are not paired; nor may the rows of a later training be taken."""
+    of = world.places if space == "place" else world.drawn["good"]
+    for name in ["good"] if space == "place" else list(of):
+        of[name] = np.concatenate([of[name]] * 2)[:num]
+    word = rf"wanted 40 rows of .* \(1 x 40 samples of arm 'good'\), got {num}; delete"
+    with refused(f"/{space[0]}-good.safetensors: {word}"):
         scored(world)
+
+
+def test_held_out_images_are_as_many_in_all_spaces(world):
+    shared = world.inputs()
+    fitted = world.fitted(shared)
+    unseen = [fitted["place"]["heldout"]] + world.features("good")[1:]
+    with refused(r"/t-good.safetensors: wanted 24 rows of .* arm 'heldout'\), got 40"):
+        world.scores("heldout", fitted, shared, unseen)
 
 
 def test_what_few_samples_are_worth_is_noted(world):
