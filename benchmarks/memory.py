@@ -116,7 +116,7 @@ def stage(options) -> dict:
     else:
         spec |= {"arm": "arm", "spaces": ["inception"], "place": "inception", "phrases": []}
         spec |= {"num_trainings": 1, "extractor": "inception", "reference_arm": "arm"}
-        spec |= {"lpips": None, "num_bootstrap": DRAWS}
+        spec |= {"lpips": None, "num_bootstrap": DRAWS, "num_samples": num}
         inputs = {"features": [folder / "arm.safetensors"], "references": [known]}
         inputs["centroids"] = [folder / "centroids.safetensors"]
         outputs = {n: made / f"{n}.parquet" for n in ("replicates", "bootstrap", "scores")}

@@ -7,6 +7,8 @@ What passes these checks is float64. A new metric calls them first and nothing e
 """
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -16,6 +18,15 @@ NEAR = 2**15  # weights looked at together: what a processor has near, since cou
 # By id of a tensor: itself, its version and its fewest. All metrics of an arm share their weights,
 # and a share of categories costs less than a look at them; one written to since is looked at.
 _CHECKED: dict[int, tuple[weakref.ref, int, int]] = {}
+
+
+@contextmanager
+def said_of(whose: str) -> Iterator[None]:
+    """A ValueError from inside says whose it is, since mathematics does not know."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{whose}: {error}") from None
 
 
 def reference_features(

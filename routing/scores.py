@@ -19,6 +19,7 @@ from torch import Tensor
 
 from routing import choices, seeds, spaces
 from routing.bootstrap import bootstrap_counts
+from routing.checks import said_of
 from routing.intervals import jackknife_weights, seed_blocks
 from routing.measures import METRICS, Measure, View
 from routing.measures.base import Pairs
@@ -40,7 +41,8 @@ def run(job) -> None:
         if arm.is_heldout and (num or 0) > arm.num_samples:
             continue  # fewer real images than the name promises
         for training in range(arm.num_trainings):
-            found.add(measure, arm.view(measure, choice, training), arm.rows(num), training)
+            with said_of(f"arm {spec['arm']!r}, metric {choice['name']!r}"):
+                found.add(measure, arm.view(measure, choice, training), arm.rows(num), training)
     job.write_table("replicates", found.table(found.replicates, "block", -1))
     job.write_table("bootstrap", found.table(found.draws, "draw", 0))
     said = found.table(found.scores, "seed", 0)

@@ -145,7 +145,7 @@ def test_a_cluster_of_one_image_has_no_covariance(world):
     world.place[:] = np.array([0.0, 0])
     one = np.flatnonzero(world.is_train)[3]
     world.place[one] = CENTROIDS[1]
-    message = "cluster_frechet: wanted at least 2 training images in every cluster .* got 1 in cl"
+    message = "^space .toy., metric .cluster_frechet.: .* 2 training images in .* got 1 in cl"
     with refused(message):
         made(world, list=[{"name": "cluster_frechet"}])
     world.place[one] = 0

@@ -199,6 +199,21 @@ def test_held_out_images_are_as_many_in_all_spaces(world):
         world.scores("heldout", fitted, shared, unseen)
 
 
+def test_features_without_a_note_of_their_space_are_damaged(world):
+    shared = world.inputs()
+    fitted = world.fitted(shared)
+    files = world.features("good")
+    make("features", files[1], world.drawn["good"])
+    with refused("t-good.safetensors is damaged .it has no note 'space'.; delete it"):
+        world.scores("good", fitted, shared, files)
+
+
+def test_a_metric_that_refuses_is_named_with_its_arm(world):
+    with refused("^arm 'good', metric 'inception_score': num_splits: wanted 1..40 .samples., got"):
+        world.drawn["good"]["inception_logits"] = world.drawn["good"]["logits"]
+        scored(world, list=[{"name": "inception_score", "num_splits": 50}])
+
+
 def test_what_few_samples_are_worth_is_noted(world):
     found = scored(world, list=[{"name": "frechet"}, {"name": "kernel"}])["replicates"]
     notes = found.groupby("metric")["note"].first()
