@@ -169,7 +169,7 @@ class Lpips(Model):
     """The trunk."""
     weights: str | None = None
     """File of the trunk, or an id of the manifest; null: the manifest's for `net`."""
-    sha256: str | None = None
+    sha256: choices.Sha256 | None = None
     """What the file must be; null: what the manifest says."""
     within: Literal["all", "asked"] = "all"
     """All pairs, or those that were asked for the same prompt or class."""

@@ -8,6 +8,7 @@ import torch
 
 from routing import weights
 from routing.backbones.network import OPENAI, Backbone, Precision, loaded
+from routing.choices import Sha256
 from routing.weights.reading import tensors
 
 CLIP_WEIGHTS = {
@@ -27,7 +28,7 @@ class CLIP:
 
     model: str = "ViT-B-32-quickgelu"
     weights: str | None = None
-    sha256: str | None = None
+    sha256: Sha256 | None = None
     precision: Precision = "bfloat16"
 
     def load(self) -> Backbone:
