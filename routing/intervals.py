@@ -43,6 +43,8 @@ from jaxtyping import Float, Int
 from scipy import special
 from torch import Tensor
 
+from routing.checks import TooFew
+
 Many = Float[np.ndarray, "*many"]
 
 
@@ -59,7 +61,7 @@ class Interval(NamedTuple):
 def seed_blocks(num_samples: int, num_blocks: int) -> Int[Tensor, " samples"]:
     """Block of every sample: consecutive seeds, equal sizes. ValueError if that cannot be."""
     if num_samples < 2:
-        raise ValueError(f"num_blocks: wanted 2 samples at least, got {num_samples}; draw more")
+        raise TooFew(f"num_blocks: wanted 2 samples at least, got {num_samples}; draw more")
     if num_blocks < 2 or num_samples % num_blocks:
         fit = [b for b in range(2, num_samples + 1) if num_samples % b == 0]
         near = [b for b in fit if b < num_blocks][-1:] + [b for b in fit if b > num_blocks][:1]

@@ -222,16 +222,14 @@ def real(job) -> Set:
     split = index["split"].to_numpy()
     wanted, within = job.spec["num_blocks"], job.spec["within"]
     rows = heldout.rows(split, job.spec["seed"], wanted, job.spec["num_samples"])
-    if len(rows) < 2:
-        raise ValueError(
-            f"perceptual: wanted at least 2 held-out images, got {len(rows)}; raise heldout"
-        )
     stored, see = Shards(job, "samples", index.iloc[rows], "samples"), _see(job.notes("samples"))
     groups = np.zeros(len(rows), np.int64)
     if within != "all":
         labels = np.unique(index["label"], return_inverse=True)[1]
         groups = (labels if within == "label" else caption_groups(job))[rows]
-    blocks = seed_blocks(len(rows), min(wanted, len(rows))).numpy()
+    blocks = np.zeros(len(rows), np.int64)  # of one image, which has no pairs
+    if len(rows) > 1:
+        blocks = seed_blocks(len(rows), min(wanted, len(rows))).numpy()
     return Set(lambda chosen: see(stored.take(chosen)), rows, groups, blocks)
 
 

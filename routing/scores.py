@@ -4,9 +4,10 @@
 but the b-th block of seeds; the note says what a number of so few samples is worth. `bootstrap`
 (metric, training, draw, value): the same draws of seeds for all arms. `scores` (metric, training,
 seed, value): what is said of each sample by itself, no row where nothing can be. Held-out real
-images are one more arm.
+images are one more arm; what cannot be measured with so few of them is left out, and said.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from routing import choices, seeds, spaces
 from routing.bootstrap import bootstrap_counts
-from routing.checks import said_of
+from routing.checks import TooFew, said_of
 from routing.intervals import jackknife_weights, seed_blocks
 from routing.measures import METRICS, Measure, View
 from routing.measures.base import Pairs
@@ -41,8 +42,14 @@ def run(job) -> None:
         if arm.is_heldout and (num or 0) > arm.num_samples:
             continue  # fewer real images than the name promises
         for training in range(arm.num_trainings):
-            with said_of(f"arm {spec['arm']!r}, metric {choice['name']!r}"):
-                found.add(measure, arm.view(measure, choice, training), arm.rows(num), training)
+            try:
+                with said_of(f"arm {spec['arm']!r}, metric {choice['name']!r}"):
+                    view = arm.view(measure, choice, training)
+                    found.add(measure, view, arm.rows(num), training)
+            except TooFew as error:
+                if not arm.is_heldout:
+                    raise
+                print(f"scores: left out, {error}", file=sys.stderr)
     job.write_table("replicates", found.table(found.replicates, "block", -1))
     job.write_table("bootstrap", found.table(found.draws, "draw", 0))
     said = found.table(found.scores, "seed", 0)
@@ -102,6 +109,9 @@ class Arm:
         self.num_samples = self.spec["num_samples"]
         if self.is_heldout:  # as many as there are
             self.num_samples = len(self.job.mapped("features")["features"])
+        if not self.num_samples:
+            path = job.inputs["features"][0]
+            raise ValueError(f"{path}: wanted images, got none; raise data.heldout")
         place = self.space(self.spec["place"])
         centroids = torch.from_numpy(job.arrays("centroids")["centroids"]).double()
         where = place.features["features"]

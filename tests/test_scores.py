@@ -125,6 +125,48 @@ def test_more_samples_than_there_are_is_an_error_but_for_held_out_images(world):
         assert blocks.tolist() == list(range(-1, 8))
 
 
+@pytest.mark.parametrize(
+    ("num", "left"),
+    [
+        (24, ["fd_toy", "recall_toy", "fd_infinity_toy", "is", "vendi_toy"]),
+        (4, ["fd_toy", "recall_toy", "fd_infinity_toy", "vendi_toy"]),  # 3 in a replicate
+        (3, ["fd_toy", "vendi_toy"]),
+        (2, ["vendi_toy"]),
+        (1, []),
+    ],
+)
+def test_what_few_held_out_images_cannot_give_is_left_out_and_said(num, left, world, capsys):
+    """Never of an arm."""
+    chosen = [
+        {"name": "frechet"},
+        {"name": "neighbours", "k_precision": 2},
+        {"name": "frechet_infinity"},
+        {"name": "inception_score", "num_splits": 5},
+        {"name": "vendi"},
+    ]
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=chosen)
+    unseen = []
+    for space in ("place", "toy"):
+        arrays = store.read_arrays(fitted[space]["heldout"])
+        few = {name: array[:num] for name, array in arrays.items()}
+        if space == "toy":
+            few["inception_logits"] = few["logits"]
+        path = world.folder / f"few-{space}.safetensors"
+        unseen.append(make("references", path, few, space=world.noted(space)))
+    files = world.scores("heldout", fitted, shared, unseen, list=chosen)
+    found = set(store.read_table(files["replicates"])["metric"])
+    names = {"is": "inception_score_toy"}
+    assert found & {"fd_toy", "recall_toy", "fd_infinity_toy", "vendi_toy", names["is"]} == {
+        names.get(name, name) for name in left
+    }
+    lines = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert len(lines) == 5 - len(left)
+    assert all(": left out, arm 'heldout', metric '" in line for line in lines)
+    with refused("^arm 'good', metric 'neighbours': samples: wanted at least 61 rows, got 40"):
+        scored(world, list=[{"name": "neighbours", "k_precision": 60}])
+
+
 def test_trainings_of_held_out_images_are_one(world):
     shared = world.inputs()
     fitted = world.fitted(shared, list=[{"name": "kernel"}])
@@ -212,6 +254,15 @@ def test_a_metric_that_refuses_is_named_with_its_arm(world):
     with refused("^arm 'good', metric 'inception_score': num_splits: wanted 1..40 .samples., got"):
         world.drawn["good"]["inception_logits"] = world.drawn["good"]["logits"]
         scored(world, list=[{"name": "inception_score", "num_splits": 50}])
+
+
+def test_no_held_out_images_are_refused(world):
+    shared = world.inputs()
+    fitted = world.fitted(shared)
+    none = {"features": np.zeros((0, 2), np.float32)}
+    path = make("references", world.folder / "none.safetensors", none, space=world.noted("place"))
+    with refused("/none.safetensors: wanted images, got none; raise data.heldout"):
+        world.scores("heldout", fitted, shared, [path, path])
 
 
 def test_what_few_samples_are_worth_is_noted(world):
