@@ -125,7 +125,8 @@ class Arm:
             notes = job.notes("references", number)
             path = job.inputs["features"][number]
             spaces.refuse_mismatch(notes["space"], job.notes("features", number)["space"], path)
-            arrays = {key: np.asarray(a) for key, a in job.mapped("features", number).items()}
+            stored = job.mapped("features", number)
+            arrays = {key: np.asarray(stored[key]) for key in {"features", *stored}}
             for key, array in arrays.items():
                 if len(array) != (wanted := self.num_trainings * self.num_samples):
                     raise ValueError(

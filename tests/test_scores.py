@@ -241,12 +241,16 @@ def test_held_out_images_are_as_many_in_all_spaces(world):
         world.scores("heldout", fitted, shared, unseen)
 
 
-def test_features_without_a_note_of_their_space_are_damaged(world):
+def test_features_without_a_note_of_their_space_or_without_any_are_damaged(world):
     shared = world.inputs()
     fitted = world.fitted(shared)
     files = world.features("good")
     make("features", files[1], world.drawn["good"])
     with refused("t-good.safetensors is damaged .it has no note 'space'.; delete it"):
+        world.scores("good", fitted, shared, files)
+    logits = {"logits": world.drawn["good"]["logits"]}
+    make("features", files[1], logits, space=world.noted("toy"))
+    with refused("t-good.safetensors is damaged .it has no array 'features'.; delete it"):
         world.scores("good", fitted, shared, files)
 
 
