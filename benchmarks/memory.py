@@ -118,6 +118,7 @@ def stage(options) -> dict:
         spec |= {"arm": "arm", "spaces": ["inception"], "place": "inception", "phrases": []}
         spec |= {"num_trainings": 1, "extractor": "inception", "reference_arm": "arm"}
         spec |= {"lpips": None, "num_bootstrap": DRAWS, "searched": ["inception"]}
+        spec |= {"num_samples": num}
         inputs = {"features": [folder / "arm.safetensors"], "references": [known]}
         if name == "copies":
             inputs["real"] = real

@@ -7,6 +7,8 @@ What passes these checks is float64. A new metric calls them first and nothing e
 """
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -16,6 +18,20 @@ NEAR = 2**15  # weights looked at together: what a processor has near, since cou
 # By id of a tensor: itself, its version and its fewest. All metrics of an arm share their weights,
 # and a share of categories costs less than a look at them; one written to since is looked at.
 _CHECKED: dict[int, tuple[weakref.ref, int, int]] = {}
+
+
+class TooFew(ValueError):
+    """There are fewer samples than the number wants, however they are looked at."""
+
+
+@contextmanager
+def said_of(whose: str) -> Iterator[None]:
+    """A ValueError from inside says whose it is, since mathematics does not know."""
+    try:
+        yield
+    except ValueError as error:
+        kind = TooFew if isinstance(error, TooFew) else ValueError
+        raise kind(f"{whose}: {error}") from None
 
 
 def reference_features(
@@ -55,7 +71,7 @@ def sample_counts(
         fewest = _fewest(w)
         _CHECKED[key] = weakref.ref(w, lambda _: _CHECKED.pop(key, None)), w._version, fewest
     if fewest < at_least:
-        raise ValueError(
+        raise TooFew(
             f"weights: wanted at least {at_least} samples in every replicate, got {fewest}; "
             "give more samples or leave fewer out"
         )
@@ -79,9 +95,7 @@ def _fewest(w: Tensor) -> int:
 
 def _features(name: str, x: Tensor, at_least: int) -> Tensor:
     if len(x) < at_least:
-        raise ValueError(
-            f"{name}: wanted at least {at_least} rows, got {len(x)}; give more samples"
-        )
+        raise TooFew(f"{name}: wanted at least {at_least} rows, got {len(x)}; give more samples")
     x = x.double()
     bad = int((~x.sum(dim=1).isfinite()).sum())
     if bad:

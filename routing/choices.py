@@ -15,11 +15,13 @@ import dataclasses
 import difflib
 import typing
 from importlib import metadata
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 Table = dict[str, type]
+HEX = r"^[0-9a-f]{64}$"
+Sha256 = Annotated[str, Field(pattern=HEX)]
 FINITE = ConfigDict(allow_inf_nan=False)
 WANTED = {
     "string_pattern_mismatch": "a name of small letters, digits and _ that begins with a letter",
@@ -121,6 +123,8 @@ def complaint(detail: Any) -> str:
     """`wanted ..., got ...`: one of pydantic's findings as the middle of an error line."""
     value = detail["input"]
     said = WANTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
+    if detail.get("ctx", {}).get("pattern") == HEX:
+        said = "a sha256 of 64 digits in 0-9 and a-f"
     return f"wanted {said[:1].lower()}{said[1:]}, got {short(_lists(value))}{_remedy(detail)}"
 
 

@@ -104,7 +104,7 @@ class AutoencoderKL:
     folder: str
     scale: float | None = None
     shift: float | None = None
-    sha256: str | None = None
+    sha256: choices.Sha256 | None = None
     batch_size: int = 32
 
     def __post_init__(self):

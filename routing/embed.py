@@ -19,16 +19,19 @@ def run(job) -> None:
     job.device = encode.device
     stored, levels = job.mapped("samples")["samples"], job.notes("samples")["levels"]
     space = spaces.note(job.spec.get("space"), notes, stored.shape[1:])
-    job.write_rows("features", features(encode, stored, levels), space=space)
+    path = job.inputs["samples"][0]
+    job.write_rows("features", features(encode, stored, levels, path), space=space)
 
 
 def features(
-    encode: encoders.Encode, stored: np.ndarray, levels: int | None
+    encode: encoders.Encode, stored: np.ndarray, levels: int | None, path: object = "samples"
 ) -> Iterator[dict[str, np.ndarray]]:
     """Blocks of `features` of all rows of `stored`, in their order; one empty block of none."""
     progress = Progress("embed", len(stored))
     for first in range(0, max(1, len(stored)), encode.block):
-        values = images.to_values(stored[first : first + encode.block], levels)
+        block = stored[first : first + encode.block]
+        images.refuse_broken(block, levels, path)
+        values = images.to_values(block, levels)
         yield {"features": encode(values)}
         if len(values):
             progress.advance(len(values))

@@ -10,10 +10,11 @@ are of the 1008 classes of Inception-v3, for the Inception score, and say nothin
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from routing import spaces, views
+from routing import images, spaces, views
 
 BATCH = 512  # samples at a time
 ASKED = {"asked", "prompts"}  # what a sample was asked for goes on with its features
@@ -23,10 +24,11 @@ def run(job) -> None:
     """Write `features` [samples, dim], and `logits` or `inception_logits` if there are any."""
     num = job.count("samples")
     parts = [job.mapped("samples", i) for i in range(num)]
-    if not sum(len(part["samples"]) for part in parts) and "shard" not in job.spec:
-        raise ValueError(f"{job.inputs['samples'][0]}: wanted samples, got none; draw some")
+    if "shard" not in job.spec:
+        refuse_count([part["samples"] for part in parts], job)
     embed = space(job)
-    see = views.viewer(job.notes("samples"), bool(job.spec["codec"]))
+    notes = job.notes("samples")
+    see, levels = views.viewer(notes, bool(job.spec["codec"])), notes["levels"]
     maker = job.notes("encoder" if job.count("encoder") else "extractor")
     shape: list[tuple[int, ...]] = []  # of what the maker saw
 
@@ -35,8 +37,11 @@ def run(job) -> None:
             for first in range(0, max(1, len(part["samples"])), BATCH):
                 rows = slice(first, first + BATCH)
                 stored = np.asarray(part["samples"][rows])
-                views.refuse_broken(stored, job.inputs["samples"][i])
+                path = job.inputs["samples"][i]
+                images.refuse_broken(stored, levels, path)
+                images.refuse_scale(stored, levels, path)
                 values = see(stored)
+                refuse_shape(values.shape[1:], maker, path)
                 shape[:] = [values.shape[1:]]
                 block = embed(values)
                 for name in ASKED & part.keys():
@@ -46,6 +51,34 @@ def run(job) -> None:
     job.write_rows(
         "features", blocks(), space=lambda: spaces.note(job.spec.get("space"), maker, shape[0])
     )
+
+
+def refuse_count(files: list[np.ndarray], job) -> None:
+    """Raise ValueError (one line) if a file does not have the samples of a whole shard."""
+    wanted = job.spec["shard_size"]
+    for stored, path in zip(files, job.inputs["samples"], strict=True):
+        if len(stored) != wanted:
+            raise ValueError(
+                f"{path}: wanted {wanted} samples (samples.shard_size), got {len(stored)}; delete "
+                f"it and run the same command again: it will be drawn anew"
+            )
+
+
+def refuse_shape(shape: tuple[int, ...], maker: dict[str, Any], path: object) -> None:
+    """Raise ValueError (one line) if the maker of the space has seen images of another shape.
+
+    A pretrained network brings images to its own size; `maker` are the notes.
+    """
+    if "encoder" in maker:
+        wanted = maker["encoder"].get("shape", list(shape))
+    else:
+        side = maker["model"]["size"]
+        wanted = [maker["model"]["channels"], side, side]
+    if list(shape) != wanted:
+        raise ValueError(
+            f"{path}: wanted samples of shape {wanted} as the features' maker has seen, got "
+            f"{list(shape)}; embed them by one that was fitted on such"
+        )
 
 
 def space(job) -> Callable[[np.ndarray], dict[str, np.ndarray]]:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from routing import devices, weights
+from routing.weights.reading import refuse_broken
 
 
 def found(folder: str) -> Path:
@@ -58,6 +59,7 @@ def network(
     missing = sorted(report["missing_keys"])
     if missing:
         raise _not_one(kind, folder, f"{len(missing)} weights are not in {file}, as {missing[0]}")
+    refuse_broken(net.state_dict(), f"folder: {path}")
     net = net.float().to(devices.best())
     return net.eval().requires_grad_(False), digest
 

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from routing.checks import weighted_samples
+from routing.checks import TooFew, weighted_samples
 
 
 def fidelity_order(num_samples: int) -> Int[Tensor, " samples"]:
@@ -62,7 +62,7 @@ def _scores(
     weights: Float[Tensor, "replicates samples"],
 ) -> Float[Tensor, "replicates splits"]:
     if not 1 <= num_splits <= len(logits):
-        raise ValueError(
+        raise TooFew(
             f"num_splits: wanted 1..{len(logits)} (samples), got {num_splits}; 10 is usual"
         )
     x, w = weighted_samples(logits, weights, dim=logits.shape[1], at_least=1)
@@ -84,7 +84,7 @@ def _score(
 ) -> Float[Tensor, " replicates"]:
     n = w.sum(dim=1)
     if (n == 0).any():
-        raise ValueError(
+        raise TooFew(
             f"weights: wanted a sample in every split of every replicate, got none in split "
             f"{split} of replicate {int((n == 0).nonzero()[0, 0])}; take fewer splits"
         )

@@ -43,6 +43,8 @@ from jaxtyping import Float, Int
 from scipy import special
 from torch import Tensor
 
+from routing.checks import TooFew
+
 Many = Float[np.ndarray, "*many"]
 
 
@@ -58,16 +60,14 @@ class Interval(NamedTuple):
 
 def seed_blocks(num_samples: int, num_blocks: int) -> Int[Tensor, " samples"]:
     """Block of every sample: consecutive seeds, equal sizes. ValueError if that cannot be."""
-    if not 2 <= num_blocks <= num_samples:
-        raise ValueError(
-            f"num_blocks: wanted 2..{num_samples} (samples), got {num_blocks}; "
-            "20 blocks serve most purposes"
-        )
-    if num_samples % num_blocks:
+    if num_samples < 2:
+        raise TooFew(f"num_blocks: wanted 2 samples at least, got {num_samples}; draw more")
+    if num_blocks < 2 or num_samples % num_blocks:
         fit = [b for b in range(2, num_samples + 1) if num_samples % b == 0]
         near = [b for b in fit if b < num_blocks][-1:] + [b for b in fit if b > num_blocks][:1]
+        wanted = "a divisor" if num_blocks > 1 else "a divisor > 1"
         raise ValueError(
-            f"num_blocks: wanted a divisor of {num_samples} (samples), got {num_blocks}; "
+            f"num_blocks: wanted {wanted} of {num_samples} (samples), got {num_blocks}; "
             f"take {' or '.join(map(str, near))}"
         )
     return torch.arange(num_samples) // (num_samples // num_blocks)

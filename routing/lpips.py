@@ -27,6 +27,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from routing.checks import TooFew
+
 NORM = 1e-10  # as in the package
 
 Embedded = Float[Tensor, "images dim"]
@@ -139,7 +141,7 @@ def diversity(
         torch.einsum("rb,bc,rc->r", k, once * table.double(), k) for table in (total, num_pairs)
     )
     if not (num > 0).all():
-        raise ValueError(
+        raise TooFew(
             "lpips: wanted at least one pair of images in every replicate, got none; draw more "
             "samples of each group or compare all with all"
         )

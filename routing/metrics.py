@@ -37,12 +37,26 @@ def run(job) -> None:
         arm: dict(zip(t["metric"], t["num_samples"], strict=True)) for arm, t in replicates.items()
     }
     notes = {arm: noted(table) for arm, table in replicates.items()}
+    refuse_unequal(sizes)
     run, reference = spec["run"], spec["reference_arm"]
     job.write_table("metrics", long_table(run, found, sizes, notes))
     job.write_table("differences", differences(run, found, sizes, reference))
     job.write_table("comparisons", compared(run, found, drawn, said, reference, spec["seed"]))
     job.write_table("replicates", joined(replicates))
     job.write_table("scores", joined(scores))
+
+
+def refuse_unequal(sizes: dict[str, dict[str, int]]) -> None:
+    """Raise ValueError if a metric was measured with other numbers of samples in two arms."""
+    of_first: dict[str, str] = {}
+    for arm in [arm for arm in sizes if arm != HELDOUT]:
+        for metric, num in sizes[arm].items():
+            first = of_first.setdefault(metric, arm)
+            if num != sizes[first][metric]:
+                raise ValueError(
+                    f"{metric}: wanted as many samples of all arms, got {sizes[first][metric]} of "
+                    f"{first!r} and {num} of {arm!r}; draw the same seeds for both"
+                )
 
 
 def wide(table: pd.DataFrame, column: str) -> Replicates:

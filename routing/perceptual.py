@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing import heldout, views
+from routing import heldout, images, views
 from routing.backbones.perceptual import PerceptualNet
 from routing.intervals import seed_blocks
 from routing.lpips import BlockSums, paired
@@ -141,10 +141,13 @@ def drawn(job) -> Iterator[Set]:
         )
     paths = job.inputs["samples"]
     arm = [job.mapped("samples", i) for i in range(num)]
-    see = _see(job.notes("samples"))
+    notes = job.notes("samples")
+    see, levels = _see(notes), notes["levels"]
     paths_base = job.inputs.get("baseline", [])
     base = [job.mapped("baseline", i) for i in range(job.count("baseline"))]
-    see_base = _see(job.notes("baseline")) if base else None
+    if base:
+        notes = job.notes("baseline")
+        see_base, levels_base = _see(notes), notes["levels"]
     of_arm, of_base = (sum(len(part["seeds"]) for part in parts) for parts in (arm, base))
     if base and of_base != of_arm:
         raise ValueError(
@@ -160,11 +163,11 @@ def drawn(job) -> Iterator[Set]:
                 f"got others; draw the same for both"
             )
         yield Set(
-            reader(arm[mine], paths[mine], see),
+            reader(arm[mine], paths[mine], see, levels),
             seeds,
             groups_of(arm[mine], job.spec["within"], captions),
             seed_blocks(len(seeds), job.spec["num_blocks"]).numpy(),
-            reader(base[mine], paths_base[mine], see_base) if base else None,
+            reader(base[mine], paths_base[mine], see_base, levels_base) if base else None,
         )
 
 
@@ -192,9 +195,14 @@ def caption_groups(job) -> np.ndarray:
     return pd.factorize(job.table("index", columns=["caption"])["caption"])[0].astype(np.int64)
 
 
-def reader(parts: list[dict[str, np.ndarray]], paths: list, see: Callable) -> Read:
+def reader(
+    parts: list[dict[str, np.ndarray]], paths: list, see: Callable, levels: int | None
+) -> Read:
     """Values of samples by their position in the files, one after the other."""
     starts = np.cumsum([0, *(len(part["samples"]) for part in parts)])
+    for part, path in zip(parts, paths, strict=True):  # a batch may be one sample
+        images.refuse_broken(part["samples"][:MOST], levels, path)
+        images.refuse_scale(part["samples"][:MOST], levels, path)
 
     def read(rows: np.ndarray) -> np.ndarray:
         stored = np.empty((len(rows), *parts[0]["samples"].shape[1:]), parts[0]["samples"].dtype)
@@ -202,7 +210,7 @@ def reader(parts: list[dict[str, np.ndarray]], paths: list, see: Callable) -> Re
         for i in np.unique(file):
             mine = np.flatnonzero(file == i)
             stored[mine] = parts[i]["samples"][rows[mine] - starts[i]]
-            views.refuse_broken(stored[mine], paths[i])
+            images.refuse_broken(stored[mine], levels, paths[i])
         return see(stored)
 
     return read
@@ -214,16 +222,14 @@ def real(job) -> Set:
     split = index["split"].to_numpy()
     wanted, within = job.spec["num_blocks"], job.spec["within"]
     rows = heldout.rows(split, job.spec["seed"], wanted, job.spec["num_samples"])
-    if len(rows) < 2:
-        raise ValueError(
-            f"perceptual: wanted at least 2 held-out images, got {len(rows)}; raise heldout"
-        )
     stored, see = Shards(job, "samples", index.iloc[rows], "samples"), _see(job.notes("samples"))
     groups = np.zeros(len(rows), np.int64)
     if within != "all":
         labels = np.unique(index["label"], return_inverse=True)[1]
         groups = (labels if within == "label" else caption_groups(job))[rows]
-    blocks = seed_blocks(len(rows), min(wanted, len(rows))).numpy()
+    blocks = np.zeros(len(rows), np.int64)  # of one image, which has no pairs
+    if len(rows) > 1:
+        blocks = seed_blocks(len(rows), min(wanted, len(rows))).numpy()
     return Set(lambda chosen: see(stored.take(chosen)), rows, groups, blocks)
 
 

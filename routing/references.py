@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from routing import choices, heldout, seeds
-from routing.measures import METRICS, Measure, Real
+from routing.checks import said_of
+from routing.measures import METRICS, Real
 from routing.measures.base import stored
 from routing.progress import track
 from routing.shards import Shards
@@ -59,7 +60,7 @@ def run(job) -> None:
         "class_shares": shares_of(labels[train], len(names)),
         "cluster_shares": shares_of(clusters[train], num_clusters),
     }
-    arrays |= fitted([choices.build(table(), m, "metrics.list") for m in spec["list"]], real)
+    arrays |= fitted(spec["list"], real, spec["space"])
     note = {"space": job.notes("real")["space"], "class_names": [str(n) for n in names]}
     job.write_arrays("references", arrays, num_train=len(train), **note)
     job.write_arrays("heldout", unseen, space=note["space"])
@@ -88,12 +89,18 @@ def shares_of(labels: np.ndarray, num: int) -> np.ndarray:
     return np.bincount(labels, minlength=num) / len(labels)
 
 
-def fitted(measures: list[Measure], real: Real) -> dict[str, np.ndarray]:
+def fitted(metrics: list[dict[str, Any]], real: Real, space: str) -> dict[str, np.ndarray]:
     """The parts of every reference, `<key>/<field>`; metrics of one key share it."""
-    wanted = {m.key(): m for m in measures if m.reference}
+    wanted = {}
+    for choice in metrics:
+        measure = choices.build(table(), choice, "metrics.list")
+        if measure.reference:
+            wanted[measure.key()] = choice["name"], measure
     arrays = {}
-    for key, measure in track(wanted.items(), "references", len(wanted)):
-        for name, part in stored(measure.fit(real)).items():
+    for key, (name, measure) in track(wanted.items(), "references", len(wanted)):
+        with said_of(f"space {space!r}, metric {name!r}"):
+            reference = measure.fit(real)
+        for name, part in stored(reference).items():
             arrays[f"{key}/{name}"] = np.asarray(part)
     return arrays
 

@@ -4,7 +4,8 @@
 but the b-th block of seeds; the note says what a number of so few samples is worth, and which
 others of its metric were left out. `bootstrap` (metric, training, draw, value): the same draws of
 seeds for all arms. `scores` (metric, training, seed, value): what is said of each sample by
-itself, no row where nothing can be. Held-out real images are one more arm.
+itself, no row where nothing can be. Held-out real images are one more arm; what cannot be
+measured with so few of them is left out, and said.
 
 `real` are the features of the real images, shard by shard, in each space of `searched` in turn:
 those in which some metric looks for the nearest of all training images.
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from routing import choices, seeds, spaces
 from routing.bootstrap import bootstrap_counts
+from routing.checks import TooFew, said_of
 from routing.intervals import jackknife_weights, seed_blocks
 from routing.measures import METRICS, Measure, View
 from routing.measures.base import Pairs
@@ -46,7 +48,14 @@ def run(job) -> None:
         if arm.is_heldout and (num or 0) > arm.num_samples:
             continue  # fewer real images than the name promises
         for training in range(arm.num_trainings):
-            found.add(measure, arm.view(measure, choice, training), arm.rows(num), training)
+            try:
+                with said_of(f"arm {spec['arm']!r}, metric {choice['name']!r}"):
+                    view = arm.view(measure, choice, training)
+                    found.add(measure, view, arm.rows(num), training)
+            except TooFew as error:
+                if not arm.is_heldout:
+                    raise
+                print(f"scores: left out, {error}", file=sys.stderr)
         for line in found.settled(arm.num_trainings):
             print(f"scores {spec['arm']}: {line}", file=sys.stderr, flush=True)
     job.write_table("replicates", found.table(found.replicates, "block", -1))
@@ -137,13 +146,13 @@ class Arm:
         self.num_trainings = 1 if self.is_heldout else self.spec["num_trainings"]
         self._spaces: dict[str, Space] = {}
         self._rows: dict[int, Tensor] = {}
-        place = self.space(self.spec["place"])
-        self.num_samples = len(place.features["features"]) // self.num_trainings
+        self.num_samples = self.spec["num_samples"]
+        if self.is_heldout:  # as many as there are
+            self.num_samples = len(self.job.mapped("features")["features"])
         if not self.num_samples:
-            what, remedy = f"samples of arm {self.spec['arm']!r}", "draw some"
-            if self.is_heldout:
-                what, remedy = "held-out images", "raise data.heldout"
-            raise ValueError(f"{job.inputs['features'][0]}: wanted {what}, got none; {remedy}")
+            path = job.inputs["features"][0]
+            raise ValueError(f"{path}: wanted images, got none; raise data.heldout")
+        place = self.space(self.spec["place"])
         centroids = torch.from_numpy(job.arrays("centroids")["centroids"]).double()
         where = place.features["features"]
         blocks = (tensor(where[i : i + BLOCK]).double() for i in range(0, len(where), BLOCK))
@@ -156,8 +165,15 @@ class Arm:
             notes = job.notes("references", number)
             path = job.inputs["features"][number]
             spaces.refuse_mismatch(notes["space"], job.notes("features", number)["space"], path)
-            arrays = {key: np.asarray(a) for key, a in job.mapped("features", number).items()}
+            stored = job.mapped("features", number)
+            arrays = {key: np.asarray(stored[key]) for key in {"features", *stored}}
             for key, array in arrays.items():
+                if len(array) != (wanted := self.num_trainings * self.num_samples):
+                    raise ValueError(
+                        f"{path}: wanted {wanted} rows of {key} ({self.num_trainings} x "
+                        f"{self.num_samples} samples of arm {self.spec['arm']!r}), got "
+                        f"{len(array)}; delete it and run the same command again"
+                    )
                 if bad := int((~np.isfinite(array)).any(1).sum()):
                     raise ValueError(
                         f"{path}: wanted finite {key}, got nan or inf in {bad} of {len(array)} "

@@ -85,8 +85,12 @@ def check_name(where: str, key: str, choice: dict[str, Any]) -> None:
     if max(claimed, key=len, default=None) != network or (key == network) != (not departures):
         kind = "other options" if departures else "the published options"
         right = "_".join([network, *departures])
+        mend = ""
+        if key == network and key in WEIGHTS:
+            mend = f", or for the published space set {', '.join(_mended(choice, network))}"
         raise ValueError(
-            f"{where}: wanted the name of {network} with {kind}, got {key!r}; call it {right}"
+            f"{where}: wanted the name of {network} with {kind}, got {key!r}; call it "
+            f"{right}{mend}"
         )
 
 
@@ -183,6 +187,25 @@ def _departures(encoder: dict[str, Any], network: str) -> list[str]:
         if value != published:
             found.append(word.format(SHORT.get(value, value)))
     return found
+
+
+def _mended(encoder: dict[str, Any], network: str) -> list[str]:
+    """The options in which `encoder` is not the published space, each as it is there."""
+    wanted = {option: published for option, (published, _) in PUBLISHED.items()}
+    if not _is_published(encoder, network):
+        model = encoder.get("model", "")
+        if model and not model.endswith("-quickgelu"):
+            wanted["model"] = f"{model}-quickgelu"
+        if encoder["weights"] not in (None, WEIGHTS[network]):
+            wanted["weights"] = WEIGHTS[network]
+        wanted["sha256"] = None
+    found = {option: encoder.get(option, value) for option, value in wanted.items()}
+    differ = [option for option in wanted if found[option] != wanted[option]]
+    return [f"{o}: {_yaml(wanted[o])} (not {_yaml(_short(found[o]))})" for o in differ]
+
+
+def _yaml(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def _is_published(encoder: dict[str, Any], network: str) -> bool:

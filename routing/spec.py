@@ -169,7 +169,7 @@ class Lpips(Model):
     """The trunk."""
     weights: str | None = None
     """File of the trunk, or an id of the manifest; null: the manifest's for `net`."""
-    sha256: str | None = None
+    sha256: choices.Sha256 | None = None
     """What the file must be; null: what the manifest says. Of a file without it, or that must be
     another, metrics are called lpips_<net>_other."""
     within: Literal["all", "asked"] = "all"

@@ -42,6 +42,19 @@ class Checked:
     problem: str | None
 
 
+class Named(dict):
+    """What a file has by name; a name that it lacks is a ValueError of one line."""
+
+    def __init__(self, found: dict[str, Any], path: Path, what: str):
+        """`what` the names are of."""
+        super().__init__(found)
+        self.path, self.what = path, what
+
+    def __missing__(self, name: str) -> Any:
+        """Refuse."""
+        raise damaged(self.path, f"it has no {self.what} {name!r}")
+
+
 def table_bytes(frame: pd.DataFrame, provenance: dict) -> bytes:
     """`frame` as a Parquet file with provenance and an open seal."""
     table = pa.Table.from_pandas(frame, preserve_index=False).combine_chunks()
@@ -115,7 +128,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays in `path`; a damaged file is a ValueError of one line."""
     try:
-        return load_safetensors(path.read_bytes())
+        return Named(load_safetensors(path.read_bytes()), path, "array")
     except (SafetensorError, ValueError) as error:
         raise damaged(path, str(error)) from None
 
@@ -124,7 +137,8 @@ def map_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays in `path`, memory-mapped and read only; damaged: a ValueError of one line."""
     try:
         header, start = _header(path)
-        return {n: _mapped(path, start, a) for n, a in header.items() if n != "__metadata__"}
+        found = {n: _mapped(path, start, a) for n, a in header.items() if n != "__metadata__"}
+        return Named(found, path, "array")
     except (OSError, KeyError, TypeError, ValueError, MemoryError) as error:
         raise damaged(path, str(error)) from None
 
@@ -136,7 +150,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
             note = (pq.read_metadata(path).metadata or {})[b"provenance"]
         else:
             note = _header(path)[0]["__metadata__"]["provenance"]
-        return json.loads(note)
+        return json.loads(note, object_hook=lambda found: Named(found, path, "note"))
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, MemoryError):
         raise damaged(path, "it has no readable provenance") from None
 

@@ -95,7 +95,7 @@ class ClipTokens:
     """
 
     folder: str
-    sha256: str | None = None
+    sha256: choices.Sha256 | None = None
     batch_size: int = 64
     is_table: ClassVar[bool] = True
 

@@ -31,14 +31,3 @@ def viewer(notes: dict[str, Any], is_decoded: bool) -> Callable[[np.ndarray], np
         return images.to_values(stored, levels)
 
     return see
-
-
-def refuse_broken(stored: np.ndarray, path: object) -> None:
-    """Raise ValueError if samples are nan or inf."""
-    if stored.dtype.kind == "f":
-        broken = ~np.isfinite(stored).all(axis=tuple(range(1, stored.ndim)))
-        if bad := int(broken.sum()):
-            raise ValueError(
-                f"{path}: wanted finite samples, got nan or inf in {bad} of {len(stored)}; look "
-                f"at the arm that drew them"
-            )

@@ -372,7 +372,12 @@ def features_spec(wildcards):
     """What the job may see; samples are decoded but for an encoder that reads latents."""
     reads = SPEC["encoders"].get(wildcards.space, {}).get("reads")
     codec = None if reads == "latents" else SPEC["codec"]
-    return part(space=wildcards.space, set=wildcards.arm, codec=codec)
+    return part(
+        space=wildcards.space,
+        set=wildcards.arm,
+        codec=codec,
+        shard_size=SPEC["samples"]["shard_size"],
+    )
 
 
 def real_features(space):
@@ -447,6 +452,7 @@ def scores_spec(wildcards):
         searched=SEARCHED,
         phrases=PLAN["phrases"],
         num_trainings=len(TRAININGS),
+        num_samples=SPEC["samples"]["num_samples"],
         **{key: metrics[key] for key in SCORED},
     )
 

@@ -114,7 +114,7 @@ class World:
         parts = {"run": "test", "seed": 7, "arm": arm, "spaces": ["place", "toy"]}
         parts |= {"place": "place", "phrases": [], "num_trainings": 1, "num_blocks": 8}
         parts |= {"extractor": "toy", "reference_arm": next(iter(self.arms)), "lpips": None}
-        parts |= {"num_bootstrap": 20, "list": LIST, "searched": ["toy"]}
+        parts |= {"num_bootstrap": 20, "num_samples": NUM, "list": LIST, "searched": ["toy"]}
         return run(
             "scores",
             folder,

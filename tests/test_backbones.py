@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from stages import refused
 
 from routing import weights
@@ -445,8 +445,10 @@ def drawn_resnet(folder, seed=0, **options):
 def test_timm_refuses(tmp_path):
     drawn_resnet(tmp_path, image_size=32)
     path = str(tmp_path / "net.safetensors")
-    with refused("timm: 'resnet11': .*|timm: 'resnet11', .*"):
-        Timm("resnet11", path).load()
+    with refused("timm: unknown model 'resnet10'; did you mean 'resnet10t'. [0-9]+ are in timm"):
+        Timm("resnet10", path).load()
+    with refused("timm: unknown model 'hf-hub:timm/resnet10t.c3_in1k'; "):
+        Timm("hf-hub:timm/resnet10t.c3_in1k", path).load()
     with refused("timm: 'resnet10t', {'pad': 1}: .*; correct it"):
         Timm("resnet10t", path, options={"pad": 1}).load()
     with refused("fc.weight has shape .7, 512. for .1000, 512."):
@@ -459,6 +461,19 @@ def test_timm_refuses(tmp_path):
     np.savez(tmp_path / "pickle.pth", a=np.zeros(3))
     with refused("cannot be read|wanted named tensors"):
         Timm("resnet10t", str(tmp_path / "pickle.pth.npz")).load()
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    drawn_resnet(tmp_path, image_size=32)
+    path = tmp_path / "net.safetensors"
+    state = load_file(path)
+    state["layer1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
+    save_file(state, path)
+    word = (
+        "wanted finite weights, got nan or inf in 1 of .* tensors, as layer1.0.conv1.weight; give"
+    )
+    with refused(f"timm: {path}: {word}"):
+        Timm("resnet10t", str(path), options={"num_classes": 7}).load()
 
 
 # A published number, where the published file is present.

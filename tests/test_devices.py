@@ -418,7 +418,7 @@ def test_a_classifier_learns_and_answers_elsewhere(data, twice):
     kind = {"name": "classifier", "width": 4, "dim": 8, "batch_size": 8, "steps": 3}
     spec = {"seed": ROOT, "extractor_name": "digits", "extractor": kind}
     made = twice("extractor", spec, samples=data["samples"], index=data["index"])
-    spec = {"set": "arm", "codec": None}
+    spec = {"set": "arm", "codec": None, "shard_size": NUM}
     twice("features", spec, samples=data["samples"], extractor=made["weights"])
     files = twice("features", spec, device="cpu", samples=data["samples"], encoder=data["encoder"])
     assert store.read_arrays(files["features"])["features"].shape == (NUM, 16)

@@ -134,3 +134,11 @@ def test_samples_of_another_shape_are_refused(digits, shards, tmp_path):
     other = make("data", tmp_path / "o.safetensors", stored, levels=LEVELS)
     with refused(r"encoder: fitted on samples of shape \[1, 8, 8\], got \[1, 4, 8\]; fit it"):
         embedded(tmp_path, encoder, other)
+
+
+def test_real_images_of_more_levels_than_they_say_are_refused(digits, shards, tmp_path):
+    encoder = fitted(tmp_path, EXAMPLES["pca"], **shards)
+    stored = {"samples": 2 * digits[0][:9]}
+    other = make("data", tmp_path / "o.safetensors", stored, levels=LEVELS)
+    with refused("/o.safetensors: wanted bytes of 0..16, got 32"):
+        embedded(tmp_path, encoder, other)

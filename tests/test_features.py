@@ -1,5 +1,7 @@
 """The features stage: what a reader of the stored images would see, in the order of the seeds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -33,8 +35,11 @@ def shard(folder, values, name="s", levels=16):
     return make("samples", path, {"samples": values}, levels=levels)
 
 
-def features(folder, samples, **maker):
-    files = run("features", folder, {"set": "arm", "codec": None}, samples=samples, **maker)
+def features(folder, samples, shard_size=None, **maker):
+    some = samples if isinstance(samples, Path) else samples[0]
+    size = shard_size or len(store.read_arrays(some)["samples"])
+    spec = {"set": "arm", "codec": None, "shard_size": size}
+    files = run("features", folder, spec, samples=samples, **maker)
     return store.read_arrays(files["features"])
 
 
@@ -87,18 +92,32 @@ def test_an_extractor_gives_features_and_logits(tmp_path):
 def test_what_samples_were_asked_for_goes_with_them(flat, tmp_path):
     points = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     parts = []
-    for i, asked in enumerate(([2, 0], [1, 1, 3, 0])):
-        arrays = {"samples": points[2 * i : 2 * i + len(asked)], "asked": np.array(asked)}
+    for i, asked in enumerate(([2, 0, 1], [1, 3, 0])):
+        arrays = {"samples": points[3 * i : 3 * i + 3], "asked": np.array(asked)}
         parts.append(make("samples", tmp_path / f"{i}.safetensors", arrays, levels=None))
     found = features(tmp_path, parts, encoder=flat)
     assert found["asked"].tolist() == [[2], [0], [1], [1], [3], [0]]
     assert len(found["features"]) == 6
 
 
-def test_no_samples_are_refused(encoder, tmp_path):
-    empty = shard(tmp_path, np.zeros((0, 1, 2, 2), np.float32))
-    with refused("wanted samples, got none; draw some"):
-        features(tmp_path, empty, encoder=encoder)
+@pytest.mark.parametrize("num", [0, 3, 5])
+def test_another_number_of_samples_than_promised_is_refused(num, encoder, tmp_path):
+    whole = shard(tmp_path, np.zeros((4, 1, 2, 2), np.float32), "w")
+    other = shard(tmp_path, np.zeros((num, 1, 2, 2), np.float32), "o")
+    with refused(rf"/o.safetensors: wanted 4 samples \(samples.shard_size\), got {num}; delete"):
+        features(tmp_path, [whole, other], shard_size=4, encoder=encoder)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 2, 2), (1, 2, 3), (4,)])
+def test_samples_of_another_shape_are_refused(shape, encoder, tmp_path):
+    torch.manual_seed(0)
+    arrays = {name: p.detach().numpy() for name, p in Classifier(SHAPE).named_parameters()}
+    trained = make("extractor", tmp_path / "x.safetensors", arrays, model=SHAPE.note())
+    samples = shard(tmp_path, np.zeros((4, *shape), np.float32))
+    word = rf"/s.safetensors: wanted samples of shape \[1, 2, 2\] .*, got \[{shape[0]}.*\]; embed"
+    for maker in ({"encoder": encoder}, {"extractor": trained}):
+        with refused(word):
+            features(tmp_path, samples, **maker)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -109,8 +128,21 @@ def test_samples_that_are_not_finite_are_refused(bad, encoder, tmp_path):
         features(tmp_path, shard(tmp_path, values), encoder=encoder)
 
 
+@pytest.mark.parametrize(
+    ("stored", "word"),
+    [
+        (np.full((5, 1, 2, 2), 9, np.int16), "uint8 .0..16. or floats in .-1, 1., got int16"),
+        (np.full((5, 1, 2, 2), 17, np.uint8), "wanted bytes of 0..16, got 17"),
+        (np.full((5, 1, 2, 2), 200, np.float32), "wanted images in .-1, 1., got values from 200"),
+    ],
+)
+def test_samples_that_are_no_images_are_refused(stored, word, encoder, tmp_path):
+    with refused(f"/s.safetensors: .*{word}"):
+        features(tmp_path, shard(tmp_path, stored), encoder=encoder)
+
+
 def test_memory_holds_a_batch_and_the_features_are_those_of_the_whole(flat, tmp_path, monkeypatch):
-    points = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
+    points = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     whole = features(tmp_path, shard(tmp_path, points, "w", None), encoder=flat)["features"]
     monkeypatch.setattr(stage, "BATCH", 3)
     parts = [shard(tmp_path, points[:5], "a", None), shard(tmp_path, points[5:], "b", None)]

@@ -61,6 +61,14 @@ def test_weights_at_random_are_refused(folder):
         folders.network(Kind(missing=["b", "a.bias"]), folder, "model.safetensors")
 
 
+def test_weights_that_are_not_finite_are_refused(folder, monkeypatch):
+    broken = torch.nn.Linear(2, 2)
+    broken.bias.data[1] = torch.inf
+    monkeypatch.setattr(folders, "loaded", lambda *_, **__: (broken, {"missing_keys": set()}))
+    with refused("model.safetensors: wanted finite weights, got nan or inf in 1 of 2 .*, as bias"):
+        folders.network(Kind(), folder, "model.safetensors")
+
+
 def test_one_of_several_files_is_enough(folder):
     assert folders.need(folder, "vocab.txt", "config.json") == folder / "config.json"
     first = folders.need(folder, "model.safetensors", "config.json")

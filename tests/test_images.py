@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+from stages import refused
 
+from routing import images
 from routing.images import quantised, to_stored, to_values
 
 every_levels = pytest.mark.parametrize("levels", [1, 16, 255])
@@ -48,3 +51,60 @@ def test_points_are_left_as_they_are():
     for change in (to_values, to_stored, quantised):
         assert np.array_equal(change(points, None), points.astype(np.float32))
         assert change(points, None).dtype == np.float32
+
+
+def floats(*values, num=100):
+    """`num` images of 2 x 2, with these values first in each."""
+    stored = np.random.default_rng(0).normal(size=(num, 1, 2, 2)).astype(np.float32)
+    stored.reshape(num, 4)[:, : len(values)] = values
+    return stored
+
+
+@pytest.mark.parametrize(
+    ("stored", "levels", "word"),
+    [
+        (np.ones((3, 1, 2, 2), np.int16), 16, "uint8 .0..16. or floats in .-1, 1., got int16"),
+        (np.ones((3, 1, 2, 2), np.int8), 16, "uint8 .0..16. or floats in .-1, 1., got int8"),
+        (np.ones((3, 1, 2, 2), bool), 1, "got bool"),
+        (np.full((3, 1, 2, 2), 17, np.uint8), 16, "wanted bytes of 0..16, got 17"),
+        (np.ones((3, 2), np.uint8), None, "wanted samples that are floats, got uint8"),
+        (floats(np.nan), None, "wanted finite samples, got nan or inf in 100 of 100"),
+    ],
+)
+def test_what_no_image_is_stored_as_is_refused(stored, levels, word):
+    with refused(f"^s.safetensors: .*{word}"):
+        images.refuse_broken(stored, levels, "s.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("stored", "levels"),
+    [
+        (np.full((3, 1, 2, 2), 16, np.uint8), 16),
+        (np.full((3, 1, 2, 2), 255, np.uint8), 255),
+        (np.zeros((0, 1, 2, 2), np.uint8), 16),
+        (floats(), 16),
+        (floats(300), None),  # points, latents
+    ],
+)
+def test_what_images_are_stored_as_is_not(stored, levels):
+    images.refuse_broken(stored, levels, "s")
+    images.refuse_scale(stored, levels, "s")
+
+
+@pytest.mark.parametrize("levels", [16, 255])
+def test_floats_of_the_scale_of_bytes_are_refused(levels):
+    """Real digits too, most of whose pixels are black; not those, nor noise, in their own."""
+    stored = load_digits().images.reshape(-1, 1, 8, 8) * (levels / 16)
+    with refused(rf"^s: wanted images in \[-1, 1\], got values from 0 to {levels}, .* beyond"):
+        images.refuse_scale(stored.astype(np.float32), levels, "s")
+    images.refuse_scale(images.to_values(stored, levels), levels, "s")
+    images.refuse_scale(3 * floats(), levels, "s")
+
+
+def test_samples_may_overshoot_and_some_may_be_lost():
+    stored = floats()
+    stored[:5] = 1000
+    images.refuse_scale(stored, 16, "s")
+    stored[5] = -1000
+    with refused("6% of them beyond .*look at the arm"):
+        images.refuse_scale(stored, 16, "s")

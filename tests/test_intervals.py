@@ -178,10 +178,19 @@ def test_blocks_that_do_not_fit_are_told_which_do(num_samples, num_blocks, remed
         seed_blocks(num_samples, num_blocks)
 
 
-@pytest.mark.parametrize("num_blocks", [-2, 0, 1, 11])
-def test_too_few_or_too_many_blocks_are_refused(num_blocks):
-    with pytest.raises(ValueError, match=rf"wanted 2\.\.10 \(samples\), got {num_blocks}"):
-        seed_blocks(10, num_blocks)
+@pytest.mark.parametrize(
+    ("num_samples", "num_blocks", "remedy"),
+    [(10, -2, "2"), (10, 0, "2"), (10, 1, "2"), (10, 11, "10"), (16, 32, "16"), (7, 1, "7")],
+)
+def test_too_few_or_too_many_blocks_are_told_which_would_do(num_samples, num_blocks, remedy):
+    word = rf"wanted a divisor( > 1)? of {num_samples} \(samples\), got {num_blocks}"
+    with pytest.raises(ValueError, match=f"{word}; take {remedy}$"):
+        seed_blocks(num_samples, num_blocks)
+
+
+def test_one_sample_cannot_be_cut():
+    with pytest.raises(ValueError, match="wanted 2 samples at least, got 1; draw more"):
+        seed_blocks(1, 1)
 
 
 @pytest.mark.parametrize("blocks", [[0, 0, 1], [0, 0], [0, 2], [1, 1]])

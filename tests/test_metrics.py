@@ -8,7 +8,7 @@ import pytest
 import torch
 from measured import ARMS, CENTROIDS, NUM, World
 from scipy import stats
-from stages import content, refused
+from stages import content, refused, run
 
 from routing import seeds, store
 from routing.bootstrap import bootstrap_counts
@@ -17,7 +17,7 @@ from routing.energy import EnergyReference, energy_distance
 from routing.frechet import FrechetReference, frechet_bootstrap, frechet_distance
 from routing.intervals import jackknife_interval, jackknife_weights, seed_blocks
 from routing.kernel import KernelReference, kernel_distance
-from routing.metrics import COLUMNS, wide
+from routing.metrics import COLUMNS, refuse_unequal, wide
 from routing.neighbours import NeighbourReference, neighbour_metrics
 from routing.permutation import enough_flips, sign_flip_p_values
 
@@ -435,3 +435,24 @@ def test_class_shares_want_classes(tmp_path):
         del arrays["logits"]
     with refused("metrics: 'class_shares' wants an extractor with classes, got one without"):
         world.run()
+
+
+def test_arms_of_other_numbers_of_samples_are_not_compared(tmp_path):
+    """Even if the numbers of blocks are the same; held-out images are compared with none."""
+    small = World(tmp_path, ARMS)
+    shared = small.inputs()
+    fitted = small.fitted(shared, list=[])
+    chosen = {"list": [{"name": "cluster_shares"}], "num_bootstrap": 0}
+    files = [small.scores("good", fitted, shared, **chosen)]
+    small.places["shifted"] = small.places["shifted"][:16]
+    for name in small.drawn["shifted"]:
+        small.drawn["shifted"][name] = small.drawn["shifted"][name][:16]
+    files += [small.scores("shifted", fitted, shared, **chosen, num_samples=16)]
+    unseen = [fitted[space]["heldout"] for space in ("place", "toy")]
+    files = [small.scores("heldout", fitted, shared, unseen, **chosen), *files]
+    given = {name: [f[name] for f in files] for name in ("replicates", "bootstrap", "scores")}
+    spec = {"run": "test", "seed": 7, "arms": ["good", "shifted"], "reference_arm": "good"}
+    word = "wanted as many samples of all arms, got 40 of 'good' and 16 of 'shifted'; draw"
+    with refused(f"^cluster_share_0: {word}"):
+        run("metrics", tmp_path, spec, **given)
+    refuse_unequal({"heldout": {"a": 5}, "x": {"a": 7, "b": 3}, "y": {"a": 7}})

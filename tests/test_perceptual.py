@@ -316,5 +316,15 @@ def test_bad_input_is_one_line(tmp_path):
     _, index, stored, _ = real(tmp_path / "r", num=6)
     index["split"] = np.where(np.arange(6) == 2, "heldout", "train").astype(object)
     path = make("index", tmp_path / "one.parquet", index)
-    with refused("wanted at least 2 held-out images, got 1; raise heldout"):
-        perceptual(tmp_path, stored, arm="heldout", index=path)
+    scores, pairs = perceptual(tmp_path, stored, arm="heldout", index=path)  # has no pairs
+    assert scores["seed"].tolist() == [2] and not pairs[["total", "num_pairs"]].to_numpy().any()
+
+
+@pytest.mark.parametrize("name", ["samples", "baseline"])
+def test_samples_that_are_no_images_are_refused(name, tmp_path):
+    bytes_ = (8 * drawn() + 10).astype(np.int16)
+    for bad, word in ((bytes_, "got int16"), (100 + drawn(), r"wanted images in \[-1, 1\]")):
+        values = {"samples": drawn(), "baseline": drawn(1)} | {name: bad}
+        files = {n: shards(tmp_path / n, v, (0, 6, 12)) for n, v in values.items()}
+        with refused(f"{name}/0.safetensors: .*{word}"):
+            perceptual(tmp_path / "o", files["samples"], baseline=files["baseline"])

@@ -170,6 +170,48 @@ def test_more_samples_than_there_are_is_an_error_but_for_held_out_images(world):
         assert blocks.tolist() == list(range(-1, 8))
 
 
+@pytest.mark.parametrize(
+    ("num", "left"),
+    [
+        (24, ["fd_toy", "recall", "fd_infinity_toy", "is", "vendi_toy"]),
+        (4, ["fd_toy", "recall", "fd_infinity_toy", "vendi_toy"]),  # 3 in a replicate
+        (3, ["fd_toy", "vendi_toy"]),
+        (2, ["vendi_toy"]),
+        (1, []),
+    ],
+)
+def test_what_few_held_out_images_cannot_give_is_left_out_and_said(num, left, world, capsys):
+    """Never of an arm."""
+    chosen = [
+        {"name": "frechet"},
+        {"name": "neighbours", "k_precision": 2},
+        {"name": "frechet_infinity"},
+        {"name": "inception_score", "num_splits": 5},
+        {"name": "vendi"},
+    ]
+    shared = world.inputs()
+    fitted = world.fitted(shared, list=chosen)
+    unseen = []
+    for space in ("place", "toy"):
+        arrays = store.read_arrays(fitted[space]["heldout"])
+        few = {name: array[:num] for name, array in arrays.items()}
+        if space == "toy":
+            few["inception_logits"] = few["logits"]
+        path = world.folder / f"few-{space}.safetensors"
+        unseen.append(make("references", path, few, space=world.noted(space)))
+    files = world.scores("heldout", fitted, shared, unseen, list=chosen)
+    found = set(store.read_table(files["replicates"])["metric"])
+    names = {"is": "inception_score_toy_splits5", "recall": "recall_toy_k2"}
+    assert found & {"fd_toy", "fd_infinity_toy", "vendi_toy", *names.values()} == {
+        names.get(name, name) for name in left
+    }
+    lines = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert len(lines) == 5 - len(left)
+    assert all(": left out, arm 'heldout', metric '" in line for line in lines)
+    with refused("^arm 'good', metric 'neighbours': samples: wanted at least 61 rows, got 40"):
+        scored(world, list=[{"name": "neighbours", "k_precision": 60}])
+
+
 def test_trainings_of_held_out_images_are_one(world):
     shared = world.inputs()
     fitted = world.fitted(shared, list=[{"name": "kernel"}])
@@ -224,12 +266,52 @@ def test_features_of_another_space_are_refused(world, key, value, word):
         world.scores("good", fitted, shared)
 
 
-def test_an_empty_arm_is_refused(world):
-    world.places["good"] = world.places["good"][:0]
-    with refused("wanted samples of arm 'good', got none; draw some"):
+@pytest.mark.parametrize("space", ["place", "toy"])
+@pytest.mark.parametrize("num", [0, 8, NUM - 1, NUM + 8])
+def test_another_number_of_samples_than_promised_is_refused(space, num, world):
+    """Arms of other sizes are not paired; nor may the rows of a later training be taken."""
+    of = world.places if space == "place" else world.drawn["good"]
+    for name in ["good"] if space == "place" else list(of):
+        of[name] = np.concatenate([of[name]] * 2)[:num]
+    word = rf"wanted 40 rows of .* \(1 x 40 samples of arm 'good'\), got {num}; delete"
+    with refused(f"/{space[0]}-good.safetensors: {word}"):
         scored(world)
-    with refused("wanted held-out images, got none; raise data.heldout"):
-        scored(world, "heldout", features=world.features("good"))
+
+
+def test_held_out_images_are_as_many_in_all_spaces(world):
+    shared = world.inputs()
+    fitted = world.fitted(shared)
+    unseen = [fitted["place"]["heldout"]] + world.features("good")[1:]
+    with refused(r"/t-good.safetensors: wanted 24 rows of .* arm 'heldout'\), got 40"):
+        world.scores("heldout", fitted, shared, unseen)
+
+
+def test_features_without_a_note_of_their_space_or_without_any_are_damaged(world):
+    shared = world.inputs()
+    fitted = world.fitted(shared)
+    files = world.features("good")
+    make("features", files[1], world.drawn["good"])
+    with refused("t-good.safetensors is damaged .it has no note 'space'.; delete it"):
+        world.scores("good", fitted, shared, files)
+    logits = {"logits": world.drawn["good"]["logits"]}
+    make("features", files[1], logits, space=world.noted("toy"))
+    with refused("t-good.safetensors is damaged .it has no array 'features'.; delete it"):
+        world.scores("good", fitted, shared, files)
+
+
+def test_a_metric_that_refuses_is_named_with_its_arm(world):
+    with refused("^arm 'good', metric 'inception_score': num_splits: wanted 1..40 .samples., got"):
+        world.drawn["good"]["inception_logits"] = world.drawn["good"]["logits"]
+        scored(world, list=[{"name": "inception_score", "num_splits": 50}])
+
+
+def test_no_held_out_images_are_refused(world):
+    shared = world.inputs()
+    fitted = world.fitted(shared)
+    none = {"features": np.zeros((0, 2), np.float32)}
+    path = make("references", world.folder / "none.safetensors", none, space=world.noted("place"))
+    with refused("/none.safetensors: wanted images, got none; raise data.heldout"):
+        world.scores("heldout", fitted, shared, [path, path])
 
 
 def test_what_few_samples_are_worth_is_noted(world):

@@ -85,26 +85,58 @@ def test_the_fields_name_is_of_the_published_options_alone(choice, name):
         ("clip_art", resolved("pca"), "give it another name"),
         ("inception", dinov2(), "of encoders 'inception', got 'dinov2'; give"),
         ("dinov2_vitl14_pil", dinov2(), "the published options, got .*; call it dinov2_vitl14$"),
-        ("dinov2_vitl14", dinov2(resize="bicubic_pil"), "call it dinov2_vitl14_pil$"),
-        ("dinov2_vitl14", dinov2(precision="bfloat16"), "call it dinov2_vitl14_bf16$"),
-        ("dinov2_vitl14", dinov2(image_size=98), "call it dinov2_vitl14_98px$"),
-        ("dinov2_vitl14", dinov2(normalise="l2"), "other options, .* dinov2_vitl14_l2$"),
-        ("dinov2_vitl14", dinov2(weights="mine.pth"), "call it dinov2_vitl14_other$"),
+        ("dinov2_vitl14", dinov2(resize="bicubic_pil"), "call it dinov2_vitl14_pil,"),
+        ("dinov2_vitl14", dinov2(precision="bfloat16"), "call it dinov2_vitl14_bf16,"),
+        ("dinov2_vitl14", dinov2(image_size=98), "call it dinov2_vitl14_98px,"),
+        ("dinov2_vitl14", dinov2(normalise="l2"), "other options, .* dinov2_vitl14_l2,"),
+        ("dinov2_vitl14", dinov2(weights="mine.pth"), "call it dinov2_vitl14_other,"),
         (
             "dinov2_vitl14",
             dinov2(weights="mine.pth", dim=8, normalise="l2"),
-            "call it dinov2_vitl14_other_l2_pca8$",
+            "call it dinov2_vitl14_other_l2_pca8,",
         ),
         ("clip_vitl14", clip("ViT-L-14-336-quickgelu"), "call it clip_vitl14_336$"),
         ("clip_vitl14_336", clip(normalise="l2"), "call it clip_vitl14_l2$"),
         ("clip_vitl14x", clip(normalise="l2"), "call it clip_vitl14_l2$"),
-        ("clip_vitl14", clip("ViT-L-14", weights="mine.pt", sha256=L14), "clip_vitl14_other$"),
+        ("clip_vitl14", clip("ViT-L-14", weights="mine.pt", sha256=L14), "clip_vitl14_other,"),
         ("clip_vith14", clip("ViT-H-14", weights="mine.pt"), "call it clip_vith14_other$"),
     ],
 )
 def test_a_name_that_is_not_deserved_is_refused(key, choice, word):
     with refused(f"^encoders.x: .*{word}"):
         check_name("encoders.x", key, choice)
+
+
+OTHER = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("key", "choice", "options"),
+    [
+        (
+            "dinov2_vitl14",
+            resolved("dinov2", size="large"),
+            "normalise: none (not l2), precision: float32 (not bfloat16)",
+        ),
+        ("dinov2_vitl14", dinov2(dim=64), "dim: null (not 64)"),
+        ("dinov2_vitl14", dinov2(weights="mine.pth"), "weights: dinov2-large (not mine.pth)"),
+        ("dinov2_vitl14", dinov2(sha256=OTHER), f"sha256: null (not {OTHER[:12]})"),
+        (
+            "clip_vitl14",
+            clip("ViT-L-14", weights="clip-vit-l-14"),
+            "model: ViT-L-14-quickgelu (not ViT-L-14)",
+        ),
+    ],
+)
+def test_the_options_of_the_published_space_are_told_and_give_it(key, choice, options):
+    with refused(f"; call it {key}_") as found:
+        check_name("encoders.x", key, choice)
+    told = str(found.value).partition(", or for the published space set ")[2]
+    assert told == options
+    for part in told.split(", "):
+        option, value = part.partition(" (not")[0].split(": ")
+        choice = choice | {option: None if value == "null" else value}
+    check_name("encoders.x", key, choice)
 
 
 @pytest.mark.parametrize(

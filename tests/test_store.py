@@ -9,6 +9,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+from stages import refused
 
 from routing import store
 
@@ -288,3 +289,22 @@ def test_provenance_is_plain_json(tmp_path):
     data = path.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert json.loads(header["__metadata__"]["provenance"])["seed"] == 3
+
+
+@pytest.mark.parametrize("read", [store.read_arrays, store.map_arrays])
+def test_an_array_that_is_not_there_is_damage(read, tmp_path):
+    found = read(artifact(tmp_path, ".safetensors"))
+    with refused("damaged .it has no array 'nothing'.; delete it and run the same command"):
+        found["nothing"]
+    assert "nothing" not in found and found.get("nothing") is None
+
+
+@kinds
+def test_a_note_that_is_not_there_is_damage(suffix, tmp_path):
+    """At any depth; what may be there or not is asked for with `get` or `in`."""
+    note = store.read_provenance(artifact(tmp_path, suffix, spec={"arm": {"router": "x"}}))
+    for found, name in ((note, "space"), (note["spec"], "run"), (note["spec"]["arm"], "policy")):
+        with refused(f"^artifact .* is damaged .it has no note {name!r}.; delete it and"):
+            found[name]
+        assert name not in found and found.get(name) is None
+    assert json.loads(json.dumps(note)) == note

@@ -4,6 +4,8 @@ import hashlib
 import http.server
 import os
 import re
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -397,3 +399,20 @@ def test_no_code_is_run_and_no_nonsense_taken(tmp_path, monkeypatch):
     torch.save([torch.ones(1)], "list.pth")
     with refused("wanted named tensors, got list; give a state dict"):
         tensors(weights.Path("list.pth"))
+    for text in (b"hello\n", b""):
+        (tmp_path / "text.pth").write_bytes(text)
+        start = "".join(chr(c) for c in text[:5])
+        with refused(
+            f"text.pth: wanted a file that torch has saved, got .* begins with b'{start}"
+        ):
+            tensors(weights.Path("text.pth"))
+
+
+def test_a_reader_that_has_seen_enough_ends_the_list(tmp_path):
+    """As `head` does; also where all had been written before the line broke."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "routing.weights", "list", "--folder", tmp_path]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 1 and not done.stderr

@@ -8,6 +8,7 @@ import torch
 
 from routing import weights
 from routing.backbones.network import OPENAI, Backbone, Precision, Resize, loaded
+from routing.choices import Sha256
 from routing.weights.reading import tensors
 
 CLIP_WEIGHTS = {
@@ -31,7 +32,7 @@ class CLIP:
 
     model: str = "ViT-B-32-quickgelu"
     weights: str | None = None
-    sha256: str | None = None
+    sha256: Sha256 | None = None
     resize: Resize = "bicubic_antialias"
     precision: Precision = "bfloat16"
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from routing import weights
 from routing.backbones.network import IMAGENET, Backbone, Precision, Resize, State, loaded
+from routing.choices import Sha256
 from routing.weights.reading import tensors
 
 PATCH = 14
@@ -27,7 +28,7 @@ class DINOv2:
 
     size: Literal["small", "base", "large", "giant"] = "large"
     weights: str | None = None
-    sha256: str | None = None
+    sha256: Sha256 | None = None
     image_size: int = 224
     resize: Resize = "bicubic_antialias"
     precision: Precision = "bfloat16"

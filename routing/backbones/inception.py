@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from routing import weights
 from routing.backbones.network import Backbone, Images, loaded, refuse_latents
 from routing.backbones.resize import in_bytes, tf1_bilinear
+from routing.choices import Sha256
 from routing.weights.reading import tensors
 
 SIZE, DIM, CLASSES = 299, 2048, 1008
@@ -31,7 +32,7 @@ class Inception:
     """
 
     weights: str = "inception-v3"
-    sha256: str | None = None
+    sha256: Sha256 | None = None
 
     def load(self) -> Backbone:
         """The network with its weights."""

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from routing import devices
 from routing.backbones.resize import RESIZES
+from routing.weights.reading import refuse_broken
 
 Precision = Literal["float32", "bfloat16"]
 Resize = Literal["bicubic_antialias", "bicubic_pil", "tf1_bilinear"]
@@ -135,5 +136,6 @@ def loaded(net: nn.Module, state: State, where: str) -> None:
             f"{where}: wanted the weights of this network, got others: "
             f"{', '.join(problems[:3])}{more}; give the file that belongs to the options"
         )
+    refuse_broken(state, where)
     net.load_state_dict(state, strict=True, assign=True)
     assert not any(t.is_meta for t in [*net.parameters(), *net.buffers()]), where

@@ -1,9 +1,11 @@
 """Any network of timm with a local file."""
 
+import difflib
 from dataclasses import dataclass, field
 
 from routing import weights
 from routing.backbones.network import IMAGENET, Backbone, Colour, Precision, loaded
+from routing.choices import Sha256
 from routing.weights.reading import tensors
 
 
@@ -17,7 +19,7 @@ class Timm:
 
     model: str
     weights: str
-    sha256: str | None = None
+    sha256: Sha256 | None = None
     image_size: int = 224
     mean: Colour = IMAGENET[0]
     std: Colour = IMAGENET[1]
@@ -28,12 +30,20 @@ class Timm:
         """The network with its weights."""
         import timm
 
+        if not timm.is_model(self.model):  # nor is one of a hub, which would be fetched
+            known = timm.list_models()
+            close = difflib.get_close_matches(self.model, known, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ValueError(
+                f"timm: unknown model {self.model!r}; {hint}{len(known)} are in timm.list_models()"
+            )
         path = weights.locate(self.weights, sha256=self.sha256)
         try:
             net = timm.create_model(self.model, pretrained=False, **self.options)
         except (RuntimeError, TypeError, ValueError) as error:
             text = " ".join(str(error).split())
-            raise ValueError(f"timm: {self.model!r}, {self.options}: {text}; correct it") from None
+            given = f", {self.options}" if self.options else ""
+            raise ValueError(f"timm: {self.model!r}{given}: {text}; correct it") from None
         loaded(net, tensors(path), f"timm: {path}")
         net.reset_classifier(0)
         sha256 = weights.sha256_of(path)

@@ -1,6 +1,7 @@
 """The command: list, check or fetch files of the manifest (see `routing.weights`)."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -78,4 +79,10 @@ def bring(found: Entry, file: File, path: Path, accept: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough; nor shall the exit flush into it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

@@ -13,6 +13,12 @@ def tensors(path: Path) -> dict[str, Any]:
     """
     import torch
 
+    if path.suffix != ".safetensors" and (start := _start(path))[:1] != b"\x80":
+        if not zipfile.is_zipfile(path):
+            raise ValueError(
+                f"weights: {path}: wanted a file that torch has saved, got one that begins with "
+                f"{start!r}; fetch it again"
+            )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -31,6 +37,21 @@ def tensors(path: Path) -> dict[str, Any]:
             f"weights: {path}: wanted named tensors, got {type(state).__name__}; give a state dict"
         )
     return state
+
+
+def refuse_broken(state: dict[str, Any], where: str) -> None:
+    """Raise ValueError (one line) if weights are nan or inf: all features would be."""
+    broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{where}: wanted finite weights, got nan or inf in {len(broken)} of {len(state)} "
+            f"tensors, as {broken[0]}; give another file"
+        )
+
+
+def _start(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(8)
 
 
 def _is_script(path: Path) -> bool:
