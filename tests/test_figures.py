@@ -25,7 +25,7 @@ from figures_world import (
     texts_of,
 )
 
-from routing import store
+from routing import choices, spaces, store
 from routing.figures import (
     FIGURES,
     arms,
@@ -42,6 +42,7 @@ from routing.figures import (
 from routing.figures import run as run_stage
 from routing.figures.curves import NUM_POINTS, smoothed
 from routing.figures.inputs import Inputs
+from routing.measures import METRICS, Kind
 
 
 def test_the_cases_are_the_table():
@@ -505,13 +506,116 @@ def test_numbers_are_rounded_to_their_interval():
     assert tables.tex("-0.5 ± 0.1 top-1 a_b") == r"$-$0.5 $\pm$ 0.1 top-1 a\_b"
 
 
-def test_metrics_in_words():
-    assert words.axis_label("fd_digits") == "Fréchet distance, digits features; lower is better"
-    assert words.axis_label("recall_x_y", "!") == "recall, x y features!; higher is better"
-    assert words.axis_label("class_share_3") == "class share 3"
-    assert [words.direction(m) for m in ("kd_a", "coverage_a", "cluster_kl", "new_one")] == [
-        -1, 1, -1, -1,
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    "metric, wanted",
+    {
+        "fd_digits": "Fréchet distance, digits features; lower is better",
+        "recall_x_y": "recall, x y features; higher is better",
+        "class_share_3": "share of class 3",
+        "cluster_share_12": "share of cluster 12",
+        "class_share_fig_50k": "share of class fig_50k",
+        "cluster_tv": "total variation of cluster shares; lower is better",
+        "fid_inception_50k": "FID, inception features, 50k samples; lower is better",
+        "fd_digits_16": "Fréchet distance, digits features, 16 samples; lower is better",
+        "fd_dinov2_vitl14_l2_1500": (
+            "Fréchet distance, dinov2 vitl14 l2 features, 1500 samples; lower is better"
+        ),
+        "cmmd_clip_vitl14_336": "CMMD, clip vitl14 336 features; lower is better",
+        "cmmd_clip_vitl14_336_50k": (
+            "CMMD, clip vitl14 336 features, 50k samples; lower is better"
+        ),
+        "clip_score_vitl14_336": "CLIP score, vitl14 336 features; higher is better",
+        "clip_score_hessel_vitb32_30k": (
+            "CLIP score (2.5 max(cos, 0)), vitb32 features, 30k samples; higher is better"
+        ),
+        "precision_x_k10": "precision, x features, k = 10; higher is better",
+        "recall_x_k10_50k": "recall, x features, k = 10, 50k samples; higher is better",
+        "coverage_x_k3_cluster_2": "coverage, x features, k = 3, cluster 2; higher is better",
+        "is_inception_splits1_50k": (
+            "Inception score, inception features, splits: 1, 50k samples; higher is better"
+        ),
+        "fd_my_k2": "Fréchet distance, my k2 features; lower is better",
+        "fd_x_16_cluster_worst": (
+            "Fréchet distance, x features, 16 samples, worst cluster; lower is better"
+        ),
+        "copy_ratio_x": "distance to training images (held-out images: 1), x features",
+        "lpips_vgg_to_my_arm_cluster_3": "LPIPS distance to my arm cluster 3 (vgg)",
+        "new_one": "new one",
+        "new_50k": "new 50k",
+        "": "",
+    }.items(),
+)
+def test_metrics_in_words(metric, wanted):
+    assert words.axis_label(metric) == wanted
+
+
+def test_notes_stand_before_the_direction():
+    assert words.axis_label("fd_x", ", minus y").endswith("features, minus y; lower is better")
+
+
+def names_of(kind):
+    """What a kind of routing.measures may be called in the tables."""
+    if kind.startswith("lpips"):
+        tails = {"lpips_diversity": ("", "_within_asked"), "lpips_to": ("_some_arm",)}[kind]
+        return [f"lpips_alex_{kind.removeprefix('lpips_')}{tail}" for tail in tails]
+    if kind.endswith("_share"):
+        return [f"{kind}_0"]
+    if kind.startswith(("class_", "cluster_")):
+        return [kind]
+    plain, tail = kind.removesuffix("_cluster"), "_cluster_1" if "_cluster" in kind else ""
+    named = functools.partial(spaces.metric_name, plain)
+    return [
+        named(space, num) + tail
+        for space in ("toy", "inception", "dinov2_vitl14", "clip_vitb32", "clip_vitl14_336")
+        for num in (None, 50, 50_000)
+    ]
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_kind_of_every_measure_has_words_direction_and_range(name):
+    for kind, of in METRICS[name].kinds.items():
+        for metric in names_of(kind):
+            assert words.kind_of(metric) == of and words.direction(metric) == of.direction
+            assert words.limits(metric) == (of.low, of.high)
+            begin = next(b for b in sorted(words.WORDS, key=len)[::-1] if begins(metric, b))
+            told = words.words(metric)
+            assert told.startswith(words.WORDS[begin]) and "_" not in told
+            assert ("50 samples" in told) == ("_50" in metric and "_50k" not in metric)
+            assert ("50k samples" in told) == ("_50k" in metric)
+            if "336" in metric:
+                assert "336 features" in told
+
+
+def begins(metric, begin):
+    return f"{metric}_".replace("lpips_alex_", "lpips_").startswith(f"{begin}_")
+
+
+def test_a_metric_of_another_package_says_itself_which_way_is_better(monkeypatch):
+    class Mine:
+        kinds = {"mine_up": Kind(1, 0, 2), "mine_neither": Kind(0), "mine_cluster": Kind(-1)}
+
+    class Entry:
+        name, value = "mine", "package:Mine"
+
+        def load(self):
+            return Mine
+
+    def installed(group):
+        return [Entry()] if group == "routing.metrics" else []
+
+    monkeypatch.setattr(choices.metadata, "entry_points", installed)
+    words.kinds.cache_clear()
+    try:
+        assert words.axis_label("mine_up_x_50k") == (
+            "mine up, x features, 50k samples; higher is better"
+        )
+        assert words.limits("mine_up_x") == (0, 2)
+        assert words.axis_label("mine_neither") == "mine neither"
+        assert words.direction("mine_x_cluster_worst") == -1
+    finally:
+        monkeypatch.undo()
+        words.kinds.cache_clear()
+    assert words.direction("mine_up_x") == 0 and words.limits("mine_up_x") == (-math.inf, math.inf)
 
 
 # The plane

@@ -36,7 +36,7 @@ class Frontier:
         if not words.direction(self.metric):
             raise ValueError(
                 f"frontier: wanted a metric of which more or less is better, got {self.metric!r}; "
-                f"the figure 'shares' shows shares"
+                f"'quality' and 'shares' draw the others"
             )
 
     @style.styled
