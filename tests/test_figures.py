@@ -317,6 +317,91 @@ def test_differences_leave_the_reference_out():
     assert drawing.figure.axes[0].get_lines()[0].get_xdata() == [0, 0]
 
 
+@pytest.mark.parametrize("size", [1e-9, 1e-4, 1.0, 1e6])
+@pytest.mark.parametrize("name", ["quality", "differences", "gains", "critical_difference"])
+def test_numbers_of_any_size_have_ticks_that_can_be_told_apart(name, size):
+    base = make_job()
+    files = base.files | {t: [base.files[t][0].copy()] for t in TABLES}
+    for (table,) in (files[t] for t in TABLES):
+        numbers = table.columns.intersection(["value", "lo", "hi"])
+        table[numbers] *= size * 1.234567 / 20
+    figure = make(name).draw(Inputs(FakeJob(base.spec, files))).figure
+    axes = figure.axes[0]
+    boxes = [b for text, b, _ in texts_of(figure) if b.y1 < axes.get_window_extent().y0]
+    for a, b in itertools.combinations(boxes, 2):
+        assert max(a.x0, b.x0) - min(a.x1, b.x1) > 2 or max(a.y0, b.y0) >= min(a.y1, b.y1) - 1
+    low, high = axes.get_xlim()
+    assert 3 <= sum(low <= t <= high for t in axes.get_xticks()) <= 6
+    factor = axes.xaxis.get_offset_text().get_text()
+    assert bool(factor) == (size != 1)
+    rows = axes.get_window_extent().height / (1 + abs(np.diff(axes.get_ylim())[0]))
+    assert rows > 0.75 * style.ROW * figure.dpi  # the factor takes nothing from the rows
+
+
+TABLES = ("metrics", "differences", "replicates")
+
+
+@pytest.mark.parametrize("name", ["quality", "differences", "gains", "router_matrix"])
+def test_long_labels_and_names_are_not_cut_off(name):
+    job = make_job()
+    renamed = {a: f"{a}_with_a_name_that_is_as_long_as_some_are_{len(a)}" for a in ARMS}
+    spec = job.spec | {"arms": {renamed[a]: of for a, of in job.spec["arms"].items()}}
+    files = dict(job.files)
+    for table in TABLES:
+        rows = files[table][0].copy()
+        rows["arm"] = rows["arm"].map(lambda a: renamed.get(a, a))
+        rows["metric"] = rows["metric"].replace({"fd_digits": LONG})
+        files[table] = [rows]
+    files["differences"][0]["reference"] = renamed["monolith"]
+    figure = make(name, metric=LONG).draw(Inputs(FakeJob(spec, files))).figure
+    width, height = figure.bbox.size
+    for text, box, _ in texts_of(figure):
+        assert box.x0 >= -1 and box.x1 <= width + 1, text
+        assert box.y0 >= -1 and box.y1 <= height + 1, text
+    assert figure.axes[0].get_window_extent().width / figure.dpi > 1.3
+
+
+LONG = "clip_score_hessel_of_a_network_with_a_name_that_is_long_30k"
+
+
+def test_labels_are_cut_at_clauses_before_words():
+    text = "one two, three; four five"
+    width = lambda text: style.WIDER * style.width_of([text], "axes.labelsize")  # noqa: E731
+    assert style.wrapped(text, width(text)) == [text]
+    assert style.wrapped(text, width(text) - 0.01) == ["one two, three", "four five"]
+    assert style.wrapped(text, width("one two, ")) == ["one two,", "three", "four five"]
+    assert style.wrapped(text, 0.01) == ["one", "two,", "three", "four", "five"]
+    assert style.wrapped("", 1.0) == [""]
+
+
+@pytest.mark.parametrize("name", ["quality", "shares", "critical_difference", "frontier"])
+def test_intervals_are_drawn_within_the_range_of_the_metric(name):
+    base, metric = make_job(), "cluster_share_1" if name == "shares" else "recall_digits"
+    table = base.files["metrics"][0].copy()
+    mine = (table["metric"] == metric) & table["arm"].isin(ARMS)
+    values = np.linspace(0.02, 0.98, len(ARMS))
+    table.loc[mine, ["value", "lo", "hi"]] = values[:, None] + [0, -0.1, 0.1]
+    files = base.files | {"metrics": [table]}
+    options = {} if name == "shares" else {"metric": metric}
+    drawing = make(name, **options).draw(Inputs(FakeJob(base.spec, files)))
+    axes = drawing.figure.axes[1 if name == "shares" else 0]
+    along = int(name == "frontier")
+    drawn = [c[2][0].get_segments()[0][:, along] for c in axes.containers]
+    wanted = np.sort(table[mine][["lo", "hi"]].clip(0, 1).to_numpy(), 0)
+    assert np.sort(drawn, 0) == pytest.approx(wanted)
+    mine = drawing.table["metric"] == metric
+    assert drawing.table["lo"][mine].min() < 0 and drawing.table["hi"][mine].max() > 1
+
+
+def test_intervals_are_cut_on_the_side_that_has_an_end():
+    rows = [["fd_x", 1, -1, 3], ["kd_x", 1, -1, 3], ["recall_x", 0.5, -1, 3]]
+    rows += [["new_one", 1, -1, 3], ["recall_x", 2, -1, 3]]  # nonsense is shown
+    table = pd.DataFrame(rows, columns=["metric", "value", "lo", "hi"])
+    found = words.within(table)
+    assert found["lo"].tolist() == [0, -1, 0, -1, 0] and found["hi"].tolist() == [3, 3, 1, 3, 2]
+    assert found[["metric", "value"]].equals(table[["metric", "value"]])
+
+
 def test_the_front_is_what_nobody_beats(rng):
     cost = pd.Series([1, 1, 2, 2, 3, 3, 4, 4.0])
     gain = pd.Series([1, 0, 1, 3, 2, 3, 5, 5.0])

@@ -50,7 +50,8 @@ class Frontier:
         style.fit_scale(axes, "y", y, half)
         _cost_axis(axes, x)
         parts = families.Families(inputs, table) if self.by == "router" else None
-        for row in table.itertuples():
+        drawn = words.within(table)
+        for row in drawn.itertuples():
             error = [[row.value - row.lo], [row.hi - row.value]]
             look = parts.points(row.arm) if parts else arms.look(inputs, row.arm).points()
             axes.errorbar(row.cost, row.value, yerr=error, elinewidth=0.9, **look)
@@ -63,7 +64,7 @@ class Frontier:
         axes.grid(zorder=0)
         handles = parts.handles() if parts else _handles(inputs, list(table["arm"]))
         style.legend(figure, [*handles, _front_handle()], 6)
-        intervals = np.stack([table[["cost", end]] for end in ("lo", "hi")], axis=1)
+        intervals = np.stack([drawn[["cost", end]] for end in ("lo", "hi")], axis=1)
         taken = [intervals, np.stack([corners[:-1], corners[1:]], 1)]
         points, names = np.stack([x, y], 1), [*map(arms.label, table["arm"])]
         colours = ["black"] * len(names)
