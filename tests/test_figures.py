@@ -436,10 +436,87 @@ def test_labels_are_beside_their_points_and_free(rng):
     assert all(box.overlap(dot) == 0 for box in boxes for dot in dots)
     assert all(box.overlap(frame) == box.area == pytest.approx(500) for box in boxes)
     near = [min(abs(b.x0 - x), abs(b.x1 - x)) for b, (x, _) in zip(boxes, points, strict=True)]
-    assert np.median(near) == pytest.approx(6)
+    assert np.median(near[9:]) == pytest.approx(6)
+    assert near[:9] == pytest.approx([18] * 9) and len({box.x0 for box in boxes[:9]}) == 1
+    rising = [boxes[i].y0 for i in np.argsort(points[:9, 1])]
+    assert (np.diff(rising) >= 11.99).all()
     alone = labels.place(points[:1], sizes[:1], [], frame, 6.0)[0]
     x, y = points[0]
     assert (alone.x0, alone.y0 + alone.y1) == pytest.approx((x + 6, 2 * y))  # right, level
+
+
+def crowded(num, **options):
+    """`num` arms of one cost, most of them alike, and two dearer ones."""
+    names = [f"arm_{i}" for i in range(num + 2)]
+    kinds = itertools.cycle(itertools.product(list(POLICIES)[:11], ("euler", "heun", "dpmpp")))
+    chosen = {
+        name: {"partition": "semantic", "router": "learned", "guidance": None}
+        | {"policy": policy, "sampler": sampler}
+        for name, (policy, sampler) in zip(names, kinds, strict=False)
+    }
+    rng, base = np.random.default_rng(5), make_job()
+    value = np.where(
+        np.arange(num + 2) % 5, rng.normal(8, 1.5, num + 2), rng.uniform(20, 40, num + 2)
+    )
+    rows = [
+        ["r", n, "fd_digits", x, x - 0.7, x + 0.7, 64] for n, x in zip(names, value, strict=True)
+    ]
+    heads = ["run", "arm", "metric", "value", "lo", "hi", "num_samples"]
+    files = base.files | {"metrics": [pd.DataFrame(rows, columns=heads)], "bills": []}
+    for i in range(num + 2):
+        bill = pd.DataFrame({"part": ["expert", "router", "total"], "number": 0, "seconds": 1.0})
+        files["bills"].append(bill.assign(evaluations=32.0 if i < num else 96.0, flop=1e6))
+    job = FakeJob(base.spec | {"arms": chosen, "num_shards": 1}, files)
+    return make("frontier", **options).draw(Inputs(job))
+
+
+@pytest.mark.parametrize("num", [3, 12, 22, 45])
+def test_labels_of_a_column_are_a_stack_in_the_order_of_the_points(num):
+    drawing = crowded(num)
+    figure, table = drawing.figure, drawing.table.set_index("arm")["value"]
+    axes = figure.axes[0]
+    limits = axes.get_xlim(), axes.get_ylim()
+    found = {t.replace(" ", "_"): b for t, b, _ in texts_of(figure) if t.startswith("arm")}
+    assert len(found) == num + 2
+    for (a, box), (b, other) in itertools.combinations(found.items(), 2):
+        width = min(box.x1, other.x1) - max(box.x0, other.x0)
+        height = min(box.y1, other.y1) - max(box.y0, other.y0)
+        assert min(width, height) < 2.5, (a, b)
+    frame = axes.get_window_extent()
+    assert all(frame.y0 <= b.y0 and b.y1 <= frame.y1 and b.x1 < frame.x1 for b in found.values())
+    stack = sorted(table.index[:num], key=lambda arm: found[arm].y0)
+    assert stack == sorted(stack, key=lambda arm: table[arm])
+    ends = [x.get_xydata() for x in axes.get_lines() if x.get_color() != style.GREY]
+    lines = [axes.transData.transform(e) for e in ends if len(e) == 2 and e[0][0] < 90]
+    assert len(lines) == (num if num > 3 else 0)
+    for start, end in lines:
+        (arm,) = [a for a in table.index if table[a] == pytest.approx(inverse(axes, start)[1])]
+        gaps = found[arm].x0 - end[0], end[0] - found[arm].x1
+        assert 0 < max(gaps) < 3  # it ends at its own label, in the middle
+        assert (found[arm].y0 + found[arm].y1) / 2 == pytest.approx(end[1], abs=2)
+    for (a, b), (c, d) in itertools.combinations(lines, 2):
+        assert np.sign(a[1] - c[1]) * np.sign(b[1] - d[1]) >= 0  # none crosses another
+    figure.draw_without_rendering()
+    assert (axes.get_xlim(), axes.get_ylim()) == limits
+    low, high = limits[1]
+    assert low > table.min() - 0.15 * np.ptp(table) and high < table.max() + 0.15 * np.ptp(table)
+
+
+def inverse(axes, point):
+    return axes.transData.inverted().transform(point)
+
+
+def test_the_legend_of_the_frontier_says_what_colours_are():
+    figure = drawn("frontier").figure
+    handles = figure.legends[0].legend_handles
+    told = {h.get_label(): h.get_markeredgecolor() for h in handles if h.get_marker() == "o"}
+    kinds = {"full", "top1", "top2", "sticky"}
+    assert {kind: told[kind] for kind in kinds} == {kind: arms.COLOURS[kind] for kind in kinds}
+    assert told["monolith"] == arms.MONOLITH and told["euler"] == style.GREY
+    assert len(told) == len(kinds) + 3  # and hollow ones
+    for num in (12, 45):
+        boxes = [b for text, b, _ in texts_of(crowded(num).figure)]
+        assert min(b.x0 for b in boxes) >= -1
 
 
 def test_profile_is_the_mean_over_samples_and_calls_of_one_time():
