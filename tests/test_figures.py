@@ -20,6 +20,7 @@ from figures_world import (
     FakeJob,
     drawn,
     guided,
+    job_for,
     make,
     make_job,
     texts_of,
@@ -393,6 +394,24 @@ def test_intervals_are_drawn_within_the_range_of_the_metric(name):
     assert drawing.table["lo"][mine].min() < 0 and drawing.table["hi"][mine].max() > 1
 
 
+@pytest.mark.parametrize("name", ["guidance", "partition_quality", "imbalance"])
+def test_intervals_of_lines_are_drawn_within_the_range_of_the_metric(name):
+    base = job_for(name)
+    table = base.files["metrics"][0].copy()
+    mine = table["metric"] == "recall_digits"
+    table.loc[mine, ["value", "lo", "hi"]] = [0.5, -0.1, 1.1]
+    options = {"metrics": ["recall_digits"]} if name == "guidance" else {"metric": "recall_digits"}
+    job = FakeJob(base.spec, base.files | {"metrics": [table]})
+    axes = make(name, **options).draw(Inputs(job)).figure.axes[0]
+    bars = [segment[:, 1] for c in axes.containers for segment in c[2][0].get_segments()]
+    assert len(bars) and all(bar.tolist() == [0, 1] for bar in bars)
+    spans = [p.get_extents() for p in axes.patches]
+    assert all(
+        (box.y0, box.y1) == tuple(axes.transData.transform([[0, 0], [0, 1]])[:, 1])
+        for box in spans
+    )
+
+
 def test_intervals_are_cut_on_the_side_that_has_an_end():
     rows = [["fd_x", 1, -1, 3], ["kd_x", 1, -1, 3], ["recall_x", 0.5, -1, 3]]
     rows += [["new_one", 1, -1, 3], ["recall_x", 2, -1, 3]]  # nonsense is shown
@@ -455,12 +474,10 @@ def crowded(num, **options):
         for name, (policy, sampler) in zip(names, kinds, strict=False)
     }
     rng, base = np.random.default_rng(5), make_job()
-    value = np.where(
-        np.arange(num + 2) % 5, rng.normal(8, 1.5, num + 2), rng.uniform(20, 40, num + 2)
-    )
-    rows = [
-        ["r", n, "fd_digits", x, x - 0.7, x + 0.7, 64] for n, x in zip(names, value, strict=True)
-    ]
+    size = num + 2
+    value = np.where(np.arange(size) % 5, rng.normal(8, 1.5, size), rng.uniform(20, 40, size))
+    pairs = zip(names, value, strict=True)
+    rows = [["r", name, "fd_digits", x, x - 0.7, x + 0.7, 64] for name, x in pairs]
     heads = ["run", "arm", "metric", "value", "lo", "hi", "num_samples"]
     files = base.files | {"metrics": [pd.DataFrame(rows, columns=heads)], "bills": []}
     for i in range(num + 2):
