@@ -195,7 +195,7 @@ KNOWN = {
     "job": set(code.STAGES),
     "store": set(code.STAGES),
     "__main__": set(code.STAGES),
-    "frechet": {"references", "scores"},
+    "frechet": {"references", "scores", "figures"},  # which ask the measures what is better
     "samplers": {"samples"},
     "figures/style": {"figures"},
     "training": {"experts", "router", "extractor"},

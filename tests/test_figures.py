@@ -20,12 +20,13 @@ from figures_world import (
     FakeJob,
     drawn,
     guided,
+    job_for,
     make,
     make_job,
     texts_of,
 )
 
-from routing import store
+from routing import choices, spaces, store
 from routing.figures import (
     FIGURES,
     arms,
@@ -42,6 +43,7 @@ from routing.figures import (
 from routing.figures import run as run_stage
 from routing.figures.curves import NUM_POINTS, smoothed
 from routing.figures.inputs import Inputs
+from routing.measures import METRICS, Kind
 
 
 def test_the_cases_are_the_table():
@@ -316,6 +318,109 @@ def test_differences_leave_the_reference_out():
     assert drawing.figure.axes[0].get_lines()[0].get_xdata() == [0, 0]
 
 
+@pytest.mark.parametrize("size", [1e-9, 1e-4, 1.0, 1e6])
+@pytest.mark.parametrize("name", ["quality", "differences", "gains", "critical_difference"])
+def test_numbers_of_any_size_have_ticks_that_can_be_told_apart(name, size):
+    base = make_job()
+    files = base.files | {t: [base.files[t][0].copy()] for t in TABLES}
+    for (table,) in (files[t] for t in TABLES):
+        numbers = table.columns.intersection(["value", "lo", "hi"])
+        table[numbers] *= size * 1.234567 / 20
+    figure = make(name).draw(Inputs(FakeJob(base.spec, files))).figure
+    axes = figure.axes[0]
+    boxes = [b for text, b, _ in texts_of(figure) if b.y1 < axes.get_window_extent().y0]
+    for a, b in itertools.combinations(boxes, 2):
+        assert max(a.x0, b.x0) - min(a.x1, b.x1) > 2 or max(a.y0, b.y0) >= min(a.y1, b.y1) - 1
+    low, high = axes.get_xlim()
+    assert 3 <= sum(low <= t <= high for t in axes.get_xticks()) <= 6
+    factor = axes.xaxis.get_offset_text().get_text()
+    assert bool(factor) == (size != 1)
+    rows = axes.get_window_extent().height / (1 + abs(np.diff(axes.get_ylim())[0]))
+    assert rows > 0.75 * style.ROW * figure.dpi  # the factor takes nothing from the rows
+
+
+TABLES = ("metrics", "differences", "replicates")
+
+
+@pytest.mark.parametrize("name", ["quality", "differences", "gains", "router_matrix"])
+def test_long_labels_and_names_are_not_cut_off(name):
+    job = make_job()
+    renamed = {a: f"{a}_with_a_name_that_is_as_long_as_some_are_{len(a)}" for a in ARMS}
+    spec = job.spec | {"arms": {renamed[a]: of for a, of in job.spec["arms"].items()}}
+    files = dict(job.files)
+    for table in TABLES:
+        rows = files[table][0].copy()
+        rows["arm"] = rows["arm"].map(lambda a: renamed.get(a, a))
+        rows["metric"] = rows["metric"].replace({"fd_digits": LONG})
+        files[table] = [rows]
+    files["differences"][0]["reference"] = renamed["monolith"]
+    figure = make(name, metric=LONG).draw(Inputs(FakeJob(spec, files))).figure
+    width, height = figure.bbox.size
+    for text, box, _ in texts_of(figure):
+        assert box.x0 >= -1 and box.x1 <= width + 1, text
+        assert box.y0 >= -1 and box.y1 <= height + 1, text
+    assert figure.axes[0].get_window_extent().width / figure.dpi > 1.3
+
+
+LONG = "clip_score_hessel_of_a_network_with_a_name_that_is_long_30k"
+
+
+def test_labels_are_cut_at_clauses_before_words():
+    text = "one two, three; four five"
+    width = lambda text: style.WIDER * style.width_of([text], "axes.labelsize")  # noqa: E731
+    assert style.wrapped(text, width(text)) == [text]
+    assert style.wrapped(text, width(text) - 0.01) == ["one two, three", "four five"]
+    assert style.wrapped(text, width("one two, ")) == ["one two,", "three", "four five"]
+    assert style.wrapped(text, 0.01) == ["one", "two,", "three", "four", "five"]
+    assert style.wrapped("", 1.0) == [""]
+
+
+@pytest.mark.parametrize("name", ["quality", "shares", "critical_difference", "frontier"])
+def test_intervals_are_drawn_within_the_range_of_the_metric(name):
+    base, metric = make_job(), "cluster_share_1" if name == "shares" else "recall_digits"
+    table = base.files["metrics"][0].copy()
+    mine = (table["metric"] == metric) & table["arm"].isin(ARMS)
+    values = np.linspace(0.02, 0.98, len(ARMS))
+    table.loc[mine, ["value", "lo", "hi"]] = values[:, None] + [0, -0.1, 0.1]
+    files = base.files | {"metrics": [table]}
+    options = {} if name == "shares" else {"metric": metric}
+    drawing = make(name, **options).draw(Inputs(FakeJob(base.spec, files)))
+    axes = drawing.figure.axes[1 if name == "shares" else 0]
+    along = int(name == "frontier")
+    drawn = [c[2][0].get_segments()[0][:, along] for c in axes.containers]
+    wanted = np.sort(table[mine][["lo", "hi"]].clip(0, 1).to_numpy(), 0)
+    assert np.sort(drawn, 0) == pytest.approx(wanted)
+    mine = drawing.table["metric"] == metric
+    assert drawing.table["lo"][mine].min() < 0 and drawing.table["hi"][mine].max() > 1
+
+
+@pytest.mark.parametrize("name", ["guidance", "partition_quality", "imbalance"])
+def test_intervals_of_lines_are_drawn_within_the_range_of_the_metric(name):
+    base = job_for(name)
+    table = base.files["metrics"][0].copy()
+    mine = table["metric"] == "recall_digits"
+    table.loc[mine, ["value", "lo", "hi"]] = [0.5, -0.1, 1.1]
+    options = {"metrics": ["recall_digits"]} if name == "guidance" else {"metric": "recall_digits"}
+    job = FakeJob(base.spec, base.files | {"metrics": [table]})
+    axes = make(name, **options).draw(Inputs(job)).figure.axes[0]
+    bars = [segment[:, 1] for c in axes.containers for segment in c[2][0].get_segments()]
+    assert len(bars) and all(bar.tolist() == [0, 1] for bar in bars)
+    spans = [p.get_extents() for p in axes.patches]
+    assert all(
+        (box.y0, box.y1) == tuple(axes.transData.transform([[0, 0], [0, 1]])[:, 1])
+        for box in spans
+    )
+
+
+def test_intervals_are_cut_on_the_side_that_has_an_end():
+    rows = [["fd_x", 1, -1, 3], ["kd_x", 1, -1, 3], ["recall_x", 0.5, -1, 3]]
+    rows += [["new_one", 1, -1, 3], ["recall_x", 2, -1, 3]]  # nonsense is shown
+    table = pd.DataFrame(rows, columns=["metric", "value", "lo", "hi"])
+    found = words.within(table)
+    assert found["lo"].tolist() == [0, -1, 0, -1, 0] and found["hi"].tolist() == [3, 3, 1, 3, 2]
+    assert found[["metric", "value"]].equals(table[["metric", "value"]])
+
+
 def test_the_front_is_what_nobody_beats(rng):
     cost = pd.Series([1, 1, 2, 2, 3, 3, 4, 4.0])
     gain = pd.Series([1, 0, 1, 3, 2, 3, 5, 5.0])
@@ -350,10 +455,85 @@ def test_labels_are_beside_their_points_and_free(rng):
     assert all(box.overlap(dot) == 0 for box in boxes for dot in dots)
     assert all(box.overlap(frame) == box.area == pytest.approx(500) for box in boxes)
     near = [min(abs(b.x0 - x), abs(b.x1 - x)) for b, (x, _) in zip(boxes, points, strict=True)]
-    assert np.median(near) == pytest.approx(6)
+    assert np.median(near[9:]) == pytest.approx(6)
+    assert near[:9] == pytest.approx([18] * 9) and len({box.x0 for box in boxes[:9]}) == 1
+    rising = [boxes[i].y0 for i in np.argsort(points[:9, 1])]
+    assert (np.diff(rising) >= 11.99).all()
     alone = labels.place(points[:1], sizes[:1], [], frame, 6.0)[0]
     x, y = points[0]
     assert (alone.x0, alone.y0 + alone.y1) == pytest.approx((x + 6, 2 * y))  # right, level
+
+
+def crowded(num, **options):
+    """`num` arms of one cost, most of them alike, and two dearer ones."""
+    names = [f"arm_{i}" for i in range(num + 2)]
+    kinds = itertools.cycle(itertools.product(list(POLICIES)[:11], ("euler", "heun", "dpmpp")))
+    chosen = {
+        name: {"partition": "semantic", "router": "learned", "guidance": None}
+        | {"policy": policy, "sampler": sampler}
+        for name, (policy, sampler) in zip(names, kinds, strict=False)
+    }
+    rng, base = np.random.default_rng(5), make_job()
+    size = num + 2
+    value = np.where(np.arange(size) % 5, rng.normal(8, 1.5, size), rng.uniform(20, 40, size))
+    pairs = zip(names, value, strict=True)
+    rows = [["r", name, "fd_digits", x, x - 0.7, x + 0.7, 64] for name, x in pairs]
+    heads = ["run", "arm", "metric", "value", "lo", "hi", "num_samples"]
+    files = base.files | {"metrics": [pd.DataFrame(rows, columns=heads)], "bills": []}
+    for i in range(num + 2):
+        bill = pd.DataFrame({"part": ["expert", "router", "total"], "number": 0, "seconds": 1.0})
+        files["bills"].append(bill.assign(evaluations=32.0 if i < num else 96.0, flop=1e6))
+    job = FakeJob(base.spec | {"arms": chosen, "num_shards": 1}, files)
+    return make("frontier", **options).draw(Inputs(job))
+
+
+@pytest.mark.parametrize("num", [3, 12, 22, 45])
+def test_labels_of_a_column_are_a_stack_in_the_order_of_the_points(num):
+    drawing = crowded(num)
+    figure, table = drawing.figure, drawing.table.set_index("arm")["value"]
+    axes = figure.axes[0]
+    limits = axes.get_xlim(), axes.get_ylim()
+    found = {t.replace(" ", "_"): b for t, b, _ in texts_of(figure) if t.startswith("arm")}
+    assert len(found) == num + 2
+    for (a, box), (b, other) in itertools.combinations(found.items(), 2):
+        width = min(box.x1, other.x1) - max(box.x0, other.x0)
+        height = min(box.y1, other.y1) - max(box.y0, other.y0)
+        assert min(width, height) < 2.5, (a, b)
+    frame = axes.get_window_extent()
+    assert all(frame.y0 <= b.y0 and b.y1 <= frame.y1 and b.x1 < frame.x1 for b in found.values())
+    stack = sorted(table.index[:num], key=lambda arm: found[arm].y0)
+    assert stack == sorted(stack, key=lambda arm: table[arm])
+    ends = [x.get_xydata() for x in axes.get_lines() if x.get_color() != style.GREY]
+    lines = [axes.transData.transform(e) for e in ends if len(e) == 2 and e[0][0] < 90]
+    assert len(lines) == (num if num > 3 else 0)
+    for start, end in lines:
+        (arm,) = [a for a in table.index if table[a] == pytest.approx(inverse(axes, start)[1])]
+        gaps = found[arm].x0 - end[0], end[0] - found[arm].x1
+        assert 0 < max(gaps) < 3  # it ends at its own label, in the middle
+        assert (found[arm].y0 + found[arm].y1) / 2 == pytest.approx(end[1], abs=2)
+    for (a, b), (c, d) in itertools.combinations(lines, 2):
+        assert np.sign(a[1] - c[1]) * np.sign(b[1] - d[1]) >= 0  # none crosses another
+    figure.draw_without_rendering()
+    assert (axes.get_xlim(), axes.get_ylim()) == limits
+    low, high = limits[1]
+    assert low > table.min() - 0.15 * np.ptp(table) and high < table.max() + 0.15 * np.ptp(table)
+
+
+def inverse(axes, point):
+    return axes.transData.inverted().transform(point)
+
+
+def test_the_legend_of_the_frontier_says_what_colours_are():
+    figure = drawn("frontier").figure
+    handles = figure.legends[0].legend_handles
+    told = {h.get_label(): h.get_markeredgecolor() for h in handles if h.get_marker() == "o"}
+    kinds = {"full", "top1", "top2", "sticky"}
+    assert {kind: told[kind] for kind in kinds} == {kind: arms.COLOURS[kind] for kind in kinds}
+    assert told["monolith"] == arms.MONOLITH and told["euler"] == style.GREY
+    assert len(told) == len(kinds) + 3  # and hollow ones
+    for num in (12, 45):
+        boxes = [b for text, b, _ in texts_of(crowded(num).figure)]
+        assert min(b.x0 for b in boxes) >= -1
 
 
 def test_profile_is_the_mean_over_samples_and_calls_of_one_time():
@@ -505,20 +685,116 @@ def test_numbers_are_rounded_to_their_interval():
     assert tables.tex("-0.5 ± 0.1 top-1 a_b") == r"$-$0.5 $\pm$ 0.1 top-1 a\_b"
 
 
-def test_metrics_in_words():
-    assert words.axis_label("fd_digits") == "Fréchet distance, digits features; lower is better"
-    assert words.axis_label("recall_x_y", "!") == "recall, x y features!; higher is better"
-    assert words.axis_label("class_share_3") == "class share 3"
-    assert words.words("recall_x_k10_50k") == "recall, x 50k features, k = 10"
-    assert words.words("coverage_x_k3_cluster_2") == "coverage, x features, k = 3, cluster 2"
-    assert words.words("is_inception_splits1") == "Inception score, inception features, splits: 1"
-    assert words.words("fd_my_k2") == "Fréchet distance, my k2 features"
-    asked = "lpips_alex_diversity_within_asked"
-    assert words.axis_label(asked) == "LPIPS diversity within what was asked (alex)"
-    assert words.axis_label("lpips_vgg_to_my_arm") == "LPIPS distance to my arm (vgg)"
-    assert [words.direction(m) for m in ("kd_a", "coverage_a", "cluster_kl", "new_one")] == [
-        -1, 1, -1, -1,
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    "metric, wanted",
+    {
+        "fd_digits": "Fréchet distance, digits features; lower is better",
+        "recall_x_y": "recall, x y features; higher is better",
+        "class_share_3": "share of class 3",
+        "cluster_share_12": "share of cluster 12",
+        "class_share_fig_50k": "share of class fig_50k",
+        "cluster_tv": "total variation of cluster shares; lower is better",
+        "fid_inception_50k": "FID, inception features, 50k samples; lower is better",
+        "fd_digits_16": "Fréchet distance, digits features, 16 samples; lower is better",
+        "fd_dinov2_vitl14_l2_1500": (
+            "Fréchet distance, dinov2 vitl14 l2 features, 1500 samples; lower is better"
+        ),
+        "cmmd_clip_vitl14_336": "CMMD, clip vitl14 336 features; lower is better",
+        "cmmd_clip_vitl14_336_50k": (
+            "CMMD, clip vitl14 336 features, 50k samples; lower is better"
+        ),
+        "clip_score_vitl14_336": "CLIP score, vitl14 336 features; higher is better",
+        "clip_score_hessel_vitb32_30k": (
+            "CLIP score (2.5 max(cos, 0)), vitb32 features, 30k samples; higher is better"
+        ),
+        "precision_x_k10": "precision, x features, k = 10; higher is better",
+        "recall_x_k10_50k": "recall, x features, k = 10, 50k samples; higher is better",
+        "coverage_x_k3_cluster_2": "coverage, x features, k = 3, cluster 2; higher is better",
+        "is_inception_splits1_50k": (
+            "Inception score, inception features, splits: 1, 50k samples; higher is better"
+        ),
+        "fd_my_k2": "Fréchet distance, my k2 features; lower is better",
+        "fd_x_16_cluster_worst": (
+            "Fréchet distance, x features, 16 samples, worst cluster; lower is better"
+        ),
+        "copy_ratio_x": "distance to training images (held-out images: 1), x features",
+        "lpips_vgg_to_my_arm_cluster_3": "LPIPS distance to my arm cluster 3 (vgg)",
+        "new_one": "new one",
+        "new_50k": "new 50k",
+        "": "",
+    }.items(),
+)
+def test_metrics_in_words(metric, wanted):
+    assert words.axis_label(metric) == wanted
+
+
+def test_notes_stand_before_the_direction():
+    assert words.axis_label("fd_x", ", minus y").endswith("features, minus y; lower is better")
+
+
+def names_of(kind):
+    """What a kind of routing.measures may be called in the tables."""
+    if kind.startswith("lpips"):
+        tails = {"lpips_diversity": ("", "_within_asked"), "lpips_to": ("_some_arm",)}[kind]
+        return [f"lpips_alex_{kind.removeprefix('lpips_')}{tail}" for tail in tails]
+    if kind.endswith("_share"):
+        return [f"{kind}_0"]
+    if kind.startswith(("class_", "cluster_")):
+        return [kind]
+    plain, tail = kind.removesuffix("_cluster"), "_cluster_1" if "_cluster" in kind else ""
+    named = functools.partial(spaces.metric_name, plain)
+    return [
+        named(space, num) + tail
+        for space in ("toy", "inception", "dinov2_vitl14", "clip_vitb32", "clip_vitl14_336")
+        for num in (None, 50, 50_000)
+    ]
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_kind_of_every_measure_has_words_direction_and_range(name):
+    for kind, of in METRICS[name].kinds.items():
+        for metric in names_of(kind):
+            assert words.kind_of(metric) == of and words.direction(metric) == of.direction
+            assert words.limits(metric) == (of.low, of.high)
+            begin = next(b for b in sorted(words.WORDS, key=len)[::-1] if begins(metric, b))
+            told = words.words(metric)
+            assert told.startswith(words.WORDS[begin]) and "_" not in told
+            assert ("50 samples" in told) == ("_50" in metric and "_50k" not in metric)
+            assert ("50k samples" in told) == ("_50k" in metric)
+            if "336" in metric:
+                assert "336 features" in told
+
+
+def begins(metric, begin):
+    return f"{metric}_".replace("lpips_alex_", "lpips_").startswith(f"{begin}_")
+
+
+def test_a_metric_of_another_package_says_itself_which_way_is_better(monkeypatch):
+    class Mine:
+        kinds = {"mine_up": Kind(1, 0, 2), "mine_neither": Kind(0), "mine_cluster": Kind(-1)}
+
+    class Entry:
+        name, value = "mine", "package:Mine"
+
+        def load(self):
+            return Mine
+
+    def installed(group):
+        return [Entry()] if group == "routing.metrics" else []
+
+    monkeypatch.setattr(choices.metadata, "entry_points", installed)
+    words.kinds.cache_clear()
+    try:
+        assert words.axis_label("mine_up_x_50k") == (
+            "mine up, x features, 50k samples; higher is better"
+        )
+        assert words.limits("mine_up_x") == (0, 2)
+        assert words.axis_label("mine_neither") == "mine neither"
+        assert words.direction("mine_x_cluster_worst") == -1
+    finally:
+        monkeypatch.undo()
+        words.kinds.cache_clear()
+    assert words.direction("mine_up_x") == 0 and words.limits("mine_up_x") == (-math.inf, math.inf)
 
 
 # The plane

@@ -261,6 +261,7 @@ def test_bars_are_the_runs_that_are_alike_and_the_rest_is_counted():
     "alike, num_bars, notes",
     [
         (["ab", "bc", "ac"], 1, ["joins arms of which no two", "arms that share no bar can"]),
+        (["ab", "ac", "ad", "bc", "bd", "cd"], 1, ["joins arms of which no two"]),
         (["ab", "bc", "ad", "bd"], 2, ["joins arms of which no two", "2 more pairs .* share no"]),
         ([], 0, [r"any two arms can be told apart \(Holm, 5 %, 6 pairs\)"]),
         (["ac"], 0, [r"neighbours can be told apart \(Holm", "1 more pair that .* shares no bar"]),
@@ -441,7 +442,11 @@ def test_shades_by_hand():
 def test_where_nobody_can_be_told_apart_there_is_no_key():
     drawing = draw("distinguishable", run_of([1, 2, 3], ["ab", "ac", "bc"]))
     image = picture(drawing)
-    assert (image[~np.eye(3, dtype=bool)] == 1).all() and not drawing.figure.axes[1].axison
+    assert (image[~np.eye(3, dtype=bool)] == 1).all()
+    assert len(drawing.figure.axes) == 1 and not drawing.figure.get_supxlabel()
+    box = drawing.figure.axes[0].get_window_extent()
+    high = drawing.figure.bbox.height - box.height
+    assert high < 0.5 * drawing.figure.dpi  # for the legend and the numbers of the columns
     drawing.rendered("png")
     assert len(drawing.table) == 3 and not drawing.table["is_distinguishable"].any()
 

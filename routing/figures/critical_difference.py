@@ -6,7 +6,6 @@ of the metric itself with paired tests. A bar is a run of arms no two of which c
 away, which then share no bar; the legend says how many pairs that is.
 """
 
-import textwrap
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,10 +15,10 @@ from jaxtyping import Bool
 from routing.figures import arms, style, words
 from routing.figures.inputs import Inputs
 from routing.figures.pairs import family, pairs
-from routing.figures.rows import Rows
+from routing.figures.rows import Rows, scale
 from routing.figures.style import Drawing
 
-AXIS, LANE, LINE = 2.0, 0.075, 0.15  # in: least width of the axes, of a bar, height of a line
+AXIS, LANE = 2.0, 0.075  # in: least width of the axes, and of a bar
 Spans = list[tuple[int, int]]  # first and last place of each bar
 
 
@@ -49,16 +48,18 @@ class CriticalDifference:
         table["alike_without_bar"] = missed.sum(1)
         layout = Rows(dict(zip(table["arm"], map(float, table["place"]), strict=True)), {}, {})
         lane_of = lanes(spans)
-        notes = _notes(len(table), len(spans), int(missed.sum()) // 2)
+        notes = _notes(len(table), spans, int(missed.sum()) // 2)
         names = style.width_of(list(map(arms.label, table["arm"])))
         beside = LANE * max(lane_of, default=-1) + LANE
         width = max(style.COLUMN, names + AXIS + beside)
-        label = textwrap.wrap(words.axis_label(self.metric), int(18 * width))
-        figure = style.canvas(width, layout.height + LINE * (len(label) + len(notes)) + 0.26)
+        label = style.wrapped(words.axis_label(self.metric), width - 0.1)
+        above = style.LINE * (len(label) + len(notes))
+        figure = style.canvas(width, layout.height + above + 0.26)
         ratios = [width - names - beside, beside] if spans else [1]
         axes = figure.subplots(1, len(ratios), squeeze=False, sharey=True, width_ratios=ratios)[0]
-        layout.dots(axes[0], inputs, table)
+        layout.dots(axes[0], inputs, words.within(table))
         layout.frame(axes[0])
+        scale(axes[0])
         if spans:
             _bars(axes[1], layout, spans, lane_of)
         figure.supxlabel("\n".join(label), x=0.5)
@@ -105,13 +106,15 @@ def _bars(axes: Any, layout: Rows, spans: Spans, lane_of: list[int]) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _notes(num_arms: int, num_bars: int, num_missed: int) -> list[str]:
+def _notes(num_arms: int, spans: Spans, num_missed: int) -> list[str]:
     """What the bars say, and what they leave out."""
     among = family(num_arms)
-    if not num_bars and not num_missed:
+    if not spans and not num_missed:
         return [f"any two arms can be told apart ({among})"]
     first = f"joins arms of which no two can be told apart ({among})"
-    if not num_bars:
+    if spans == [(0, num_arms - 1)]:
+        return [first]
+    if not spans:
         first = f"neighbours can be told apart ({among})"
     if not num_missed:
         return [first, "arms that share no bar can be told apart"]

@@ -6,7 +6,6 @@ difference; where the two cannot be told apart there is neither.
 """
 
 import math
-import textwrap
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -40,21 +39,29 @@ class Distinguishable:
 
     @style.styled
     def draw(self, inputs: Inputs) -> Drawing:
-        """Rows and columns from the best to the worst; a column has the number of its row."""
+        """Rows and columns from the best to the worst; a column has the number of its row.
+
+        Where no pair can be told apart there is no key.
+        """
         found = pairs(inputs, self.metric, self.arms)
         num, names = len(found.arms), list(map(arms.label, found.arms["arm"]))
         beside = style.width_of([f"{name}  {num}" for name in names]) + 0.15
         cell = min(MOST, max(LEAST, (style.PAGE - beside) / num))
         width, high = max(style.COLUMN, beside + cell * num), max(style.ROW, cell)
-        label = f"size of the difference: {words.words(self.metric)}"
-        label = textwrap.wrap(label, int(18 * width))
-        figure = style.canvas(width, high * num + KEY + 0.65 + 0.13 * len(label))
-        axes, key = figure.subplots(2, 1, height_ratios=[high * num, KEY])
         sizes = np.abs(found.differences())[found.is_distinguishable()]
-        axes.imshow(_colours(found, sizes, words.direction(self.metric) or 1), aspect="auto")
+        colours = _colours(found, sizes, words.direction(self.metric) or 1)
+        if len(sizes):
+            label = f"size of the difference: {words.words(self.metric)}"
+            lines = style.wrapped(label, width - 0.1)
+            figure = style.canvas(width, high * num + KEY + 0.65 + 0.13 * len(lines))
+            axes, key = figure.subplots(2, 1, height_ratios=[high * num, KEY])
+            _key(key, sizes, self.metric)
+            figure.supxlabel("\n".join(lines), x=0.5)
+        else:
+            figure = style.canvas(width, high * num + 0.45)
+            axes = figure.subplots()
+        axes.imshow(colours, aspect="auto")
         _frame(axes, names, cell)
-        _key(key, sizes, self.metric)
-        figure.supxlabel("\n".join(label), x=0.5)
         style.legend(figure, _handles(num), 1)
         return Drawing(found.pairs, figure)
 
@@ -114,10 +121,7 @@ def _bold(number: int) -> str:
 
 
 def _key(axes: Any, sizes: np.ndarray, metric: str) -> None:
-    """The two hues over the size of the difference; nothing where no pair can be told apart."""
-    if not len(sizes):
-        axes.set_axis_off()
-        return
+    """The two hues over the size of the difference."""
     low, high = (sizes.min() if is_log(sizes) else 0.0), sizes.max()
     ends = np.geomspace(low, high, 129) if is_log(sizes) else np.linspace(low, high, 129)
     is_better = np.array([[False], [True]]) & np.ones((2, 128), bool)

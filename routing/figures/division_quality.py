@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, divisions, ends, style
+from routing.figures import arms, divisions, ends, style, words
 from routing.figures.inputs import Inputs
 from routing.figures.style import Drawing
 
@@ -65,7 +65,7 @@ class PartitionQuality:
         return Drawing(table, figure)
 
     def _lines(self, axes: Any, inputs: Inputs, rows: pd.DataFrame) -> None:
-        for family, (x, own) in self._members(rows).items():
+        for family, (x, own) in self._members(words.within(rows)).items():
             value = own["value"].to_numpy()
             error = np.abs(own[["lo", "hi"]].to_numpy().T - value)
             look = divisions.look(inputs, self.families, family)

@@ -104,7 +104,7 @@ def monolith(axes: Any, table: pd.DataFrame) -> list:
     rows = table[table["family"] == MONOLITH]
     if rows.empty:
         return []
-    (row,) = rows.itertuples()
+    (row,) = words.within(rows).itertuples()
     axes.axhspan(row.lo, row.hi, color=style.BAND, linewidth=0, zorder=0)
     line = axes.axhline(row.value, color=arms.MONOLITH, linewidth=0.8, zorder=1)
     line.set_label("monolith with the same sampler (95 % interval)")
@@ -112,8 +112,8 @@ def monolith(axes: Any, table: pd.DataFrame) -> list:
 
 
 def axis_label(metric: str) -> str:
-    """Words and direction in lines of their own: panels are low."""
-    return words.axis_label(metric).replace("; ", "\n")
+    """Words and direction in lines that are as long as a panel is high."""
+    return "\n".join(style.wrapped(words.axis_label(metric), 1.6))
 
 
 def whole(report: pd.DataFrame) -> dict[str, float]:

@@ -1,9 +1,10 @@
 """Quality against its price: a metric over the cost of a sample, with the Pareto front.
 
 An arm is on the front if no other is at least as cheap and at least as good, and better in one.
-The price is expert evaluations per sample, or FLOPs, which count the router's too. With
-`by: router` arms that differ in the policy alone are joined, from the cheapest to the dearest: a
-colour per router, a marker per policy, the router's name at the end of its curve.
+The price is expert evaluations per sample, or FLOPs, which count the router's too. Colours are
+policies, markers solvers. With `by: router` arms that differ in the policy alone are joined, from
+the cheapest to the dearest: a colour per router, a marker per policy, the router's name at the end
+of its curve.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from routing.figures import arms, families, labels, style, words
 from routing.figures.inputs import Inputs
 from routing.figures.style import Drawing
 
+HEIGHT, HANDLE = 2.8, 0.45  # in: least height of the axes, width of a mark of the legend
 PREFIXES = {"T": 1e12, "G": 1e9, "M": 1e6}
 
 
@@ -36,21 +38,29 @@ class Frontier:
         if not words.direction(self.metric):
             raise ValueError(
                 f"frontier: wanted a metric of which more or less is better, got {self.metric!r}; "
-                f"the figure 'shares' shows shares"
+                f"'quality' and 'shares' draw the others"
             )
 
     @style.styled
     def draw(self, inputs: Inputs) -> Drawing:
         """A point with its interval per arm."""
         table = self._table(inputs)
-        figure = style.canvas(style.PAGE, 3.4)
+        parts = families.Families(inputs, table) if self.by == "router" else None
+        handles = parts.handles() if parts else _handles(inputs, list(table["arm"]))
+        handles.append(_front_handle())
+        beside = style.width_of([handle.get_label() for handle in handles], "legend.fontsize")
+        columns = min(6, max(1, int((style.PAGE - 0.2) / (beside + HANDLE))))
+        columns = style.balanced(len(handles), columns)
+        most = table["cost"].round(6).value_counts().max()
+        high = max(HEIGHT, labels.PITCH * labels.SIZE / 72 * most)
+        figure = style.canvas(style.PAGE, high + 0.45 + style.LINE * -(-len(handles) // columns))
         axes = figure.subplots()
         x, y = table["cost"].to_numpy(), table["value"].to_numpy()
         half = ((table["hi"] - table["lo"]) / 2).to_numpy()
         style.fit_scale(axes, "y", y, half)
         _cost_axis(axes, x)
-        parts = families.Families(inputs, table) if self.by == "router" else None
-        for row in table.itertuples():
+        drawn = words.within(table)
+        for row in drawn.itertuples():
             error = [[row.value - row.lo], [row.hi - row.value]]
             look = parts.points(row.arm) if parts else arms.look(inputs, row.arm).points()
             axes.errorbar(row.cost, row.value, yerr=error, elinewidth=0.9, **look)
@@ -59,18 +69,19 @@ class Frontier:
         corners = staircase(front[["cost", "value"]].to_numpy(), axes.get_xlim()[1])
         axes.plot(*corners.T, **line)
         axes.set_xlabel(table["cost_unit"].iloc[0] + " per sample")
-        axes.set_ylabel(words.axis_label(self.metric))
+        axes.set_ylabel("\n".join(style.wrapped(words.axis_label(self.metric), high)))
         axes.grid(zorder=0)
-        handles = parts.handles() if parts else _handles(inputs, list(table["arm"]))
-        style.legend(figure, [*handles, _front_handle()], 6)
-        intervals = np.stack([table[["cost", end]] for end in ("lo", "hi")], axis=1)
+        style.legend(figure, handles, columns)
+        intervals = np.stack([drawn[["cost", end]] for end in ("lo", "hi")], axis=1)
         taken = [intervals, np.stack([corners[:-1], corners[1:]], 1)]
         points, names = np.stack([x, y], 1), [*map(arms.label, table["arm"])]
         colours = ["black"] * len(names)
+        lines = [arms.look(inputs, arm).colour for arm in table["arm"]]
         if parts:
             taken.append(parts.curves(axes))
             points, names, colours = parts.ends()
-        labels.write(axes, points, names, np.concatenate(taken), colours)
+            lines = colours
+        labels.write(axes, points, names, np.concatenate(taken), colours, lines)
         return Drawing(table, figure)
 
     def _table(self, inputs: Inputs) -> pd.DataFrame:
@@ -133,7 +144,7 @@ def _cost_axis(axes: Any, x: np.ndarray) -> None:
 
 
 def _handles(inputs: Inputs, names: list[str]) -> list:
-    """What markers and fills mean, as far as they occur."""
+    """What colours, markers and fills mean, as far as they occur."""
     from matplotlib.lines import Line2D
 
     def dot(text: str, colour: str, face: str, marker: str = "o", fill: str = "full") -> Line2D:
@@ -141,8 +152,12 @@ def _handles(inputs: Inputs, names: list[str]) -> list:
         return Line2D([], [], linestyle="none", marker=marker, label=text, fillstyle=fill, **edge)
 
     looks = {arm: arms.look(inputs, arm) for arm in names}
+    routed = [arm for arm in names if not arms.is_monolith(inputs, arm)]
+    kinds = {arm: arms.policy_kind(inputs.policies[inputs.arms[arm]["policy"]]) for arm in routed}
+    policies = {kind: looks[arm].colour for arm, kind in kinds.items()}
+    handles = [dot(arms.label(kind), colour, colour) for kind, colour in policies.items()]
     solvers = {x.marker: arms.label(inputs.arms[arm]["sampler"]) for arm, x in looks.items()}
-    handles = [dot(text, style.GREY, style.GREY, marker) for marker, text in solvers.items()]
+    handles += [dot(text, style.GREY, style.GREY, marker) for marker, text in solvers.items()]
     if any(arms.is_monolith(inputs, arm) for arm in names):
         handles.append(dot("monolith", arms.MONOLITH, arms.MONOLITH))
     if any(x.is_hollow for x in looks.values()):

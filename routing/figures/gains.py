@@ -14,7 +14,7 @@ import pandas as pd
 from routing.figures import arms, routers, style, words
 from routing.figures.inputs import Inputs
 from routing.figures.named import known
-from routing.figures.rows import stacked
+from routing.figures.rows import scale, stacked
 from routing.figures.style import Drawing
 
 KEYS = ("policy", "partition", "sampler", "guidance")
@@ -42,7 +42,9 @@ class Gains:
         ranked = table.assign(rank=-sign * table["value"]).sort_values("rank", kind="stable")
         groups = {g: list(ranked["arm"][ranked["group"] == g]) for g in dict.fromkeys(titles)}
         layout = stacked(groups)
-        figure = style.canvas(style.COLUMN, layout.height + 0.62)
+        note = f", minus {arms.label(self.baseline)}"
+        names = dict(zip(table["arm"], table["router"], strict=True))
+        figure = layout.canvas(words.axis_label(self.metric, note), 0.47, names)
         axes = figure.subplots()
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
         half = (table["hi"] - table["lo"]) / 2
@@ -52,10 +54,8 @@ class Gains:
             look = {"color": routers.colour(inputs, row.router), "marker": "o", "elinewidth": 1}
             look["markerfacecolor"] = look["color"] if row.lo > 0 or row.hi < 0 else "white"
             axes.errorbar(row.value, layout.of_arm[row.arm], xerr=error, **look)
-        layout.frame(axes, names=dict(zip(table["arm"], table["router"], strict=True)))
-        axes.grid(axis="x", zorder=0)
-        note = f", minus {arms.label(self.baseline)}"
-        figure.supxlabel(words.axis_label(self.metric, note), x=0.5)
+        layout.frame(axes, names=names)
+        scale(axes)
         style.legend(figure, _handles(), 2)
         return Drawing(table, figure)
 

@@ -24,6 +24,7 @@ LOOKS = {
 MARKERS = ("o", "s", "^", "D", "v", "P")
 KINDS = {"none": ("separate", "shared"), "conditional": ("separate",)}  # other kinds are their own
 KEYS = ("partition", "router", "policy", "sampler")
+LONGEST = 1.8  # line of a label, in
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,14 @@ class Guidance:
         families = list(dict.fromkeys(table["family"][table["kind"] != "monolith"]))
         handles: dict[str, Any] = {}
         for ax, metric in zip(axes, self.metrics, strict=True):
-            mine = table[table["metric"] == metric]
+            mine = words.within(table[table["metric"] == metric])
             for (family, kind), rows in mine.groupby(["family", "kind"], sort=False):
                 many = len(families) > 1 and kind != "monolith"
                 name = f"{kind}, {family}" if many else kind
                 place = families.index(family) if kind != "monolith" else 0
                 handles[name] = curve(ax, rows, name, kind, MARKERS[place % len(MARKERS)])
-            ax.set_ylabel(words.axis_label(metric).replace(", ", "\n", 1), linespacing=1.0)
+            label = style.wrapped(words.axis_label(metric), LONGEST)
+            ax.set_ylabel("\n".join(label), linespacing=1.0)
             ax.set_xticks(sorted(table["scale"].unique()))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.grid(zorder=0)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, divisions, style
+from routing.figures import arms, divisions, style, words
 from routing.figures.inputs import Inputs
 from routing.figures.style import Drawing
 
@@ -58,7 +58,7 @@ class Imbalance:
         for ax, policy in zip(axes, names, strict=True):
             handles = divisions.monolith(ax, table)
             rows = table[(table["policy"] == policy) & (table["family"] != divisions.MONOLITH)]
-            for row in rows.itertuples():
+            for row in words.within(rows).itertuples():
                 error = [[row.value - row.lo], [row.hi - row.value]]
                 look = self._points(inputs, row.family) | {"elinewidth": 0.9}
                 marker = marker_of(row.num_experts, table)

@@ -89,7 +89,10 @@ class RouterMatrix:
         table = measured_cells(inputs, self)
         names, policies = (list(dict.fromkeys(table[key])) for key in ("router", "policy"))
         shape = len(names), len(policies)
-        figure = style.canvas(min(style.PAGE, 1.2 + 0.72 * shape[1]), 0.62 + 0.3 * shape[0])
+        width = min(style.PAGE, 1.2 + 0.72 * shape[1])
+        told = list(map(arms.label, names))
+        label = style.wrapped(words.axis_label(self.metric), width - style.width_of(told) - 0.1)
+        figure = style.canvas(width, 0.47 + 0.3 * shape[0] + style.LINE * len(label))
         axes = figure.subplots()
         wide = table.pivot(index="router", columns="policy", values="value")
         value = wide.loc[names, policies].to_numpy()
@@ -110,8 +113,8 @@ class RouterMatrix:
                 if row["is_best"]:
                     frame(axes, i, j)
         axes.set_xticks(range(shape[1]), map(arms.label, policies))
-        axes.set_yticks(range(shape[0]), map(arms.label, names))
-        axes.set_title(words.axis_label(self.metric))
+        axes.set_yticks(range(shape[0]), told)
+        axes.set_title("\n".join(label))
         return Drawing(table, figure)
 
 

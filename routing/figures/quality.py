@@ -11,7 +11,7 @@ import pandas as pd
 
 from routing.figures import arms, style, words
 from routing.figures.inputs import Inputs
-from routing.figures.rows import Rows, rows
+from routing.figures.rows import Rows, rows, scale
 from routing.figures.style import Drawing
 
 HELDOUT = "heldout"
@@ -35,12 +35,13 @@ class Quality:
         layout = rows(inputs, names, found["value"].to_dict(), words.direction(self.metric))
         shown = [*layout.of_arm, *([HELDOUT] if HELDOUT in found.index else [])]
         table = found.loc[shown].reset_index(drop=True)
-        figure = style.canvas(style.COLUMN, layout.height + 0.62)
+        figure = layout.canvas(words.axis_label(self.metric), 0.47)
         axes = figure.subplots()
-        layout.dots(axes, inputs, table)
-        handles = _monoliths(axes, inputs, layout, found, names) + _floor(axes, found)
+        drawn = words.within(found)
+        layout.dots(axes, inputs, drawn)
+        handles = _monoliths(axes, inputs, layout, drawn, names) + _floor(axes, found)
         layout.frame(axes)
-        figure.supxlabel(words.axis_label(self.metric), x=0.5)
+        scale(axes)
         if handles:
             style.legend(figure, handles, 1)
         return Drawing(table, figure)
@@ -68,13 +69,13 @@ class Differences:
         names = arms.measured(self.metric, found, names)
         layout = rows(inputs, names, found["value"].to_dict(), words.direction(self.metric))
         table = found.loc[list(layout.of_arm)].reset_index(drop=True)
-        figure = style.canvas(style.COLUMN, layout.height + 0.42)
+        note = f", minus {arms.label(table['reference'].iloc[0])}"
+        figure = layout.canvas(words.axis_label(self.metric, note), 0.27)
         axes = figure.subplots()
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
         layout.dots(axes, inputs, table)
         layout.frame(axes)
-        reference = arms.label(table["reference"].iloc[0])
-        figure.supxlabel(words.axis_label(self.metric, f", minus {reference}"), x=0.5)
+        scale(axes)
         return Drawing(table, figure)
 
 

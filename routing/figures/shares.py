@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, members, style
+from routing.figures import arms, members, style, words
 from routing.figures.inputs import Inputs
 from routing.figures.named import known
 from routing.figures.rows import rows
@@ -48,7 +48,7 @@ class Shares:
         )  # fmt: skip
         for i, (ax, (category, share)) in enumerate(zip(axes, truth.items(), strict=True)):
             ax.axvline(share, color="black", linewidth=0.8, zorder=1)
-            for row in measured[category].itertuples():
+            for row in words.within(measured[category]).itertuples():
                 error = [[row.value - row.lo], [row.hi - row.value]]
                 look = arms.look(inputs, row.arm).points() | {"markersize": 3}
                 ax.errorbar(row.value, layout.of_arm[row.arm], xerr=error, elinewidth=0.9, **look)
@@ -56,7 +56,8 @@ class Shares:
             ax.set_title(f"{self.of} {category}")
             ax.tick_params(labelbottom=i >= len(truth) - columns)
             ax.grid(axis="x", zorder=0)
-        highest = max([*truth.values(), *(found["hi"].max() for found in measured.values())])
+        ends = [words.within(found)["hi"].max() for found in measured.values()]
+        highest = max([*truth.values(), *ends])
         axes[0].set_xlim(-0.04 * highest, 1.04 * highest)
         nice = MaxNLocator(2 if columns > 5 else 4, steps=[1, 2, 2.5, 5, 10])
         axes[0].xaxis.set_major_locator(nice)

@@ -16,6 +16,8 @@ import pandas as pd
 
 COLUMN, PAGE = 3.3, 6.9  # widths, in
 ROW = 0.135  # height of a row of text, in
+WIDER = 1.05  # type on a screen than as it is designed, at most
+LINE = 0.15  # height of a line of a label or of a legend, in
 GREY, BAND = "#595959", "#E4E4E4"
 DOTTED = {"color": GREY, "linewidth": 0.8, "dashes": (1, 1.5)}
 TIME = "time $t$, from noise (1) to data (0)"
@@ -101,14 +103,37 @@ def canvas(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def width_of(texts: list[str]) -> float:
-    """Width of the widest of `texts` as names at an axis, in."""
+def width_of(texts: list[str], of: str = "ytick.labelsize") -> float:
+    """Width of the widest of `texts` as names at an axis (or in the size `of` of RC), in."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(family=RC["font.family"], size=RC["ytick.labelsize"])
+    font = FontProperties(family=RC["font.family"], size=RC[of])
     wide = [text_to_path.get_text_width_height_descent(t, font, ismath=False) for t in texts]
     return max(width for width, _, _ in wide) / 72
+
+
+def wrapped(text: str, width: float) -> list[str]:
+    """Lines of `text` as the label of an axis `width` in long: cut at "; ", else "," or spaces."""
+    lines = [text]
+    for between, kept in (("; ", ""), (", ", ","), (" ", "")):
+        packed = (_packed(line.split(between), between, kept, width) for line in lines)
+        lines = [part for found in packed for part in found]
+    return lines
+
+
+def _packed(parts: list[str], between: str, kept: str, width: float) -> list[str]:
+    """Lines of as many of `parts` as fit, one at least; of `between` a cut leaves `kept`."""
+    lines = parts[:1]
+    for i, part in enumerate(parts[1:], 2):
+        longer = f"{lines[-1]}{between}{part}"
+        end = kept if i < len(parts) else ""
+        if WIDER * width_of([longer + end], "axes.labelsize") <= width:
+            lines[-1] = longer
+        else:
+            lines[-1] += kept
+            lines.append(part)
+    return lines
 
 
 def balanced(num: int, most: int) -> int:

@@ -1,81 +1,138 @@
 """Metrics in words: what a name of the long table says, which way is better, how to round.
 
-A metric's name is `<kind>_<space>`, with options that are not the published ones, the number of
-samples where it was asked for and the cluster where it is of one, or `<what>_share_<category>`;
-the tables below read it.
+A metric's name is `<begin>_<space>`, with options that are not the published ones, the number of
+samples where it was asked for and the cluster where it is of one; or `<what>_share_<category>`.
+Where nothing else is said it begins with its kind in `routing.measures` (or another package's
+measures), which knows the direction and the range. To give a kind words, add a row to WORDS.
 """
 
+import functools
 import math
 import re
+from typing import Any
 
-WORDS = {  # by kind: words, and 1 where higher is better, -1 where lower is, 0 where neither
-    "fid": ("FID", -1),
-    "fid_infinity": ("FID of infinitely many samples", -1),
-    "fd": ("Fréchet distance", -1),
-    "fd_infinity": ("Fréchet distance of infinitely many samples", -1),
-    "kid": ("KID", -1),
-    "kd": ("kernel distance", -1),
-    "energy": ("energy distance", -1),
-    "cmmd": ("CMMD", -1),
-    "cmmd_unbiased": ("CMMD without bias", -1),
-    "mmd": ("Gaussian MMD", -1),
-    "mmd_unbiased": ("Gaussian MMD without bias", -1),
-    "is": ("Inception score", 1),
-    "inception_score": ("Inception score", 1),
-    "precision": ("precision", 1),
-    "recall": ("recall", 1),
-    "density": ("density", 1),
-    "coverage": ("coverage", 1),
-    "vendi": ("Vendi score", 0),
-    "copy_ratio": ("distance to the nearest training image, over that of held-out images", 0),
-    "authenticity": ("authenticity", 0),
-    "agreement": ("agreement with the class asked for", 1),
-    "clip_score": ("CLIP score", 1),
-    "clip_score_hessel": ("CLIPScore of Hessel et al.", 1),
-    "clip_score_hundred": ("CLIP score (100 cos)", 1),
+import pandas as pd
+
+from routing.spaces import WEIGHTS
+
+WORDS = {  # by what a name begins with
+    "fid": "FID",
+    "fid_infinity": "FID of infinitely many samples",
+    "fd": "Fréchet distance",
+    "fd_infinity": "Fréchet distance of infinitely many samples",
+    "kid": "KID",
+    "kd": "kernel distance",
+    "energy": "energy distance",
+    "cmmd": "CMMD",
+    "cmmd_unbiased": "CMMD without bias",
+    "mmd": "Gaussian MMD",
+    "mmd_unbiased": "Gaussian MMD without bias",
+    "is": "Inception score",
+    "inception_score": "Inception score",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "vendi": "Vendi score",
+    "copy_ratio": "distance to training images (held-out images: 1)",
+    "authenticity": "authenticity",
+    "agreement": "agreement with the class asked for",
+    "clip_score": "CLIP score",
+    "clip_score_hessel": "CLIP score (2.5 max(cos, 0))",
+    "clip_score_hundred": "CLIP score (100 cos)",
+    "class_share": "share of class",
+    "class_tv": "total variation of class shares",
+    "class_kl": "KL divergence of class shares (nats)",
+    "cluster_share": "share of cluster",
+    "cluster_tv": "total variation of cluster shares",
+    "cluster_kl": "KL divergence of cluster shares (nats)",
+    "cluster_coverage": "share of the worst-served cluster, over its share in the data",
+    "lpips_diversity": "LPIPS diversity",
+    "lpips_to": "LPIPS distance",
 }
-SHARES = {
-    "class_tv": ("total variation of class shares", -1),
-    "class_kl": ("KL divergence of class shares (nats)", -1),
-    "cluster_tv": ("total variation of cluster shares", -1),
-    "cluster_kl": ("KL divergence of cluster shares (nats)", -1),
-    "cluster_coverage": ("share of the worst-served cluster, over its share in the data", 1),
+BEGINS = {  # by kind of the measures: what names begin with instead
+    "frechet": ("fid", "fd"),
+    "frechet_infinity": ("fid_infinity", "fd_infinity"),
+    "kernel": ("kid", "kd"),
+    "cmmd": ("cmmd", "mmd"),
+    "cmmd_unbiased": ("cmmd_unbiased", "mmd_unbiased"),
+    "inception_score": ("is", "inception_score"),
 }
+SHARE = re.compile(r"(\w+?_share)_(.*)")
 CLUSTER = re.compile(r"(.*)_cluster_(\d+|worst)")
-LPIPS = re.compile(r"lpips_(\w+?)_(diversity(?:_within_(\w+))?|to_(\w+))")
-OPTION = re.compile(
-    r"((?:precision|recall|density|coverage|is|inception_score)_.*)_(k|splits)(\d+)(_\d+k?)?"
-)
+LPIPS = re.compile(r"lpips_([a-z0-9]+(?:_other)?)_(?:(diversity)(?:_within_(\w+))?|(to)_(.*))")
+SPACES = [*WEIGHTS, *(name.removeprefix("clip_") for name in WEIGHTS)]  # some end in a number
+ENDS = re.compile(r"(.*?)(?:_(k|splits)(\d+))?(?:_(\d+k?))?")
+OPTIONS = {
+    "k": ("precision", "recall", "density", "coverage"),
+    "splits": BEGINS["inception_score"],
+}
 
 
 def words(metric: str) -> str:
-    """`metric` in words with its feature space, e.g. 'Fréchet distance, digits features'."""
-    if metric in SHARES:
-        return SHARES[metric][0]
+    """`metric` in words with its feature space, e.g. 'Fréchet distance, digits features'.
+
+    What is not known stands there as it is, with spaces.
+    """
+    if metric in WORDS:
+        return WORDS[metric]
+    if found := SHARE.fullmatch(metric):
+        return f"{WORDS.get(found[1], spaced(found[1]))} {found[2]}"
+    if found := LPIPS.fullmatch(metric):
+        what = WORDS[f"lpips_{found[2] or found[4]}"]
+        what += f" to {spaced(found[5])}" if found[4] else ""
+        what += f" within what was {spaced(found[3])}" if found[3] else ""
+        return f"{what} ({found[1]})"
     if found := CLUSTER.fullmatch(metric):
         which = "worst cluster" if found[2] == "worst" else f"cluster {found[2]}"
         return f"{words(found[1])}, {which}"
-    if found := LPIPS.fullmatch(metric):
-        what = f"distance to {spaced(found[4])}" if found[4] else "diversity"
-        what += f" within what was {found[3]}" if found[3] else ""
-        return f"LPIPS {what} ({found[1]})"
-    if found := OPTION.fullmatch(metric):
-        option = f"k = {found[3]}" if found[2] == "k" else f"splits: {found[3]}"
-        return f"{words(found[1] + (found[4] or ''))}, {option}"
-    if kind := kind_of(metric):
-        space = spaced(metric.removeprefix(f"{kind}_"))
-        return f"{WORDS[kind][0]}, {space} features"
-    return spaced(metric)
+    begin = _begin(metric)
+    if begin in (None, metric):
+        return spaced(metric)
+    return ", ".join([WORDS.get(begin, spaced(begin)), *_rest(begin, metric)])
 
 
 def direction(metric: str) -> int:
-    """1 where higher is better, -1 where lower is, 0 where neither is (a share, a diagnostic)."""
-    if metric in SHARES:
-        return SHARES[metric][1]
-    if LPIPS.fullmatch(metric) or "_share_" in metric:
-        return 0
+    """1 where higher is better, -1 where lower is, 0 where neither is or nobody knows."""
     kind = kind_of(metric)
-    return WORDS[kind][1] if kind else -1
+    return kind.direction if kind else 0
+
+
+def limits(metric: str) -> tuple[float, float]:
+    """The least and the largest value that there can be, as far as it is known."""
+    kind = kind_of(metric)
+    return (float(kind.low), float(kind.high)) if kind else (-math.inf, math.inf)
+
+
+def within(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows (metric, value, lo, hi) with intervals cut to the metric's range, to be drawn."""
+    ends = pd.DataFrame([limits(m) for m in table["metric"]], table.index, ["low", "high"])
+    lo = table["lo"].clip(lower=ends["low"].clip(upper=table["value"]))
+    hi = table["hi"].clip(upper=ends["high"].clip(lower=table["value"]))
+    return table.assign(lo=lo, hi=hi)
+
+
+def kind_of(metric: str) -> Any:
+    """The metric's `routing.measures.Kind`; None if no measure writes such a name."""
+    if found := LPIPS.fullmatch(metric):
+        return kinds().get(f"lpips_{found[2] or found[4]}")
+    begin = _begin(metric)
+    return kinds()[begin] if begin else None
+
+
+@functools.cache
+def kinds() -> dict[str, Any]:
+    """The kinds of all measures, those of other packages too, by what names begin with."""
+    from routing import choices
+    from routing.measures import METRICS
+
+    found: dict[str, Any] = {}
+    for measure in choices.rows("metrics", METRICS).values():
+        for name, kind in measure.kinds.items():
+            plain = name.removesuffix("_cluster")  # `recall_cluster` of recall_<space>_cluster_<k>
+            for begin in BEGINS.get(plain, (plain,)):
+                found.setdefault(begin, kind)
+    return found
 
 
 def is_part(metric: str) -> bool:
@@ -83,10 +140,22 @@ def is_part(metric: str) -> bool:
     return "_share_" in metric or re.search(r"_cluster_\d+$", metric) is not None
 
 
-def kind_of(metric: str) -> str | None:
-    """The longest kind that the name begins with."""
-    fit = [kind for kind in WORDS if metric.startswith(f"{kind}_")]
-    return max(fit, key=len, default=None)
+def _begin(metric: str) -> str | None:
+    """The longest word of `kinds` that the name begins with."""
+    return max((b for b in kinds() if f"{metric}_".startswith(f"{b}_")), key=len, default=None)
+
+
+def _rest(begin: str, metric: str) -> list[str]:
+    """What stands behind `begin`, in words: the space, an option, the number of samples."""
+    rest = metric.removeprefix(f"{begin}_")
+    known = max((s for s in SPACES if f"{rest}_".startswith(f"{s}_")), key=len, default="")
+    tail, option, value, num = ENDS.fullmatch(rest.removeprefix(known)).groups()
+    if option and begin not in OPTIONS[option]:
+        tail, option = f"{tail}_{option}{value}", None
+    told = [f"{spaced(known + tail)} features"]
+    if option:
+        told.append(f"k = {value}" if option == "k" else f"splits: {value}")
+    return [*told, f"{num} samples"] if num else told
 
 
 def spaced(name: str) -> str:
