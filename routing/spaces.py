@@ -182,16 +182,21 @@ def _network(encoder: dict[str, Any]) -> str | None:
 def _departures(encoder: dict[str, Any], network: str) -> list[str]:
     """Words for what in the options differs from the published space, in this order."""
     found = [] if _is_published(encoder, network) else ["other"]
-    for option, (published, word) in (PUBLISHED | OWN.get(encoder["name"], {})).items():
+    for option, (published, word) in _published(encoder).items():
         value = encoder.get(option, published)
         if value != published:
             found.append(word.format(SHORT.get(value, value)))
     return found
 
 
+def _published(encoder: dict[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Published options of this kind of encoder, and the words for what differs."""
+    return PUBLISHED | OWN.get(encoder["name"], {})
+
+
 def _mended(encoder: dict[str, Any], network: str) -> list[str]:
     """The options in which `encoder` is not the published space, each as it is there."""
-    wanted = {option: published for option, (published, _) in PUBLISHED.items()}
+    wanted = {option: published for option, (published, _) in _published(encoder).items()}
     if not _is_published(encoder, network):
         model = encoder.get("model", "")
         if model and not model.endswith("-quickgelu"):

@@ -80,7 +80,7 @@ def test_the_fields_name_is_of_the_published_options_alone(choice, name):
         ),
         ("dinov2_vitl14", resolved("dinov2", size="small", **PLAIN), "call it dinov2_vits14"),
         ("dinov2_vits14_mine", resolved("dinov2", size="small", **PLAIN), "call it dinov2_vits14"),
-        ("clip_vitl14", clip(resize="bicubic_antialias"), "call it clip_vitl14_antialias$"),
+        ("clip_vitl14", clip(resize="bicubic_antialias"), "call it clip_vitl14_antialias,"),
         ("clip_vitl14_pil", clip(), "the published options, got .*; call it clip_vitl14$"),
         ("clip_art", resolved("pca"), "give it another name"),
         ("inception", dinov2(), "of encoders 'inception', got 'dinov2'; give"),
@@ -121,6 +121,11 @@ OTHER = "ab" * 32
         ("dinov2_vitl14", dinov2(dim=64), "dim: null (not 64)"),
         ("dinov2_vitl14", dinov2(weights="mine.pth"), "weights: dinov2-large (not mine.pth)"),
         ("dinov2_vitl14", dinov2(sha256=OTHER), f"sha256: null (not {OTHER[:12]})"),
+        (
+            "clip_vitl14",
+            clip(resize="bicubic_antialias"),
+            "resize: bicubic_pil (not bicubic_antialias)",
+        ),
         (
             "clip_vitl14",
             clip("ViT-L-14", weights="clip-vit-l-14"),
