@@ -120,10 +120,14 @@ class ClusterFrechet(ClusterDistance):
 
     def fit(self, real: Real) -> ByCluster:
         """Moments of each cluster. ValueError if one has fewer than two images."""
-        fitted = [FrechetReference.fit(y) for y in images_by_cluster("cluster_frechet", real)]
-        width = max(f.root.shape[1] for f in fitted)
-        roots = [torch.nn.functional.pad(f.root, (0, width - f.root.shape[1])) for f in fitted]
-        return ByCluster(torch.stack([f.mean for f in fitted]), torch.stack(roots))
+        num, dim = real.num_clusters, real.points.shape[1]
+        width = min(dim, int(real.clusters.bincount().max()))
+        mean = torch.zeros(num, dim, dtype=torch.float64)
+        root = torch.zeros(num, dim, width, dtype=torch.float64)  # of many clusters, gigabytes
+        for k, y in enumerate(images_by_cluster("cluster_frechet", real)):
+            of = FrechetReference.fit(y)
+            mean[k], root[k, :, : of.root.shape[1]] = of.mean, of.root
+        return ByCluster(mean, root)
 
     def distance(self, view: View, k: int, samples: Tensor, weights: Tensor) -> Tensor:
         """To the Gaussian of cluster `k`."""
