@@ -24,6 +24,12 @@ class ClassShares(InSpace):
     kinds: ClassVar = {f"class_{kind}": of for kind, of in SHARES.items()}
     resamples: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Refuse a number of samples, which would be in no name."""
+        super().__post_init__()
+        if (num := self.num_samples) is not None:
+            raise ValueError(f"wanted all samples, got num_samples {num}; take it out")
+
     def replicates(self, view: View) -> Replicates:
         """`class_share_<label>` for every label, `class_tv`, `class_kl` (nats)."""
         refuse_no_classes("class_shares", view)
