@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from routing import choices, config, consistency, spec
+from routing.consistency.rows import rows
 from routing.dit import MODULATIONS
 from routing.objectives import OBJECTIVES
 
@@ -388,6 +389,14 @@ def test_figures_show_one_class_or_cluster_too(metric):
     listed = [*DIGITS["metrics"]["list"], {"name": "cluster_recall", "space": "pixels_pca"}]
     raw = changed(DIGITS, "metrics.list", listed)
     spec.resolve(changed(raw, "figures.quality.metric", metric))
+
+
+@pytest.mark.parametrize(("within", "word"), [("all", ""), ("asked", "_within_asked")])
+def test_rows_of_lpips_say_what_pairs_share(within, word):
+    lpips = {"net": "vgg", "within": within, "weights": None, "sha256": None}
+    metrics = {"extractor": "x", "reference_arm": "one", "lpips": lpips}
+    found = rows({"name": "lpips"}, metrics, "metrics.list.0")
+    assert found == [f"lpips_vgg_diversity{word}", "lpips_vgg_to_one"]
 
 
 @pytest.mark.parametrize("num_splits", [0, 1025])
