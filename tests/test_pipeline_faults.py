@@ -118,7 +118,7 @@ def test_results_of_other_code_are_refused_and_the_offered_command_mends_them(or
     assert refused.status != 0 and "routing/energy.py differs" in line
     assert len(refused.text.splitlines()) <= 2, refused.text
     (offer,) = re.findall(r"`snakemake (.*?)`", line)
-    assert offer == "figures --forcerun references scores"
+    assert offer == "figures --forcerun references scores figure table"  # which know all kinds
     place.make(*offer.split())
     assert place.contents() == oracle_run.contents()
     assert place.plan() == set()
