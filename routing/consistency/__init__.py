@@ -6,6 +6,8 @@ was wanted, what was got and the remedy. Nothing is read: what only the data can
 cluster, an image that patches do not divide) is left to the stage that sees them.
 """
 
+import re
+
 from routing import choices, spaces
 from routing.consistency import metrics
 from routing.consistency.metrics import measured, phrased
@@ -85,6 +87,11 @@ def _spaces(spec: dict) -> None:
     for group in ("encoders", "extractors"):
         for name, choice in spec[group].items():
             spaces.check_name(f"{group}.{name}", name, choice)
+            if re.search(r"_\d+k?$", name) and name not in spaces.WEIGHTS:
+                raise ValueError(
+                    f"{group}.{name}: wanted a name that does not end in a number, which in names "
+                    f"of metrics is that of the samples, got {name!r}; rename it"
+                )
 
 
 def _partitions(spec: dict) -> None:
