@@ -111,14 +111,44 @@ def frechet(options) -> dict:
     return {"fit": y_seconds, "fit_theirs": y_theirs, "cases": cases}
 
 
+def arm(reference, features, point_clusters, rng):
+    """One arm as a metric sees it, whatever the metric looks at."""
+    import torch
+
+    from routing.measures import View
+    from routing.measures.base import Pairs
+
+    n, dim = features.shape
+    said = torch.randint(CLUSTERS, (2, n), generator=rng)
+    none = torch.zeros(BLOCKS, BLOCKS)
+    shares = torch.full((CLUSTERS,), 1 / CLUSTERS, dtype=torch.float64)
+    return View(
+        features=features,
+        reference=reference,
+        weights=torch.ones(1, n, dtype=torch.float64),
+        named=str,
+        order=torch.randperm(n, generator=rng),
+        class_names=tuple(map(str, range(CLUSTERS))),
+        class_shares=shares,
+        cluster_shares=shares,
+        classes=said[0],
+        asked=said[1],
+        clusters=said[0],
+        point_clusters=point_clusters,
+        logits=torch.randn(n, 1008, generator=rng),
+        texts=torch.randn(n, dim, generator=rng),
+        depicted=torch.randn(n, dim, generator=rng),
+        pairs=Pairs("alex", none, none + 1, torch.rand(n, generator=rng), "other", "all"),
+    )
+
+
 def bootstrap(options) -> dict:
     """Seconds of a difference and of its draws by metric."""
     import numpy as np
     import torch
 
     from routing.bootstrap import bootstrap_counts, bootstrap_difference
-    from routing.measures import METRICS, Real, View
-    from routing.measures.base import Pairs
+    from routing.measures import METRICS, Real
 
     n, m, dim = 4096, 2048, 256
     y = drawn(m, dim, 1)
@@ -126,38 +156,14 @@ def bootstrap(options) -> dict:
     real = Real(y, clusters, CLUSTERS, drawn(m // 5, dim, 2), lambda: iter(y.split(4096)))
     seconds, counts = timed(lambda: bootstrap_counts(n, DRAWS, np.random.default_rng(0)))
     found = {"metrics": ["counts"], "counts": {"one": [seconds], "many": [seconds]}}
-    everyone = torch.ones(1, n, dtype=torch.float64)
     rng = torch.Generator().manual_seed(3)
-    shares = torch.full((CLUSTERS,), 1 / CLUSTERS, dtype=torch.float64)
-
-    def view(reference, seed: int) -> View:
-        said = torch.randint(CLUSTERS, (2, n), generator=rng)
-        none = torch.zeros(BLOCKS, BLOCKS)
-        return View(
-            features=drawn(n, dim, seed, 0.02),
-            reference=reference,
-            weights=everyone,
-            named=str,
-            order=torch.randperm(n, generator=rng),
-            class_names=tuple(map(str, range(CLUSTERS))),
-            class_shares=shares,
-            cluster_shares=shares,
-            classes=said[0],
-            asked=said[1],
-            clusters=said[0],
-            point_clusters=clusters,
-            logits=torch.randn(n, 1008, generator=rng),
-            texts=torch.randn(n, dim, generator=rng),
-            depicted=torch.randn(n, dim, generator=rng),
-            pairs=Pairs("alex", none, none + 1, torch.rand(n, generator=rng), "other", "all"),
-        )
 
     for name, kind in METRICS.items():
         measure = kind()
         if not measure.resamples:
             continue
         reference = measure.fit(real)
-        pair = [view(reference, seed) for seed in (4, 5)]
+        pair = [arm(reference, drawn(n, dim, seed, 0.02), clusters, rng) for seed in (4, 5)]
 
         def one(measure=measure, pair=pair):
             a, b = (measure.replicates(v) for v in pair)

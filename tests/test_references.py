@@ -148,9 +148,9 @@ def test_a_cluster_of_one_image_has_no_covariance(world):
     world.place[one] = CENTROIDS[1]
     for name in ("cluster_frechet", "cluster_kernel"):
         world.place[one] = CENTROIDS[1]
-        message = f"^space .toy., metric .{name}.: .* 2 training images in .* got 1 in cluster"
+        message = f"^space .toy., metric .{name}.: wanted at least 2 .* got 1 in cluster"
         with refused(message):
             made(world, list=[{"name": name}])
         world.place[one] = 0
-        with refused(f"{name}: wanted at least 2 training images in every cluster"):
+        with refused(f"metric .{name}.: wanted at least 2 training images in every cluster"):
             made(world, list=[{"name": name}])

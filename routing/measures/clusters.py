@@ -124,7 +124,7 @@ class ClusterFrechet(ClusterDistance):
         width = min(dim, int(real.clusters.bincount().max()))
         mean = torch.zeros(num, dim, dtype=torch.float64)
         root = torch.zeros(num, dim, width, dtype=torch.float64)  # of many clusters, gigabytes
-        for k, y in enumerate(images_by_cluster("cluster_frechet", real)):
+        for k, y in enumerate(images_by_cluster(real)):
             of = FrechetReference.fit(y)
             mean[k], root[k, :, : of.root.shape[1]] = of.mean, of.root
         return ByCluster(mean, root)
@@ -157,7 +157,7 @@ class ClusterKernel(ClusterDistance):
 
     def fit(self, real: Real) -> KernelByCluster:
         """Means within each cluster. ValueError if one has fewer than two images."""
-        clusters = images_by_cluster("cluster_kernel", real)
+        clusters = images_by_cluster(real)
         within = [KernelReference.fit(y).within for y in clusters]
         return KernelByCluster(real.points, torch.stack(within))
 
@@ -204,13 +204,13 @@ def served(view: View) -> dict[int, int]:
     return sizes
 
 
-def images_by_cluster(name: str, real: Real) -> Iterator[Float[Tensor, "_ dim"]]:
-    """The points of each cluster. ValueError (of metric `name`) if one has fewer than two."""
+def images_by_cluster(real: Real) -> Iterator[Float[Tensor, "_ dim"]]:
+    """The points of each cluster. ValueError if one has fewer than two."""
     sizes = real.clusters.bincount(minlength=real.num_clusters)
     for k, size in enumerate(sizes.tolist()):
         if size < LEAST:
             raise ValueError(
-                f"{name}: wanted at least {LEAST} training images in every cluster of "
+                f"wanted at least {LEAST} training images in every cluster of "
                 f"metrics.shares_partition, got {size} in cluster {k}; take another partition, or "
                 f"more of metrics.num_references"
             )
