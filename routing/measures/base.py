@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -170,9 +171,10 @@ class PerSample(InSpace):
 
 
 def means(scores: dict[str, Tensor], weights: Float[Tensor, "replicates samples"]) -> Replicates:
-    """The weighted mean of each score, a value per row of weights."""
-    total = weights.sum(1)
-    return {name: weights @ score.double() / total for name, score in scores.items()}
+    """The weighted mean of each score, a value per row of weights, which are read once."""
+    columns = [score.double() for score in scores.values()]
+    sums = weights @ torch.stack([*columns, weights.new_ones(weights.shape[1])], 1)
+    return {name: sums[:, i] / sums[:, -1] for i, name in enumerate(scores)}
 
 
 def stored(reference: Any) -> dict[str, Any]:
