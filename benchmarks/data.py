@@ -31,8 +31,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from routing import data
-from routing.job import Job
+from routing.stages import data
+from routing.workflow.job import Job
 
 MEMORY_BOUND = 1.05  # peak at the larger size over peak at the smaller
 TIME_BOUND = 0.8  # images per second and thread, of those of Pillow alone

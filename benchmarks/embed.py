@@ -26,9 +26,12 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from routing import embed, encoders, images, store
-from routing.backbones import Backbone, DINOv2, Timm
-from routing.spool import stage_rows
+from routing.data import pixel_values
+from routing.loading import fitted_encoders
+from routing.pretrained.image_networks import Backbone, DINOv2, Timm
+from routing.stages import embed
+from routing.workflow import artifacts
+from routing.workflow.streamed_artifacts import stage_rows
 
 BOUND = 0.9  # throughput of embedding over that of the bare network
 STORED = 32  # pixels
@@ -59,11 +62,11 @@ def vit(folder: Path, size: int) -> Backbone:
 
 def contestants(network: Backbone, stored: np.ndarray, folder: Path) -> dict:
     """Functions without argument that give the features of all of `stored`."""
-    encode = encoders.Network(network, "none", {})
+    encode = fitted_encoders.Network(network, "none", {})
     path = folder / "samples.safetensors"
-    path.write_bytes(store.sealed(store.arrays_bytes({"samples": stored}, {})))
-    size = encoders.CPU_BATCH if encode.device == "cpu" else encoders.GPU_BATCH
-    values = torch.from_numpy(images.to_values(stored, 255)).split(size)
+    path.write_bytes(artifacts.sealed(artifacts.arrays_bytes({"samples": stored}, {})))
+    size = fitted_encoders.CPU_BATCH if encode.device == "cpu" else fitted_encoders.GPU_BATCH
+    values = torch.from_numpy(pixel_values.to_values(stored, 255)).split(size)
     ready = [network.prepared(batch) for batch in values]
 
     def bare():
@@ -71,10 +74,10 @@ def contestants(network: Backbone, stored: np.ndarray, folder: Path) -> dict:
             return torch.cat([network.net(batch).float() for batch in ready]).cpu().numpy()
 
     def whole():
-        shard = store.map_arrays(path)["samples"]
+        shard = artifacts.map_arrays(path)["samples"]
         blocks = embed.features(encode, shard, 255)
         made = stage_rows(folder / "features.safetensors", blocks, dict)
-        return store.map_arrays(made)["features"]
+        return artifacts.map_arrays(made)["features"]
 
     np.testing.assert_allclose(whole(), bare(), rtol=1e-2, atol=1e-3)  # and both are warm
     return {"bare": bare, "embed": whole}

@@ -23,10 +23,10 @@ from statistics import median
 
 import torch
 
-from routing.dit import Architecture, DiT
-from routing.ensemble import RoutedField
-from routing.policies import TopK
-from routing.routers import Network
+from routing.ensemble.policies import TopK
+from routing.ensemble.routed_field import RoutedField
+from routing.ensemble.routers import Network
+from routing.networks.dit import Architecture, DiT
 
 BOUND = 1.10  # top k over floor k
 NUM_ASKED = (1, 2)

@@ -58,7 +58,7 @@ def world(folder: Path, num: int) -> None:
     import pandas as pd
     import torch
 
-    from routing.job import Job
+    from routing.workflow.job import Job
 
     def write(stage: str, name: str, content, **notes) -> None:
         with Job(stage, {}, {"made": folder / name}, {}) as job:
@@ -100,7 +100,7 @@ def stage(options) -> dict:
     """One stage with one metric: what it took."""
     import importlib
 
-    from routing.job import Job
+    from routing.workflow.job import Job
 
     folder, name, num = Path(options.folder), options.metric, options.samples
     real = sorted(folder.glob("real-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
@@ -125,7 +125,7 @@ def stage(options) -> dict:
         inputs["centroids"] = [folder / "centroids.safetensors"]
         outputs = {n: made / f"{n}.parquet" for n in ("replicates", "bootstrap", "scores")}
     inputs["index"] = [folder / "index.parquet"]
-    module, cpu = importlib.import_module(f"routing.{options.stage}"), time.process_time()
+    module, cpu = importlib.import_module(f"routing.stages.{options.stage}"), time.process_time()
     with Job(options.stage, inputs, outputs, spec) as job:
         module.run(job)
     return {"cpu_s": time.process_time() - cpu}
@@ -168,7 +168,7 @@ def spent(pid: int) -> float:
 
 def show(options) -> bool:
     """Whether no stage holds more than it may."""
-    from routing.measures import METRICS
+    from routing.metrics.table import METRICS
 
     sizes = [NUM] if options.full else options.sizes
     rows = {}

@@ -63,8 +63,8 @@ def frechet(options) -> dict:
     import torch
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-    from routing.frechet import FrechetReference, frechet_distance
-    from routing.intervals import jackknife_weights, seed_blocks
+    from routing.metrics.formulas.frechet_distance import FrechetReference, frechet_distance
+    from routing.statistics.intervals import jackknife_weights, seed_blocks
 
     def theirs(x, known):
         statistics = fid_features_to_statistics(x.double())
@@ -115,8 +115,8 @@ def arm(reference, features, point_clusters, rng):
     """One arm as a metric sees it, whatever the metric looks at."""
     import torch
 
-    from routing.measures import View
-    from routing.measures.base import Pairs
+    from routing.metrics.base import Pairs
+    from routing.metrics.table import View
 
     n, dim = features.shape
     said = torch.randint(CLUSTERS, (2, n), generator=rng)
@@ -147,8 +147,8 @@ def bootstrap(options) -> dict:
     import numpy as np
     import torch
 
-    from routing.bootstrap import bootstrap_counts, bootstrap_difference
-    from routing.measures import METRICS, Real
+    from routing.metrics.table import METRICS, Real
+    from routing.statistics.bootstrap import bootstrap_counts, bootstrap_difference
 
     n, m, dim = 4096, 2048, 256
     y = drawn(m, dim, 1)

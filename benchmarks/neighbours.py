@@ -2,7 +2,8 @@
 
     python benchmarks/neighbours.py [--check]
 
-    ours        routing.neighbours: matrix products, and differences where these do not decide
+    ours        routing.metrics.formulas.precision_recall: matrix products, and differences where
+    these do not decide
     plain       every distance from differences, every replicate compared with every distance:
                 the same numbers, which is checked, bit for bit
     fidelity    torch-fidelity's precision and recall: one replicate, no density, no coverage;
@@ -24,9 +25,9 @@ from statistics import median
 import torch
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from routing.distances import distances
-from routing.intervals import jackknife_weights, seed_blocks
-from routing.neighbours import NeighbourReference, neighbour_metrics
+from routing.metrics.formulas.pairwise_distances import distances
+from routing.metrics.formulas.precision_recall import NeighbourReference, neighbour_metrics
+from routing.statistics.intervals import jackknife_weights, seed_blocks
 
 BOUNDS = {"fit": 1.5, "arm": 2.0}  # plain over ours
 KS = (3, 5)

@@ -41,7 +41,7 @@ def world(folder: Path, num: int) -> None:
     import numpy as np
     import pandas as pd
 
-    from routing.job import Job
+    from routing.workflow.job import Job
 
     rng = np.random.default_rng(0)
     label = np.arange(num) % 10
@@ -92,8 +92,8 @@ def measure(folder: Path, name: str, repeats: int) -> None:
     """Print one measurement as JSON. The first stage, on little, loads what stages load."""
     import faiss
 
-    from routing import partition
-    from routing.job import Job
+    from routing.stages import partition
+    from routing.workflow.job import Job
 
     seconds = []
 

@@ -20,8 +20,8 @@ from statistics import median
 import numpy as np
 import torch
 
-from routing.backbones.perceptual import NETS, PerceptualNet
-from routing.lpips import pairwise
+from routing.metrics.formulas.lpips_distance import pairwise
+from routing.pretrained.lpips_networks import NETS, PerceptualNet
 
 BOUND = 20.0  # times faster
 BATCH = 25  # pairs in a call of the package, images in one of ours

@@ -23,10 +23,10 @@ from statistics import median
 
 import torch
 
-from routing.dit import Architecture, DiT
-from routing.gram import gram
-from routing.objectives import OBJECTIVES, Batch
-from routing.paths import noised, velocity
+from routing.ensemble.gram_matrix import gram
+from routing.ensemble.objectives import OBJECTIVES, Batch
+from routing.flow.paths import noised, velocity
+from routing.networks.dit import Architecture, DiT
 
 BOUND = 2.0  # loop over probe
 SIZE = {"image_size": 8, "channels": 1, "patch_size": 2, "num_heads": 4, "width": 64}

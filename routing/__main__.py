@@ -17,7 +17,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from routing.code import STAGES
+from routing.workflow.code_digest import STAGES
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,9 +56,9 @@ def _run(args: argparse.Namespace) -> None:
             raise ValueError(f"--out {name}: wanted one path, got {len(paths)}; correct it")
     places = {name: paths[0] for name, paths in outputs.items()}
     spec = _spec(args.spec)
-    from routing.job import Job
+    from routing.workflow.job import Job
 
-    module = importlib.import_module(f"routing.{args.stage}")
+    module = importlib.import_module(f"routing.stages.{args.stage}")
     with Job(args.stage, inputs, places, spec) as job:
         module.run(job)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 
-from routing import audit as _audit
-from routing import code as _code
-from routing import config as _config
+from routing.config import cache as _config
+from routing.stages import audit as _audit
+from routing.workflow import code_digest as _code
 
 
 def refuse(line):
@@ -95,7 +95,7 @@ wildcard_constraints:
 
 def code(stage):
     """Digest of all code that `stage` can see; a parameter of its rule, so that edits rerun it."""
-    return _code.code_digest(stage)
+    return _code.stage_digest(stage)
 
 
 def part(**keys):

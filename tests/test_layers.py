@@ -1,4 +1,4 @@
-"""Who may import whom, who touches the disk, and whether rules and stages say the same."""
+"""The order of the folders, what each may do, and whether rules and stages agree."""
 
 import ast
 import re
@@ -7,44 +7,31 @@ import sys
 
 import pytest
 
-from routing import code
+from routing.workflow import code_digest
 
-ROOT = code.PACKAGE.parent
-FILES = sorted(code.PACKAGE.rglob("*.py"))
-STAGES = set(code.STAGES)
-PLUMBING = {
-    "assembly": "an arm from its artifacts",
-    "backbones": "pretrained networks, from files",
-    "choices": "tables of choices",
-    "code": "what a stage can see",
-    "codec": "autoencoders from folders",
-    "config": "the resolved config, remembered",
-    "encoders": "fitted encoders, some with a pretrained network",
-    "consistency": "what no single key of the config can show",
-    "decode": "encoded images by one rule",
-    "devices": "where networks are computed",
-    "folders": "pretrained networks",
-    "heldout": "the held-out real images as a set",
-    "job": "inputs and outputs of one run of a stage",
-    "progress": "a bar",
-    "prompts": "prompters from the index and the table of captions",
-    "reports": "tables of what a router is worth",
-    "seeds": "random streams",
-    "shards": "rows over the shards that hold them",
-    "sources": "where images come from",
-    "spaces": "what feature spaces are called",
-    "spec": "the typed config",
-    "spool": "artifacts larger than memory",
-    "states": "the states of the probe, from the seed",
-    "store": "artifacts",
-    "texts": "text encoders from folders",
-    "views": "what a network sees of stored samples",
-    "training": "the loop, with its state on disk",
-    "weights": "files of other people, and what they must be",
-    "__main__": "the door",
-    "__init__": "the version",
-}
-ABOVE = {"spec", "config", "consistency", "audit"}  # these know all stages; no stage knows them
+ROOT = code_digest.PACKAGE.parent
+FILES = sorted(code_digest.PACKAGE.rglob("*.py"))
+STAGES = set(code_digest.STAGES)
+
+# A folder imports itself and the folders below it in this list. A stage imports no stage.
+LAYERS = [
+    "config",
+    "stages",
+    "figures",
+    "loading",
+    "metrics",
+    "statistics",
+    "ensemble",
+    "partitions",
+    "pretrained",
+    "networks",
+    "data",
+    "flow",
+    "training",
+    "workflow",
+]
+MATHEMATICS = {"metrics", "statistics", "ensemble", "partitions", "networks", "flow"}
+DISK = {"config", "pretrained", "data", "training", "workflow"}  # may open files
 HEAVY = {
     "accelerate",
     "datasets",
@@ -63,23 +50,15 @@ HEAVY = {
     "torchvision",
     "transformers",
 }
-DISK = {  # who reads or writes files, and why
-    "store": "artifacts",
-    "job": "puts what the store has written into place",
-    "spool": "keeps the parts of an artifact until all are known",
-    "training": "the state of unfinished training",
-    "config": "the cache of the resolved config",
-    "code": "reads sources",
-    "decode": "Pillow opens bytes in memory",
-    "sources": "the files that others have made",
-    "weights": "files of other people",
-    "__main__": "the log",
-}
 
 
-def notion(path):
-    """The word of a module: its file, or its package."""
-    return path.relative_to(code.PACKAGE).parts[0].removesuffix(".py")
+def relative(path):
+    return path.relative_to(code_digest.PACKAGE).as_posix()
+
+
+def layer(path):
+    """The folder of a module; "" at the top."""
+    return relative(path).split("/")[0] if "/" in relative(path) else ""
 
 
 def imports(tree):
@@ -100,46 +79,45 @@ def imports(tree):
 
 
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
-NOTIONS = {notion(path) for path in FILES}
-MATHEMATICS = NOTIONS - STAGES - PLUMBING.keys()  # a new module is mathematics until it is named
+IN_FOLDERS = [path for path in FILES if layer(path)]
+files = pytest.mark.parametrize("path", IN_FOLDERS, ids=relative)
 
 
 def own(path):
-    """The notions of this package that `path` imports, but for its own package."""
-    found = {name.split(".")[1] for name, _ in imports(TREES[path]) if name.startswith("routing.")}
-    return (found & NOTIONS) - {notion(path)}
+    """The modules and names of this package that `path` imports."""
+    return {name for name, _ in imports(TREES[path]) if name.split(".")[0] == "routing"}
 
 
-def test_every_notion_has_one_layer():
-    assert not STAGES & PLUMBING.keys() and PLUMBING.keys() <= NOTIONS and STAGES <= NOTIONS
-    known = {"paths", "policies", "samplers", "ensemble", "oracle", "routers", "dit", "frechet"}
-    assert known <= MATHEMATICS
+def test_every_folder_is_a_layer():
+    assert {layer(path) for path in IN_FOLDERS} == set(LAYERS)
+    assert {relative(path) for path in FILES if not layer(path)} == {"__init__.py", "__main__.py"}
+    assert MATHEMATICS | DISK < set(LAYERS) and not MATHEMATICS & DISK
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(code.PACKAGE).as_posix())
+@files
 def test_who_imports_whom(path):
-    name, seen = notion(path), own(path)
-    if name in MATHEMATICS:
-        assert seen <= MATHEMATICS, f"mathematics sees {seen - MATHEMATICS}"
-    elif name in STAGES:
-        assert not seen & STAGES, f"stage {name} sees stage {seen & STAGES}"
-        assert not seen & ABOVE, f"stage {name} sees {seen & ABOVE}"
-    elif name not in ABOVE:
-        assert not seen & (STAGES | ABOVE), f"plumbing {name} sees {seen & (STAGES | ABOVE)}"
+    allowed = LAYERS[LAYERS.index(layer(path)) :]
+    for name in own(path):
+        assert name.split(".")[1] in allowed, f"{relative(path)} imports {name}"
+        if layer(path) == "stages":
+            assert not name.startswith("routing.stages"), f"{relative(path)} imports {name}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(code.PACKAGE).as_posix())
+@files
 def test_heavy_libraries_wait_until_they_are_needed(path):
     at_once = {name.split(".")[0] for name, runs in imports(TREES[path]) if runs}
     assert not at_once & HEAVY
-    allowed = {"numpy", "torch", "jaxtyping", "scipy", "dataclasses", "routing"}
-    if notion(path) in MATHEMATICS:
+    allowed = {"numpy", "torch", "jaxtyping", "scipy", "routing"}
+    if layer(path) in MATHEMATICS:
         assert at_once <= allowed | set(sys.stdlib_module_names), at_once
 
 
 def test_nothing_heavy_comes_in_by_another_door():
-    """All stages at once (the spec knows them) cost `import torch` and little more."""
-    text = "import sys, routing.spec; print(*sorted({n.split('.')[0] for n in sys.modules}))"
+    """The config imports all tables of choices at the price of `import torch`."""
+    text = (
+        "import sys, routing.config.experiment;"
+        "print(*sorted({n.split('.')[0] for n in sys.modules}))"
+    )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "torch" in done.stdout.split() and not HEAVY & set(done.stdout.split())
@@ -152,7 +130,7 @@ def dotted(node):
 
 
 FILE_CALLS = set(
-    "open read_bytes read_text write_bytes write_text unlink rename mkdir rmdir touch rmtree "
+    "open read_bytes read_text write_bytes write_text unlink mkdir rmdir touch rmtree "
     "copyfile symlink_to to_parquet to_csv to_pickle read_csv read_parquet read_table memmap "
     "fromfile tofile savez imsave imread".split()
 )
@@ -164,45 +142,50 @@ def file_calls(tree):
         if isinstance(node, ast.Call):
             name = dotted(node.func)
             *base, last = name.split(".")
-            is_job = bool(base) and base[-1] in ("job", "store", "self")
+            is_job = bool(base) and base[-1] in ("job", "artifacts", "self")
             if name in OF_LIBRARIES or (last in FILE_CALLS and not is_job):
                 yield name
 
 
-def test_who_touches_the_disk():
-    found = {notion(path): sorted(file_calls(tree)) for path, tree in TREES.items()}
-    found = {name: calls for name, calls in found.items() if calls}
-    assert found.keys() == DISK.keys(), found
+@files
+def test_who_touches_the_disk(path):
+    found = sorted(file_calls(TREES[path]))
+    assert layer(path) in DISK or not found, found
 
 
-def test_mathematics_is_quiet():
+@files
+def test_mathematics_is_quiet(path):
     """No prints, no global seeds, no moves between devices."""
     banned = ("print", "torch.manual_seed", "np.random.seed", "random.seed", "torch.set_")
-    for path, tree in TREES.items():
-        if notion(path) in MATHEMATICS:
-            for node in ast.walk(tree):
-                name = dotted(node.func) if isinstance(node, ast.Call) else ""
-                assert not name.startswith(banned), f"{path.name}:{node.lineno}: {name}"
-                assert not name.endswith((".cuda", ".cpu")), f"{path.name}:{node.lineno}: {name}"
+    if layer(path) in MATHEMATICS:
+        for node in ast.walk(TREES[path]):
+            name = dotted(node.func) if isinstance(node, ast.Call) else ""
+            assert not name.startswith(banned), f"{path.name}:{node.lineno}: {name}"
+            assert not name.endswith((".cuda", ".cpu")), f"{path.name}:{node.lineno}: {name}"
 
 
-def test_torch_is_seeded_in_training_alone():
-    for path, tree in TREES.items():
-        calls = {dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        if "torch.manual_seed" in calls:
-            assert "training" in own(path) | {notion(path)}, path.name
-        assert not {"np.random.seed", "random.seed", "hash"} & calls, path.name
+@files
+def test_torch_is_seeded_in_training_alone(path):
+    calls = {dotted(node.func) for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)}
+    if "torch.manual_seed" in calls:
+        trains = any(name.startswith("routing.training") for name in own(path))
+        assert trains or layer(path) == "training"
+    assert not {"np.random.seed", "random.seed", "hash"} & calls
 
 
 # Stages and rules.
 
 
 def stage_file(stage):
-    package = code.PACKAGE / stage / "__init__.py"
-    return package if package.is_file() else code.PACKAGE / f"{stage}.py"
+    return code_digest.PACKAGE / "stages" / f"{stage}.py"
 
 
-@pytest.mark.parametrize("stage", code.STAGES)
+def test_stages_are_the_modules_of_their_folder():
+    folder = code_digest.PACKAGE / "stages"
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == STAGES
+
+
+@pytest.mark.parametrize("stage", code_digest.STAGES)
 def test_a_stage_is_a_module_with_run(stage):
     tree = TREES[stage_file(stage)]
     runs = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run"]
@@ -220,7 +203,7 @@ RULES = {
 def test_every_stage_has_a_rule_file_and_is_included():
     assert RULES.keys() == STAGES
     included = re.findall(r'include: "rules/(\w+).smk"', (ROOT / "Snakefile").read_text())
-    assert included == ["common", *code.STAGES]  # in the order of the data flow
+    assert included == ["common", *code_digest.STAGES]  # in the order of the data flow
     assert not re.findall(r"^(?:rule|checkpoint) ", (ROOT / "rules/common.smk").read_text(), re.M)
 
 
@@ -229,9 +212,9 @@ def section(rule, name):
     return found.group(1) if found else ""
 
 
-@pytest.mark.parametrize("stage", code.STAGES)
+@pytest.mark.parametrize("stage", code_digest.STAGES)
 def test_rules_are_complete(stage):
-    assert tuple(RULES[stage]) == code.rules(stage)
+    assert tuple(RULES[stage]) == code_digest.rules(stage)
     for rule in RULES[stage].values():
         assert f'"python -m routing {stage} ' in section(rule, "shell")
         assert "--spec {params.spec:q} --log {log}" in section(rule, "shell")
@@ -255,9 +238,9 @@ HANDED = {  # plumbing that is handed a job: the place of the input's name, and 
     "Shards": (1, None),
     "shards.values": (2, "samples"),
 }
-READERS = {  # of plumbing that is handed a job too, all that the module reads
-    "assemble": "assembly",
-    "prompts.captions_of": "prompts",
+READERS = {  # functions that are handed a job too, and the module that they read in
+    "assemble": "loading/arms.py",
+    "prompts.captions_of": "data/prompts.py",
 }
 
 
@@ -265,20 +248,24 @@ def is_job(node):
     return dotted(node).split(".")[-1] == "job"
 
 
-def calls(notion_of_file):
-    """All calls in the files of a notion."""
-    trees = [tree for path, tree in TREES.items() if notion(path) == notion_of_file]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
+def trees(place):
+    """The syntax trees of one module, or of all modules of a folder."""
+    return [tree for path, tree in TREES.items() if relative(path).startswith(place)]
+
+
+def calls(place):
+    """All calls in a module or folder."""
+    nodes = [node for tree in trees(place) for node in ast.walk(tree)]
     return [node for node in nodes if isinstance(node, ast.Call)]
 
 
-def asked(notion_of_file, *methods):
+def asked(place, *methods):
     """The names that a stage gives to files: the literals in job.table("index") and the like.
 
     Its own, and those of the plumbing to which it hands its job.
     """
     found = set()
-    for call in calls(notion_of_file):
+    for call in calls(place):
         name, args = dotted(call.func), call.args
         if isinstance(call.func, ast.Attribute) and is_job(call.func.value):
             if call.func.attr in methods and args and isinstance(args[0], ast.Constant):
@@ -288,31 +275,33 @@ def asked(notion_of_file, *methods):
         elif name in READERS:
             found |= asked(READERS[name], *methods)
         elif name in HANDED and methods == READS:
-            place, usual = HANDED[name]
-            word = args[place] if place < len(args) else ast.Constant(usual)
+            position, usual = HANDED[name]
+            word = args[position] if position < len(args) else ast.Constant(usual)
             found |= {word.value} if isinstance(word, ast.Constant) else set()
     return found
 
 
-def defined(notion_of_file):
-    """The functions and classes that the files of a notion define."""
-    trees = [tree for path, tree in TREES.items() if notion(path) == notion_of_file]
+def defined(place):
+    """The functions and classes that a module or folder defines."""
     kinds = ast.FunctionDef | ast.ClassDef
-    return {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, kinds)}
+    return {
+        node.name for tree in trees(place) for node in ast.walk(tree) if isinstance(node, kinds)
+    }
 
 
-@pytest.mark.parametrize("stage", code.STAGES)
+@pytest.mark.parametrize("stage", code_digest.STAGES)
 def test_whoever_is_handed_a_job_is_known(stage):
     """A reader that `asked` does not know would make the next test mean less."""
-    handed = {dotted(c.func) for c in calls(stage) if any(map(is_job, c.args))}
-    known = defined(stage) | HANDED.keys() | READERS.keys()
-    known |= {"bound", "devices.use"}  # of assembly, as assemble; reads nothing
+    handed = {dotted(c.func) for c in calls(f"stages/{stage}.py") if any(map(is_job, c.args))}
+    known = defined(f"stages/{stage}.py") | HANDED.keys() | READERS.keys()
+    known |= {"bound", "devices.use", "Inputs"}  # loading.arms, as assemble; figures, below
     assert handed <= known, handed - known
 
 
-@pytest.mark.parametrize("stage", [s for s in code.STAGES if s not in ("figures", "audit")])
+@pytest.mark.parametrize("stage", [s for s in code_digest.STAGES if s not in ("figures", "audit")])
 def test_rules_and_stages_give_files_the_same_names(stage):
-    written, read = asked(stage, *WRITES), asked(stage, *READS)
+    place = f"stages/{stage}.py"
+    written, read = asked(place, *WRITES), asked(place, *READS)
     for rule in RULES[stage].values():
         given = files_of(rule, "in")
         if "{params.kind}" in given:
@@ -321,7 +310,7 @@ def test_rules_and_stages_give_files_the_same_names(stage):
 
 
 def test_figures_ask_for_what_the_rules_can_give():
-    from routing.figures import FIGURES
+    from routing.figures.table import FIGURES
 
     text = (ROOT / "rules" / "common.smk").read_text()
     table = text[text.index("\nNEEDS = {") : text.index("\n}\n", text.index("\nNEEDS = {"))]
@@ -330,4 +319,4 @@ def test_figures_ask_for_what_the_rules_can_give():
     for name, figure in FIGURES.items():
         assert set(figure.needs) <= needs, name
         assert figure.formats in (("pdf", "png"), ("md", "tex")), name
-    assert asked("figures", *READS) <= given
+    assert asked("figures/", *READS) <= given

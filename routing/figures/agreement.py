@@ -12,10 +12,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, matrix, members, style
-from routing.figures.inputs import Inputs
-from routing.figures.named import known
-from routing.figures.style import Drawing
+from routing.figures import router_matrix
+from routing.figures.shared import arms, members, style
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.named import known
+from routing.figures.shared.style import Drawing
 from routing.partitions.agreement import adjusted_rand, contingency, mutual_information
 
 LABELS = "labels"
@@ -74,7 +75,7 @@ class Agreement:
 
 def _map(axes: Any, names: list[str], value: np.ndarray, title: str) -> None:
     dark = np.clip(value, 0, 1)
-    matrix.heat(axes, dark)
+    router_matrix.heat(axes, dark)
     for i, j in np.ndindex(*value.shape):
         ink = "white" if dark[i, j] > 0.42 else "black"
         text = f"{value[i, j]:z.2f}".replace("-", "−")

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, routers, style
-from routing.figures.curves import prior
-from routing.figures.dynamics import entropy
-from routing.figures.inputs import Inputs
-from routing.figures.style import Drawing
+from routing.figures.losses import prior
+from routing.figures.routing import entropy
+from routing.figures.shared import arms, routers, style
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.style import Drawing
 
 WIDEST = 6  # routers side by side
 QUANTITIES = {

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from routing.figures import members, pictures, style
-from routing.figures.inputs import Inputs
-from routing.figures.named import known
-from routing.figures.style import Drawing
+from routing.figures.shared import members, pictures, style
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.named import known
+from routing.figures.shared.style import Drawing
 
 TONES = ("#C9D7E8", "#F3E2C0")  # two light tones in turn: the label is written on them
 MOST, OWN = 12, 5  # labels of a bar that all clusters share; of more, each cluster's own

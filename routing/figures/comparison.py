@@ -1,6 +1,6 @@
 """One metric of every arm in a table: against the reference arm, and letters for all pairs.
 
-Arms that share a letter cannot be told apart (routing.letters).
+Arms that share a letter cannot be told apart (routing.statistics.letters).
 """
 
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import pandas as pd
 
-from routing.figures import arms, style, tables, words
-from routing.figures.inputs import Inputs
-from routing.figures.pairs import against, family, pairs
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, style, tables, words
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.pairs import against, family, pairs
+from routing.figures.shared.style import Drawing
 
 LEAST_P = 0.001  # that is written out
 OF_REFERENCE = {  # column of the comparisons: what it is called beside the arm's own columns
@@ -42,7 +42,7 @@ class Comparison:
 
     def draw(self, inputs: Inputs) -> Drawing:
         """A row per arm from the best to the worst; the best is bold."""
-        from routing.letters import letters
+        from routing.statistics.letters import letters
 
         found = pairs(inputs, self.metric, self.arms)
         table = found.arms.assign(letters=letters(found.is_distinguishable()))

@@ -2,7 +2,8 @@
 
 The critical-difference diagram (Demsar 2006, JMLR 7:1), there of mean ranks over data sets, here
 of the metric itself with paired tests. A bar is a run of arms no two of which can be told apart
-(routing.comparisons.cliques). Such tests may tell two neighbours apart and not two arms further
+(routing.statistics.comparisons.cliques). Such tests may tell two neighbours apart and not two
+arms further
 away, which then share no bar; the legend says how many pairs that is.
 """
 
@@ -12,11 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool
 
-from routing.figures import arms, style, words
-from routing.figures.inputs import Inputs
-from routing.figures.pairs import family, pairs
-from routing.figures.rows import Rows, scale
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, style, words
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.pairs import family, pairs
+from routing.figures.shared.rows import Rows, scale
+from routing.figures.shared.style import Drawing
 
 AXIS, LANE = 2.0, 0.075  # in: least width of the axes, and of a bar
 Spans = list[tuple[int, int]]  # first and last place of each bar
@@ -38,7 +39,7 @@ class CriticalDifference:
     @style.styled
     def draw(self, inputs: Inputs) -> Drawing:
         """A row per arm with its 95 % interval; the bars are on the right."""
-        from routing.comparisons import cliques
+        from routing.statistics.comparisons import cliques
 
         found = pairs(inputs, self.metric, self.arms)
         is_apart = found.is_distinguishable()

@@ -14,10 +14,10 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, style
 from routing.figures.guidance import curve, places
-from routing.figures.inputs import Inputs
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, style
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.style import Drawing
 
 FLOOR = 1e-16  # of a logarithmic axis: below it lies nothing but rounding
 

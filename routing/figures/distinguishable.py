@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from routing.figures import arms, style, words
-from routing.figures.inputs import Inputs
-from routing.figures.pairs import Pairs, family, pairs
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, style, words
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.pairs import Pairs, family, pairs
+from routing.figures.shared.style import Drawing
 
 LIGHT, DARK = ("#C9DFF2", "#FBDDBF"), ("#08306B", "#7F2F00")  # better, worse; least, most
 LOG = 30.0  # the shade is logarithmic from this ratio of the largest to the smallest difference

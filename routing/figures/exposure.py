@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, means, routers, style
-from routing.figures.inputs import Inputs
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, means, routers, style
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.style import Drawing
 
 WIDEST = 6
 PANELS = {
@@ -123,7 +123,7 @@ def calibration_errors(confidence: np.ndarray, is_right: np.ndarray) -> np.ndarr
     """The expected calibration error [trainings, calls] of values [trainings, samples, calls]."""
     import torch
 
-    from routing.calibration import calibration_error
+    from routing.ensemble.calibration import calibration_error
 
     def of(training: int, call: int) -> float:
         pair = (confidence[training, :, call], is_right[training, :, call].astype(np.float64))

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, families, labels, style, words
-from routing.figures.inputs import Inputs
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, families, labels, style, words
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.style import Drawing
 
 HEIGHT, HANDLE = 2.8, 0.45  # in: least height of the axes, width of a mark of the legend
 PREFIXES = {"T": 1e12, "G": 1e9, "M": 1e6}

@@ -1,7 +1,8 @@
 """What a router gains on another one under the same policy: paired by training and seed.
 
 For each policy (and partition, sampler and guidance) the metric of every router minus that of the
-router `baseline`, with the 95 % interval of `routing.intervals.paired_difference`: what trainings
+router `baseline`, with the 95 % interval of `routing.statistics.intervals.paired_difference`:
+what trainings
 and seeds have in common cancels. Each interval holds by itself; among many of them, some leave
 out zero by chance.
 """
@@ -11,11 +12,11 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from routing.figures import arms, routers, style, words
-from routing.figures.inputs import Inputs
-from routing.figures.named import known
-from routing.figures.rows import scale, stacked
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, routers, style, words
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.named import known
+from routing.figures.shared.rows import scale, stacked
+from routing.figures.shared.style import Drawing
 
 KEYS = ("policy", "partition", "sampler", "guidance")
 
@@ -63,7 +64,7 @@ class Gains:
         """policy, partition, sampler, guidance, router, arm, reference, metric, value, lo, hi."""
         import torch
 
-        from routing.intervals import paired_difference
+        from routing.statistics.intervals import paired_difference
 
         found = inputs.rows_of(self.metric, inputs.metrics)
         chosen = arms.measured(self.metric, found, inputs.chosen(self.arms))

@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, pictures, style
-from routing.figures.inputs import Inputs
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, pictures, style
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.style import Drawing
 
 REAL = "data"
 LARGEST = 4096  # values per image up to which the table holds the pixels too

@@ -1,6 +1,7 @@
 """Metrics against the guidance scale: does one posterior for both branches cost anything?
 
-A curve is of arms that differ in the guidance alone (`routing.guidance`): `separate` weighs each
+A curve is of arms that differ in the guidance alone (`routing.ensemble.guidance`): `separate`
+weighs each
 branch by its own posterior, `shared` both by that of the null branch; with one expert they are
 the same, the monolith. Scale 0 asks for nothing, the start of both curves; `conditional` is
 `separate` with scale 1. A metric that needs a question, such as agreement, has no scale 0.
@@ -11,10 +12,10 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from routing.figures import arms, style, words
-from routing.figures.inputs import Inputs
-from routing.figures.named import known
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, style, words
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.named import known
+from routing.figures.shared.style import Drawing
 
 LOOKS = {
     "separate": {"color": "#0072B2", "linestyle": "-"},

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, divisions, style, words
-from routing.figures.inputs import Inputs
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, divisions, style, words
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.style import Drawing
 
 COLUMNS = 3
 MEASURES = {  # quantity of the report, its words

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from routing.figures import arms, style, words
-from routing.figures.inputs import Inputs
-from routing.figures.rows import Rows, rows, scale
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, style, words
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.rows import Rows, rows, scale
+from routing.figures.shared.style import Drawing
 
 HELDOUT = "heldout"
 

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import pandas as pd
 
-from routing.figures import arms, style, tables, words
-from routing.figures.inputs import Inputs
-from routing.figures.named import known
 from routing.figures.quality import HELDOUT
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, style, tables, words
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.named import known
+from routing.figures.shared.style import Drawing
 
 FACTS = ("partition", "router", "policy", "sampler", "guidance")
 COSTS = {  # column: head, digits after the point

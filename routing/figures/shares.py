@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, members, style, words
-from routing.figures.inputs import Inputs
-from routing.figures.named import known
-from routing.figures.rows import rows
-from routing.figures.style import Drawing
+from routing.figures.shared import arms, members, style, words
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.named import known
+from routing.figures.shared.rows import rows
+from routing.figures.shared.style import Drawing
 
 WIDEST = 10  # panels side by side
 MOST = 30  # panels: of more classes only the commonest are drawn

@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures import arms, means, style
-from routing.figures.dynamics import entropy
-from routing.figures.inputs import Inputs
-from routing.figures.rows import rows
-from routing.figures.style import Drawing
+from routing.figures.routing import entropy
+from routing.figures.shared import arms, means, style
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.rows import rows
+from routing.figures.shared.style import Drawing
 
 PANELS = {  # quantities of a panel: the first a ring around the second
     "switches per\ntrajectory": ("switches_loudest", "switches_set"),

@@ -1,0 +1,1 @@
+"""Samples: sources, decoding, shards, prompts and probe states."""

@@ -1,0 +1,1 @@
+"""The ensemble: routed velocity field, guidance, expert errors, calibration."""

@@ -1,0 +1,168 @@
+"""Calibration: does a router that says 0.7 hold 7 times in 10, and what is it worth by time?
+
+All is by equal bins of t, bin b of B being  b / B <= t < (b + 1) / B . In each bin one
+temperature is fitted after training, and softmax(z / T_b) takes the place of p = softmax(z):
+
+    fit_temperatures        least  mean of  log sum_k exp(z_k / T) - z_c / T ,  c the true cluster
+    fit_temperatures_error  least  mean of  w^T G w ,  w = softmax(z / T)      (gram.py)
+
+The first is convex in 1 / T: its slope, mean of sum_k p_k (z_k - z_c), has one root. A bin whose
+temperature nothing tells (no states, or logits that are equal for all experts) keeps T = 1, and
+T stays in [1 / 20, 20]: at the lower end where the largest logit is always right, at the upper
+where logits are no better than chance. Reliability and the expected calibration error (ECE) are
+over equal bins of the largest probability. Source: Guo et al. 2017, arXiv:1706.04599.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from routing.ensemble.gram_matrix import Grams, ensemble_error
+from routing.ensemble.ranking import ranking
+from routing.flow.paths import Time
+
+Logits = Float[Tensor, "batch experts"]
+Probs = Float[Tensor, "batch experts"]
+Cluster = Int[Tensor, " batch"]
+Temperatures = Float[Tensor, " bins"]
+
+MAX_TEMPERATURE = 20.0  # and 1 / 20 the least
+NUM_CANDIDATES = 61  # temperatures tried before refinement: each is 10 % above the last
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def time_bins(t: Time, num_bins: int) -> Int[Tensor, " batch"]:
+    """The bin of each time; t = 1 is in the last. In float32, where 0.7 * 10 is 7."""
+    return (t.float() * num_bins).long().clamp(0, num_bins - 1)
+
+
+def tempered(logits: Logits, t: Time, temperatures: Temperatures) -> Logits:
+    """z / T_b : logits whose softmax is calibrated, T constant in each bin of time."""
+    return logits / temperatures[time_bins(t, len(temperatures))][:, None]
+
+
+@torch.no_grad()
+def fit_temperatures(logits: Logits, cluster: Cluster, t: Time, num_bins: int) -> Temperatures:
+    """T_b > 0 of least negative log-likelihood in each bin, by bisection in float64.
+
+    ValueError on logits not finite.
+    """
+    z, bins = _finite(logits), time_bins(t, num_bins)
+    z = z - z.gather(
+        1, cluster[:, None].long()
+    )  # so that sums below lose nothing where p_c is near 1
+    high = z.new_full((num_bins,), math.log(MAX_TEMPERATURE))
+    low = -high  # of log 1 / T; the first point tried is T = 1
+    for _ in range(60):
+        middle = (low + high) / 2
+        p = (z * middle.exp()[bins, None]).softmax(1)
+        slope = torch.zeros_like(low).index_add(0, bins, (p * z).sum(1))
+        low, high = torch.where(slope <= 0, middle, low), torch.where(slope >= 0, middle, high)
+    return (-middle).exp().to(logits.dtype)
+
+
+@torch.no_grad()
+def fit_temperatures_error(logits: Logits, gram: Grams, t: Time, num_bins: int) -> Temperatures:
+    """T_b > 0 of least ensemble error w^T G w in each bin; never worse there than T = 1.
+
+    Not convex: the best of NUM_CANDIDATES temperatures, equally far apart in log T, refined by
+    golden sections between its neighbours. ValueError on logits not finite.
+    """
+    z, G, bins = _finite(logits), gram.double(), time_bins(t, num_bins)
+
+    def error(log_t: Tensor) -> Tensor:
+        w = (z / log_t.exp()[bins, None]).softmax(1)
+        return torch.zeros_like(log_t).index_add(0, bins, ensemble_error(w, G))
+
+    limit = math.log(MAX_TEMPERATURE)
+    grid = torch.linspace(-limit, limit, NUM_CANDIDATES, dtype=z.dtype, device=z.device)
+    best = torch.stack([error(point.expand(num_bins)) for point in grid]).argmin(0)
+    low, high = grid[(best - 1).clamp_min(0)], grid[(best + 1).clamp_max(len(grid) - 1)]
+    for _ in range(40):
+        left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+        is_left = error(left) < error(right)
+        low, high = torch.where(is_left, low, left), torch.where(is_left, right, high)
+    found, one = (low + high) / 2, torch.zeros_like(low)
+    return torch.where(error(found) < error(one), found, one).exp().to(logits.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """By bins of the largest probability; means are nan where no state is."""
+
+    count: Int[Tensor, " bins"]
+    confidence: Float[Tensor, " bins"]  # mean of the largest probability
+    accuracy: Float[Tensor, " bins"]
+
+
+def reliability(p: Probs, cluster: Cluster, num_bins: int = 10) -> Reliability:
+    """How often the most probable expert is right, against how sure the router was; float64."""
+    confidence, right = _confidence(p, cluster)
+    bins = _confidence_bins(confidence, num_bins)
+    count = torch.bincount(bins, minlength=num_bins)
+    return Reliability(
+        count=count,
+        confidence=_sums(confidence, bins, num_bins) / count,
+        accuracy=_sums(right, bins, num_bins) / count,
+    )
+
+
+def calibration_error(
+    confidence: Float[Tensor, " batch"], right: Float[Tensor, " batch"], num_bins: int = 10
+) -> float:
+    """ECE: mean |accuracy - confidence| over equal bins of confidence, weighted by counts."""
+    gaps = _sums(right - confidence, _confidence_bins(confidence, num_bins), num_bins)
+    return (gaps.abs().sum() / len(confidence)).item()
+
+
+def scores_by_time(
+    p: Probs, cluster: Cluster, t: Time, num_bins: int
+) -> dict[str, Float[Tensor, " bins"]]:
+    """What a router is worth, by bins of time: float64, nan where no state is.
+
+    accuracy    of the most probable expert; of equal ones the lower index
+    nll         mean of -log p_c, nats
+    ece         over 10 bins of confidence
+    brier       mean of sum_k (p_k - [k = c])^2, in 0..2
+    entropy     mean of -sum_k p_k log p_k, nats: equal to nll in expectation for an exact router
+    count       states
+    """
+    p, bins = p.double(), time_bins(t, num_bins)
+    confidence, right = _confidence(p, cluster)
+    count = torch.bincount(bins, minlength=num_bins).double()
+    per_state = {
+        "accuracy": right,
+        "nll": -p.gather(1, cluster[:, None].long())[:, 0].log(),
+        "brier": (p - one_hot(cluster.long(), p.shape[1])).square().sum(1),
+        "entropy": torch.special.entr(p).sum(1),
+    }
+    scores = {name: _sums(value, bins, num_bins) / count for name, value in per_state.items()}
+    cells = bins * 10 + _confidence_bins(confidence, 10)
+    gaps = _sums(right - confidence, cells, num_bins * 10).unflatten(0, (num_bins, 10))
+    return scores | {"ece": gaps.abs().sum(1) / count, "count": count}
+
+
+def _confidence(p: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest probability of each state, and whether (1 or 0) it is that of the cluster."""
+    said = ranking(p)[:, :1]
+    return p.double().gather(1, said)[:, 0], (said[:, 0] == cluster).double()
+
+
+def _confidence_bins(confidence: Tensor, num_bins: int) -> Tensor:
+    return (confidence * num_bins).long().clamp(max=num_bins - 1)
+
+
+def _sums(values: Tensor, bins: Tensor, num: int) -> Tensor:
+    return values.new_zeros(num).index_add(0, bins, values)
+
+
+def _finite(logits: Tensor) -> Tensor:
+    if not logits.isfinite().all():
+        raise ValueError(
+            "temperatures: logits must be finite, got nan or inf: clamp log p where p is 0"
+        )
+    return logits.double()

@@ -1,0 +1,98 @@
+"""The images of each cluster: those nearest to its centroid beside some from there to its edge.
+
+Left the training images with the smallest distance to the centroid, right as many of the others,
+evenly spaced in the order of their distances up to the farthest: what is typical of the cluster,
+and what else was put into it. A row is a cluster. No image is drawn by chance.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from routing.figures import clusters
+from routing.figures.shared import members, pictures, style
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.named import known
+from routing.figures.shared.style import Drawing
+
+KINDS = {"nearest": "nearest to the centroid", "spread": "evenly spaced, up to the farthest"}
+COMMONEST, WIDTH, LINES = 4, 28, 2  # labels named beside a row; letters and lines for them
+TEXT = 1.45  # width of the text, in
+LOWEST, TALLEST = 0.56, 0.9  # height of a row, in
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Images near to and far from the centroid of each cluster, its size and commonest labels."""
+
+    partition: str
+    num_images: int = 6
+
+    needs: ClassVar[tuple[str, ...]] = ("data", "partitions")
+    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+
+    def __post_init__(self):
+        """Refuse empty rows."""
+        if self.num_images < 1:
+            raise ValueError(
+                f"contact_sheet: wanted num_images >= 1, got {self.num_images}; raise it"
+            )
+
+    @style.styled
+    def draw(self, inputs: Inputs) -> Drawing:
+        """A row per cluster."""
+        known(self.partition, list(inputs.num_experts), "partition")
+        found = members.members(inputs, self.partition)
+        labels = members.labels(inputs.index)
+        table = self._table(inputs, found, labels)
+        shown = inputs.images(table["row"].to_numpy())
+        tiles = pictures.stored(shown, inputs.levels, "contact_sheet")
+        side = (style.PAGE - TEXT) / (2 * self.num_images)
+        height = min(TALLEST, max(LOWEST, side * tiles.shape[2] / tiles.shape[3] + 0.05))
+        figure = style.canvas(style.PAGE, height * len(found) + 0.2)
+        figure.get_layout_engine().set(wspace=0.02)
+        axes = figure.subplots(len(found), 2, squeeze=False)
+        counts = members.label_counts(labels, found, 0, COMMONEST)
+        for k, rows in enumerate(found):
+            commonest = members.told(counts[counts["cluster"] == k], COMMONEST, WIDTH)[:LINES]
+            share = table.loc[table["cluster"] == k, "share"].iloc[0]
+            size = f"{len(rows):,} images, {100 * share:.1f} %"
+            clusters.name(axes[k, 0], "\n".join([f"cluster {k}", size, *commonest]))
+            for ax, kind in zip(axes[k], KINDS, strict=True):
+                own = ((table["cluster"] == k) & (table["kind"] == kind)).to_numpy()
+                ax.set_axis_off()
+                ax.set_anchor("W")  # where the layout thinks that the words beside it begin
+                if own.any():  # a small cluster may be shown by its nearest images alone
+                    paper = pictures.sheet(tiles[own], self.num_images, inputs.levels)
+                    pictures.show(ax, paper)
+        for ax, text in zip(axes[0], KINDS.values(), strict=True):
+            ax.set_title(text)
+        return Drawing(table, figure)
+
+    def _table(
+        self, inputs: Inputs, found: list[np.ndarray], labels: members.Labels
+    ) -> pd.DataFrame:
+        """cluster, size, share, kind, place, row (position in the index), distance, label."""
+        assigned = inputs.assignments(self.partition)
+        num_train = int((inputs.index["split"] == "train").sum())
+        parts = []
+        for k, rows in enumerate(found):
+            distance = assigned[f"distance_{k}"].to_numpy()[rows]
+            order = np.argsort(distance, kind="stable")
+            ranks = near_and_far(len(rows), self.num_images)
+            for kind, own in zip(KINDS, (order[r] for r in ranks), strict=True):
+                of = {"cluster": k, "size": len(rows), "share": len(rows) / num_train}
+                of |= {"kind": kind, "place": range(len(own)), "row": rows[own]}
+                names = [labels.names[code] for code in labels.codes[rows[own]]]
+                parts.append(pd.DataFrame(of | {"distance": distance[own], "label": names}))
+        return pd.concat(parts, ignore_index=True)
+
+
+def near_and_far(num: int, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of the `wanted` first of `num`, and of as many of the rest, evenly up to the last."""
+    near = np.arange(min(wanted, num))
+    rest = num - len(near)
+    far = len(near) + np.arange(1, min(wanted, rest) + 1) * rest // max(1, min(wanted, rest)) - 1
+    return near, far

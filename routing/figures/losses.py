@@ -1,0 +1,118 @@
+"""How training went: the losses of experts and routers.
+
+A loss is the mean over consecutive steps, at most NUM_POINTS means per curve, drawn at the mean
+number of images (or stored states) seen. Objectives of routers have different units: those of one
+unit share a panel. Dotted is the entropy of the prior, what a router that knows the shares of the
+clusters alone achieves under the objective `cluster`, and there only.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from routing.figures.routing import entropy
+from routing.figures.shared import arms, routers, style
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.style import Drawing
+
+NUM_POINTS = 60
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Training losses of all experts, a panel per partition, and of all routers, per unit too."""
+
+    needs: ClassVar[tuple[str, ...]] = ("losses", "router_losses", "partitions")
+    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+
+    @style.styled
+    def draw(self, inputs: Inputs) -> Drawing:
+        """Panels of experts have one scale."""
+        curves = [*_expert_curves(inputs), *_router_curves(inputs)]
+        table = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+        if table.empty:
+            raise ValueError("losses: nothing was trained in this run; leave the figure out")
+        experts = table[table["kind"] == "expert"]
+        panels = list(table.groupby(["kind", "partition", "unit"], sort=False))
+        columns = len(panels) if len(panels) <= 4 else 3
+        width = style.PAGE * (max(2, columns) / 4 if len(panels) <= 4 else 1)
+        figure, axes = style.panels(len(panels), columns, width, 1.75)
+        for ax, ((kind, partition, unit), curve) in zip(axes, panels, strict=True):
+            if kind == "expert":
+                _experts(ax, curve)
+                ax.set_ylim(0.96 * experts["loss"].min(), 1.02 * experts["loss"].quantile(0.97))
+            else:
+                _routers(ax, inputs, curve)
+            ax.set_title(f"{kind}s, {arms.label(partition)}")
+            ax.set_ylabel(unit if ax is axes[0] or kind == "router" else "")
+        figure.supxlabel("training images or states seen (thousands)")
+        return Drawing(table, figure)
+
+
+def smoothed(curve: pd.DataFrame) -> pd.DataFrame:
+    """images and loss of `curve`, both means over at most NUM_POINTS runs of equal length."""
+    block = -(-len(curve) // NUM_POINTS) or 1
+    means = curve[["images", "loss"]].groupby(np.arange(len(curve)) // block).mean()
+    return means.reset_index(drop=True)
+
+
+def prior(inputs: Inputs, partition: str) -> np.ndarray:
+    """Share of each cluster among the training images."""
+    sizes = inputs.sizes(partition)
+    return sizes / sizes.sum()
+
+
+def _expert_curves(inputs: Inputs) -> list[pd.DataFrame]:
+    return [
+        smoothed(inputs.loss(partition, k)).assign(
+            kind="expert", partition=partition, name=str(k), unit="mean squared error of $v$"
+        )
+        for partition, k in inputs.spec["experts"]
+    ]
+
+
+def _router_curves(inputs: Inputs) -> list[pd.DataFrame]:
+    return [
+        smoothed(inputs.router_loss(partition, router)).assign(
+            kind="router",
+            partition=partition,
+            name=router,
+            unit=routers.loss_words(inputs.routers[router]),
+        )
+        for partition, router in inputs.spec["routers"]
+    ]
+
+
+def _experts(axes: Any, table: pd.DataFrame) -> None:
+    for name, curve in table.groupby("name", sort=False):
+        axes.plot(curve["images"] / 1e3, curve["loss"], **arms.expert_line(int(name)))
+    ends = table.groupby("name", sort=False).tail(1)
+    if len(ends) > 1:
+        axes.legend(
+            axes.get_lines(), ends["name"], loc="upper right", ncols=2, title="expert",
+            title_fontsize=7, handlelength=1.4, borderpad=0,
+        )  # fmt: skip
+
+
+def _routers(axes: Any, inputs: Inputs, table: pd.DataFrame) -> None:
+    """Curves of the routers of one partition whose objectives have one unit."""
+    names = list(dict.fromkeys(table["name"]))
+    for name in names:
+        curve = table[table["name"] == name]
+        look = routers.look(inputs, name) | {"label": arms.label(name)}
+        axes.plot(curve["images"] / 1e3, curve["loss"], **look)
+    low, high = table["loss"].min(), table["loss"].quantile(0.97)
+    if "cluster" in [routers.kind(inputs.routers[name]) for name in names]:
+        floor = entropy(prior(inputs, table["partition"].iloc[0]))
+        axes.axhline(floor, **style.DOTTED)
+        axes.annotate(
+            "entropy of the prior (cluster)", (1, floor), (0, 2), ha="right",
+            xycoords=axes.get_yaxis_transform(), textcoords="offset points", fontsize=7,
+        )  # fmt: skip
+        low, high = 0, max(high, floor)
+    axes.set_ylim(0.96 * low, high + 0.12 * (high - low))
+    # Losses fall: what is free is below a curve that ends above 0, or else above its end.
+    place = "lower left" if low == 0 else "upper right"
+    axes.legend(loc=place, borderpad=0, handlelength=2.2)

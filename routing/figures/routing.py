@@ -1,0 +1,136 @@
+"""Who speaks along t: mean weights, entropy, and who is loudest, from the routing trace.
+
+    mean weight   mean_i w_ik(t)
+    entropy       mean_i H(w_i(t)) and mean_i H(p_i(t)),  H(w) = -sum_k w_k log w_k   (nats)
+    occupancy     share of the samples i for which expert k has the largest weight (ties shared)
+
+Means over samples, and over the calls at one time (a Heun step has two). A weight holds from its
+call to the next one. Dotted across the areas: the share of each cluster among training images.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from routing.figures.shared import arms, style
+from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.style import Drawing
+
+WIDEST = 6  # arms side by side
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Mean weights, entropies and expert occupancy along t, a column of panels per arm."""
+
+    arms: tuple[str, ...] = ()
+
+    needs: ClassVar[tuple[str, ...]] = ("traces", "partitions")
+    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+
+    @style.styled
+    def draw(self, inputs: Inputs) -> Drawing:
+        """Bands of up to six arms."""
+        names = inputs.chosen(self.arms)
+        tables = [profile(arm, inputs.trace(arm)) for arm in names]
+        figure, columns = style.columns(len(names), 3, WIDEST, 2.75)
+        highest = max(inputs.num_experts[inputs.arms[arm]["partition"]] for arm in names)
+        for own, arm, table in zip(columns, names, tables, strict=True):
+            sizes = inputs.sizes(inputs.arms[arm]["partition"])
+            colour = arms.look(inputs, arm).colour
+            _column(own, table, sizes / sizes.sum(), np.log(max(highest, 2)), colour)
+            own[0].set_title(arms.label(arm))
+            style.label_column(own, ["mean weight", "entropy (nats)", "occupancy"])
+        figure.align_ylabels()
+        figure.supxlabel(style.TIME)
+        style.legend(figure, _handles(highest), min(WIDEST, len(names)) + 2)
+        return Drawing(pd.concat(tables, ignore_index=True), figure)
+
+
+def profile(arm: str, trace: dict[str, np.ndarray]) -> pd.DataFrame:
+    """arm, t, quantity, expert (none for an entropy), value, unit; one row per drawn number."""
+    times, at = np.unique(-trace["times"], return_inverse=True)
+    w, p = trace["weights"].astype(np.float64), trace["posteriors"].astype(np.float64)
+    is_top = w == w.max(-1, keepdims=True)
+    loudest = is_top / is_top.sum(-1, keepdims=True)
+    per_call = {
+        "mean_weight": w.mean(0),
+        "occupancy": loudest.mean(0),
+        "entropy_weights": entropy(w).mean(0)[:, None],
+        "entropy_posterior": entropy(p).mean(0)[:, None],
+    }
+    parts = []
+    for quantity, values in per_call.items():
+        mean = np.stack([values[at == i].mean(0) for i in range(len(times))])
+        num = mean.shape[1]
+        is_entropy = quantity.startswith("entropy")
+        experts = [None] if is_entropy else list(range(num))
+        part = pd.DataFrame({"arm": arm, "t": -np.repeat(times, num), "quantity": quantity})
+        part["expert"] = pd.array(experts * len(times), dtype="Int64")
+        part["value"] = mean.ravel()
+        part["unit"] = "nats" if is_entropy else "share"
+        parts.append(part.dropna(subset="value"))  # no posterior: the router was not asked
+    return pd.concat(parts, ignore_index=True)
+
+
+def entropy(p: np.ndarray) -> float | np.ndarray:
+    """-sum p log p over the last axis, in nats; 0 log 0 = 0, and NaN where p is NaN."""
+    return -(p * np.log(np.where(p == 0, 1, p))).sum(-1)
+
+
+def _column(
+    axes: np.ndarray, table: pd.DataFrame, shares: np.ndarray, top: float, colour: str
+) -> None:
+    of = dict(list(table.groupby("quantity", sort=False)))
+    _areas(axes[0], of["mean_weight"], shares)
+    lines = {
+        "entropy_weights": {"color": colour, "linewidth": 1.6},
+        "entropy_posterior": {"color": "black", "linewidth": 0.9, "dashes": (2.5, 1.5)},
+    }
+    times = of["entropy_weights"]["t"]
+    for quantity, line in lines.items():
+        if quantity in of:  # with gaps where the router was not asked
+            values = of[quantity].set_index("t")["value"].reindex(times)
+            axes[1].step(*_held(values), where="post", **line)
+    axes[1].axhline(np.log(len(shares)), **style.DOTTED)
+    axes[1].set_ylim(-0.05 * top, 1.12 * top)
+    _areas(axes[2], of["occupancy"], shares)
+
+
+def _areas(axes: Any, table: pd.DataFrame, shares: np.ndarray) -> None:
+    """Stacked areas, expert 0 at the bottom, over which the cumulated shares of the data run."""
+    wide = table.pivot(index="t", columns="expert", values="value").sort_index(ascending=False)
+    base = np.zeros(len(wide) + 1)
+    for k in wide.columns:
+        x, y = _held(wide[k])
+        look = arms.expert_look(int(k))
+        axes.fill_between(x, base, base + y, step="post", edgecolor="white", linewidth=0.3, **look)
+        base = base + y
+    for edge in np.cumsum(shares)[:-1]:
+        axes.axhline(edge, color="white", linewidth=1.1)
+        axes.axhline(edge, color="black", linewidth=0.7, dashes=(1, 1.5))
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+
+
+def _held(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """t and values of a step curve: the last value holds until t = 0."""
+    return np.append(series.index.to_numpy(), 0), np.append(series.to_numpy(), series.iloc[-1])
+
+
+def _handles(num_experts: int) -> list:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    experts = [
+        Patch(label=f"expert {k}", edgecolor="white", **arms.expert_look(k))
+        for k in range(num_experts)
+    ]
+    lines = [
+        Line2D([], [], color=style.GREY, linewidth=1.6, label="weights"),
+        Line2D([], [], color="black", linewidth=0.9, dashes=(2.5, 1.5), label="posterior"),
+        Line2D([], [], label="log K; data shares", **style.DOTTED),
+    ]
+    return experts + lines

@@ -1,0 +1,1 @@
+"""What several figures share: arms and their looks, axes, labels, words and inputs."""

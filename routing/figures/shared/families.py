@@ -1,0 +1,105 @@
+"""Families of arms that differ in the policy alone, as curves over the cost of a sample.
+
+A family is a router under one partition, sampler and guidance. Its colour is the router's, its
+name stands at the dearer end of its curve, and markers are policies; monoliths are black stars.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from routing.figures.shared import arms, routers, style
+from routing.figures.shared.inputs import Inputs
+
+STAR = {"marker": "*", "markersize": 8}
+MARKERS = {  # by kind of policy
+    "full": "o",
+    "top1": "v",
+    "top2": "^",
+    "top3": "<",
+    "nucleus": "s",
+    "threshold": ">",
+    "sample": "X",
+    "sticky": "P",
+    "hysteresis": "p",
+    "entropy_gated": "d",
+    "disagreement_gated": "D",
+    "budget": "h",
+    "full_top1": "8",
+    "top1_full": "H",
+}
+KEYS = ("router", "partition", "sampler", "guidance")
+
+
+class Families:
+    """The families of the arms in `table` (arm, cost, value)."""
+
+    def __init__(self, inputs: Inputs, table: pd.DataFrame):
+        """Sort the arms into families, each from the cheapest to the dearest."""
+        self.inputs, self.members = inputs, {}
+        ordered = table.sort_values(["cost", "value"], kind="stable")
+        for row in ordered.itertuples():
+            of = inputs.arms[row.arm]
+            key = tuple(of.get(k) for k in KEYS)
+            if arms.is_monolith(inputs, row.arm):
+                key = ("", *key[1:])
+            self.members.setdefault(key, []).append(row)
+
+    def points(self, arm: str) -> dict[str, Any]:
+        """Keywords of the point of one arm."""
+        if arms.is_monolith(self.inputs, arm):
+            return {"color": arms.MONOLITH, "linestyle": "none"} | STAR
+        of = self.inputs.arms[arm]
+        look = arms.look(self.inputs, arm).points()
+        kind = arms.policy_kind(self.inputs.policies[of["policy"]])
+        colour = routers.colour(self.inputs, of["router"])
+        faces = {"markerfacecolor": look["markerfacecolor"]}
+        faces["markerfacecoloralt"] = look["markerfacecoloralt"]
+        faces = {key: face if face == "white" else colour for key, face in faces.items()}
+        marker = MARKERS.get(kind) or arms.any_of(arms.OTHER_MARKERS, kind)
+        return look | faces | {"color": colour, "markeredgecolor": colour, "marker": marker}
+
+    def curves(self, axes: Any) -> np.ndarray:
+        """Draw a line through each family; the segments [n, 2 ends, 2] drawn."""
+        segments = [np.zeros((0, 2, 2))]
+        for key, rows in self.members.items():
+            if not key[0]:
+                continue
+            line = np.array([[row.cost, row.value] for row in rows])
+            look = routers.look(self.inputs, key[0])
+            axes.plot(*line.T, linewidth=0.9, zorder=1.2, **look)
+            segments.append(np.stack([line[:-1], line[1:]], 1))
+        return np.concatenate(segments)
+
+    def ends(self) -> tuple[np.ndarray, list[str], list[str]]:
+        """Points [families, 2], names and colours of the labels at the dearer ends."""
+        last = {key: rows[-1] for key, rows in self.members.items()}
+        shared = [i for i in range(1, len(KEYS)) if len({key[i] for key in last if key[0]}) < 2]
+        names, colours = [], []
+        for key in last:
+            told = [key[i] for i in range(1, len(KEYS)) if key[i] and i not in shared]
+            told = told[1:] if not key[0] and 1 not in shared else told
+            names.append(", ".join(arms.label(word) for word in (key[0] or "monolith", *told)))
+            colours.append(routers.colour(self.inputs, key[0]) if key[0] else arms.MONOLITH)
+        return np.array([[row.cost, row.value] for row in last.values()]), names, colours
+
+    def handles(self) -> list:
+        """What the markers mean, as far as they occur."""
+        from matplotlib.lines import Line2D
+
+        found: dict[str, str] = {}
+        for rows in self.members.values():
+            for row in rows:
+                if not arms.is_monolith(self.inputs, row.arm):
+                    marker = self.points(row.arm)["marker"]
+                    policy = self.inputs.policies[self.inputs.arms[row.arm]["policy"]]
+                    found[marker] = arms.label(arms.policy_kind(policy))
+        look = {"color": style.GREY, "linestyle": "none"}
+        order = list(MARKERS.values())
+        return [
+            Line2D([], [], marker=marker, label=text, **look)
+            for marker, text in sorted(
+                found.items(), key=lambda pair: order.index(pair[0]) if pair[0] in order else 99
+            )
+        ]

@@ -1,0 +1,67 @@
+"""The table of figures and tables.
+
+A figure is a frozen dataclass with `needs` (what it reads), `formats`, and
+`draw(Inputs) -> Drawing`; to add one, write it in the file of its notion and give it a row in
+FIGURES. The config names the file and the options.
+"""
+
+from routing.figures.agreement import Agreement
+from routing.figures.calibration import Calibration, Reliability
+from routing.figures.clusters import Clusters
+from routing.figures.comparison import Comparison
+from routing.figures.contact_sheet import ContactSheet
+from routing.figures.critical_difference import CriticalDifference
+from routing.figures.departure import Departure
+from routing.figures.distinguishable import Distinguishable
+from routing.figures.exact_world import Densities, Trajectories
+from routing.figures.expert_errors import ExpertErrors
+from routing.figures.exposure import Exposure
+from routing.figures.frontier import Frontier
+from routing.figures.gains import Gains
+from routing.figures.grids import Grids
+from routing.figures.guidance import Guidance
+from routing.figures.imbalance import Imbalance
+from routing.figures.losses import Losses
+from routing.figures.partition_quality import PartitionQuality
+from routing.figures.partition_tables import PartitionReport, PartitionTable
+from routing.figures.quality import Differences, Quality
+from routing.figures.results import Results
+from routing.figures.router_matrix import RouterMatrix, RouterTable
+from routing.figures.routing import Routing
+from routing.figures.shares import Shares
+from routing.figures.switching import Switching
+from routing.figures.weights_by_time import WeightsByTime
+
+FIGURES = {
+    "grids": Grids,
+    "quality": Quality,
+    "differences": Differences,
+    "frontier": Frontier,
+    "routing": Routing,
+    "clusters": Clusters,
+    "losses": Losses,
+    "calibration": Calibration,
+    "reliability": Reliability,
+    "shares": Shares,
+    "results": Results,
+    "densities": Densities,
+    "trajectories": Trajectories,
+    "router_table": RouterTable,
+    "router_matrix": RouterMatrix,
+    "gains": Gains,
+    "weights_by_time": WeightsByTime,
+    "switching": Switching,
+    "expert_errors": ExpertErrors,
+    "guidance": Guidance,
+    "departure": Departure,
+    "exposure": Exposure,
+    "partition_quality": PartitionQuality,
+    "partition_table": PartitionTable,
+    "partition_report": PartitionReport,
+    "contact_sheet": ContactSheet,
+    "imbalance": Imbalance,
+    "agreement": Agreement,
+    "critical_difference": CriticalDifference,
+    "comparison": Comparison,
+    "distinguishable": Distinguishable,
+}

@@ -1,0 +1,1 @@
+"""The probability path, its samplers, and worlds with closed-form answers."""

@@ -1,0 +1,1 @@
+"""Objects rebuilt from artifacts: networks, fitted encoders, whole arms."""

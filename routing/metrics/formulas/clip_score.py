@@ -1,0 +1,70 @@
+"""CLIP score: the cosine of an image and its caption, and what papers report of it.
+
+    c_i = <a_i, b_i> / (|a_i| |b_i|)
+
+a_i the embedding of image i, b_i that of its text, in one CLIP's space. The raw c_i are the data;
+higher is better, and numbers of different towers, resizes or prompts do not compare. Reported are
+
+    cosine        mean c             in [-1, 1]     most papers, often times 100
+    hessel        mean 2.5 max(c, 0) in [0, 2.5]    CLIPScore (Hessel et al. 2021,
+                                                    arXiv:2104.08718), of c with DEPICTS before
+                                                    each text, as their code has it
+    torchmetrics  max(100 mean c, 0) in [0, 100]    torchmetrics' CLIPScore; clamped after the mean
+
+To add one, write a function of (cosines, weights) and give it a row in CONVENTIONS.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from routing.metrics.formulas.input_checks import sample_counts
+
+DEPICTS = "A photo depicts "
+Cosines = Float[Tensor, " samples"]
+Weights = Float[
+    Tensor, "replicates samples"
+]  # how often a sample counts (routing.metrics.formulas.input_checks)
+Replicates = Float[Tensor, " replicates"]
+
+
+def cosines(image: Float[Tensor, "samples dim"], text: Float[Tensor, "texts text_dim"]) -> Cosines:
+    """c of row i of both, float64. ValueError if they do not pair up, or have no direction."""
+    if image.shape != text.shape:
+        raise ValueError(
+            f"clip_score: wanted a text for each image in one space, got {list(image.shape)} and "
+            f"{list(text.shape)}; embed both with one CLIP"
+        )
+    a, b = image.double(), text.double()
+    for kind, x in (("images", a), ("texts", b)):
+        bad = int((~(x.isfinite().all(1) & (x != 0).any(1))).sum())
+        if bad:
+            raise ValueError(
+                f"clip_score: wanted finite embeddings other than 0, got others for {bad} of "
+                f"{len(x)} {kind}; find out what made them"
+            )
+    a, b = (x / x.norm(dim=1, keepdim=True) for x in (a, b))
+    return (a * b).sum(1).clamp(-1, 1)
+
+
+def cosine(c: Cosines, weights: Weights) -> Replicates:
+    """mean c of every replicate."""
+    w = sample_counts(weights, at_least=1)
+    return w @ c.double() / w.sum(1)
+
+
+def hessel(c: Cosines, weights: Weights) -> Replicates:
+    """mean 2.5 max(c, 0) of every replicate."""
+    return cosine(raised(c), weights)
+
+
+def raised(c: Cosines) -> Cosines:
+    """2.5 max(c, 0)."""
+    return 2.5 * c.clamp_min(0)
+
+
+def torchmetrics(c: Cosines, weights: Weights) -> Replicates:
+    """max(100 mean c, 0) of every replicate."""
+    return (100 * cosine(c, weights)).clamp_min(0)
+
+
+CONVENTIONS = {"cosine": cosine, "hessel": hessel, "torchmetrics": torchmetrics}

@@ -1,0 +1,140 @@
+"""Copies: how near samples are to the training images, beside how near other real images are.
+
+With d_i = min_t |x_i - y_t| the distance of sample i to the nearest training image, t_i that
+image (of equals the first), h_j the same distance of held-out image j, and o_t the distance of
+training image t to the nearest other one,
+
+    copy ratio    R = (sum_i w_i d_i / sum_i w_i) / mean_j h_j          0: all are copies
+    authenticity  A = sum_i w_i [ d_i > o_{t_i} ] / sum_i w_i           in [0, 1]; 0: all are
+
+R of as many new real images scatters around 1; well below 1 is suspicious. A counts samples that
+are further from their training image than another training image is; there is no value that it
+should have, so compare it with that of held-out images. Both fall with the size of the training
+set: compare at one training set. A sample far from all data raises both: no measures of quality.
+
+Nearest is the nearest of all training images: of a part of them even copies are far from most.
+They come a block at a time and o_t is looked for where t is the nearest of a sample, so that the
+price is two comparisons of the samples with the training images, however many these are.
+
+Source: A is AuthPct of Alaa et al. 2022, arXiv:2102.08921, as a share. Diagnostics, not tests:
+Stein et al. 2023, arXiv:2306.04675, find that no such number detects memorisation reliably.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from routing.metrics.formulas.input_checks import reference_features, weighted_samples
+from routing.metrics.formulas.pairwise_distances import nearest
+
+Blocks = Callable[[], Iterator[Float[Tensor, "rows dim"]]]  # all rows, in one order every time
+
+
+@dataclass(frozen=True)
+class CopyReference:
+    """All training images as they were given, and what samples are compared with; float64."""
+
+    train: Blocks
+    heldout_distance: Float[Tensor, " heldout"]  # to the nearest training image
+
+    @classmethod
+    def fit(
+        cls, train: Blocks, heldout: Float[Tensor, "heldout dim"], block: int = 512
+    ) -> "CopyReference":
+        """ValueError on fewer than 2 and 1 rows, rows not finite, or nothing new held out."""
+        num = sum(len(reference_features(rows, at_least=0)) for rows in train())
+        if num < 2:
+            raise ValueError(f"reference: wanted at least 2 rows, got {num}; give more samples")
+        everyone = torch.ones(1, len(heldout), device=heldout.device)
+        h, _ = weighted_samples(heldout, everyone, heldout.shape[1], at_least=1)
+        heldout_distance = nearest_in(train, h, block)[0]
+        if not heldout_distance.any():
+            raise ValueError(
+                f"held-out images: wanted one at least that is no training image, got {len(h)} "
+                "that all are; split the data anew"
+            )
+        return cls(train, heldout_distance)
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Every sample beside the training images; what the metrics are means of."""
+
+    distance: Float[Tensor, " samples"]  # to the nearest training image
+    is_authentic: Bool[Tensor, " samples"]  # further than another training image is from that
+    weights: Float[Tensor, "replicates samples"]
+    heldout_mean: Float[Tensor, ""]
+
+    def metrics(self) -> dict[str, Float[Tensor, " replicates"]]:
+        """R and A of every replicate; float64."""
+        w, n = self.weights, self.weights.sum(dim=1)
+        return {
+            "copy_ratio": w @ self.distance / n / self.heldout_mean,
+            "authenticity": w @ self.is_authentic.double() / n,
+        }
+
+
+def copies(
+    samples: Float[Tensor, "samples dim"],
+    reference: CopyReference,
+    weights: Float[Tensor, "replicates samples"],
+    block: int = 512,
+) -> Copies:
+    """`block` samples are compared at a time; the result does not depend on it.
+
+    ValueErrors: checks.py.
+    """
+    _, w = weighted_samples(samples, weights, samples.shape[1], at_least=1)
+    d, index = nearest_in(reference.train, samples, block)
+    t, place = index.unique(return_inverse=True)
+    o, _ = nearest_in(reference.train, taken(reference.train, t), block, own=t)
+    return Copies(d, d > o[place], w, reference.heldout_distance.mean())
+
+
+def copy_metrics(
+    samples: Float[Tensor, "samples dim"],
+    reference: CopyReference,
+    weights: Float[Tensor, "replicates samples"],
+    block: int = 512,
+) -> dict[str, Float[Tensor, " replicates"]]:
+    """R and A of every replicate, by name; float64. As `copies`."""
+    return copies(samples, reference, weights, block).metrics()
+
+
+def nearest_in(
+    train: Blocks,
+    x: Float[Tensor, "samples dim"],
+    block: int = 512,
+    own: Int[Tensor, " samples"] | None = None,
+) -> tuple[Float[Tensor, " samples"], Int[Tensor, " samples"]]:
+    """Distance to the nearest training image, and its number: of equals the first; float64.
+
+    Number own[i] is not looked at for x_i. ValueError on features of another width.
+    """
+    d = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+    index, first = torch.full_like(d, -1, dtype=torch.long), 0
+    for y in train():
+        if y.shape[1] != x.shape[1]:
+            raise ValueError(
+                f"samples: wanted {y.shape[1]} features as the reference has, got {x.shape[1]}; "
+                "take both from one extractor"
+            )
+        found, which = nearest(x, y, 1, block, None if own is None else own - first)
+        nearer = found[:, 0] < d
+        d[nearer], index[nearer] = found[nearer, 0], first + which[nearer, 0]
+        first += len(y)
+    return d, index
+
+
+def taken(train: Blocks, numbers: Int[Tensor, " images"]) -> Float[Tensor, "images dim"]:
+    """The training images of these numbers."""
+    found, first = None, 0
+    for y in train():
+        found = y.new_empty(len(numbers), y.shape[1]) if found is None else found
+        here = (numbers >= first) & (numbers < first + len(y))
+        found[here] = y[numbers[here] - first]
+        first += len(y)
+    return found

@@ -1,0 +1,1 @@
+"""Published networks, loaded from files that the manifest describes."""

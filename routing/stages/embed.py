@@ -1,0 +1,42 @@
+"""Stage embed: features of one shard of the real samples in the space of a fitted encoder.
+
+A job per shard: an interrupted run goes on with the shards that it lacks. The shard is read and
+its features are written block by block, so that memory does not grow with it.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from routing.data import pixel_values
+from routing.loading import fitted_encoders
+from routing.metrics import feature_spaces
+from routing.workflow.progress import Progress
+
+
+def run(job) -> None:
+    """Write `features` [rows of the shard, dim]; the note `space` says what they are."""
+    notes = job.notes("encoder")
+    encode = fitted_encoders.load(job.arrays("encoder"), notes)
+    job.device = encode.device
+    stored, levels = job.mapped("samples")["samples"], job.notes("samples")["levels"]
+    space = feature_spaces.note(job.spec.get("space"), notes, stored.shape[1:])
+    path = job.inputs["samples"][0]
+    job.write_rows("features", features(encode, stored, levels, path), space=space)
+
+
+def features(
+    encode: fitted_encoders.Encode,
+    stored: np.ndarray,
+    levels: int | None,
+    path: object = "samples",
+) -> Iterator[dict[str, np.ndarray]]:
+    """Blocks of `features` of all rows of `stored`, in their order; one empty block of none."""
+    progress = Progress("embed", len(stored))
+    for first in range(0, max(1, len(stored)), encode.block):
+        block = stored[first : first + encode.block]
+        pixel_values.refuse_broken(block, levels, path)
+        values = pixel_values.to_values(block, levels)
+        yield {"features": encode(values)}
+        if len(values):
+            progress.advance(len(values))

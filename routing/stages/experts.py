@@ -1,0 +1,183 @@
+"""Stage experts: one velocity field per cluster, each trained alone.
+
+Flow matching: minimise  E || v_theta(x_t, t) - (eps - x_0) ||^2  over the cluster's training
+images, t ~ U(0, 1), eps ~ N(0, I) (Lipman et al. 2023, arXiv:2210.02747). FLOP-matched as in DDM
+(arXiv:2501.05450): every partition has the same steps, and the batch of the monolith is shared
+equally, so that K experts together see as many images as the monolith. Experts of a partition
+with a condition are told the prompt of each image, but for the share `drop` of the batch, where
+they are told nothing (classifier-free guidance, Ho & Salimans 2022, arXiv:2207.12598). The `exact`
+kind takes the closed-form velocity of a Gaussian world instead of training.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from routing.data import prompts, shards
+from routing.data.prompts import LabelPrompter, Prompter
+from routing.data.shards import Shards
+from routing.flow import paths
+from routing.flow.conditions import Told
+from routing.loading import networks
+from routing.networks.dit import DiT
+from routing.partitions.membership import is_member
+from routing.training.loop import Identity, Schedule, noise_batch, train
+from routing.workflow import choices, code_digest, devices, seeds
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """A DiT trained from random weights; `total_batch` is shared among a partition's experts."""
+
+    steps: int
+    total_batch: int
+    patch_size: int = 2
+    width: int = 64
+    depth: int = 3
+    num_heads: int = 4
+    modulation: Literal["adaln", "adaln_single"] = "adaln_single"
+    learning_rate: float = 1.0e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.0
+    ema: float = 0.999
+    drop: float = 0.2
+
+    def __post_init__(self):
+        """Refuse a share that is none."""
+        if not 0 < self.drop < 1:
+            raise ValueError(
+                f"drop: wanted a share in (0, 1), so that experts learn to speak with and without "
+                f"the condition, got {self.drop}; 0.1 or 0.2 is usual"
+            )
+
+    def batch_size(self, num_experts: int) -> int:
+        """The expert's share of the batch; ValueError if it does not divide."""
+        if self.total_batch % num_experts:
+            raise ValueError(
+                f"total_batch: wanted a multiple of {num_experts} (experts of one partition, so "
+                f"that all partitions see equally many images), got {self.total_batch}"
+            )
+        return self.total_batch // num_experts
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The closed-form velocity of the mixture components in the cluster; nothing is trained."""
+
+
+EXPERTS = {"transformer": Transformer, "exact": Exact}
+
+
+def run(job) -> None:
+    """Write `weights` and the `loss` curve of one expert."""
+    kind = choices.build(choices.rows("experts", EXPERTS), job.spec["expert"], "experts")
+    index = job.table("index")
+    train = index["split"] == "train"
+    mine = train & is_member(job.table("assignments"), job.spec["cluster"])
+    notes = job.notes("samples")
+    prompter = prompts.make(job.spec["condition"], index[train], prompts.captions_of(job))
+    if isinstance(kind, Exact):
+        weights, model = closed_form(notes["world"], index[train], index[mine], prompter)
+        curve = pd.DataFrame({"step": [], "images": [], "loss": []})
+    else:
+        values = shards.values(job, index[mine])
+        weights, model, curve = fit(kind, values, index[mine], prompter, job)
+    told = prompts.note(prompter)
+    of = {"levels": notes["levels"], "codec": notes.get("codec")}  # what its samples will be
+    job.write_arrays("weights", weights, model=model, prompts=told, **of)
+    job.write_table("loss", curve)
+
+
+def fit(
+    kind: Transformer, values: Shards, index: pd.DataFrame, prompter: Prompter | None, job
+) -> tuple[dict, dict, pd.DataFrame]:
+    """Train one DiT on `values`, images [channels, height, width] whose rows `index` has."""
+    spec = job.spec
+    root = spec["seed"]
+    identity = (seeds.number(spec["partition"]), spec["cluster"], spec["training"])
+    model = networks.architecture(
+        values.shape,
+        patch_size=kind.patch_size,
+        width=kind.width,
+        depth=kind.depth,
+        num_heads=kind.num_heads,
+        modulation=kind.modulation,
+        **(prompter.options() if prompter else {}),
+    )
+    torch.manual_seed(seeds.integer(root, "initial_weights", *identity))
+    device = devices.use(job)
+    net = networks.new_network(model).to(device)
+    schedule = Schedule(
+        steps=kind.steps,
+        batch_size=kind.batch_size(spec["num_experts"]),
+        learning_rate=kind.learning_rate,
+        warmup_steps=kind.warmup_steps,
+        weight_decay=kind.weight_decay,
+        ema=kind.ema,
+    )
+    if prompter is None:  # conditions have lengths of their own
+        x = torch.zeros(schedule.batch_size, *values.shape, device=device)
+        net = devices.recorded(net, x, x.new_zeros(len(x)))
+    who = Identity(f"expert {spec['partition']}/{spec['cluster']}", root, identity)
+    labels, captions = index["label"].to_numpy(), index["caption"].to_numpy()
+
+    def loss(net: DiT, rng: np.random.Generator) -> torch.Tensor:
+        rows, eps, t = noise_batch(len(values), values.shape, schedule.batch_size, rng)
+        x0, condition = torch.from_numpy(values.take(rows)), None
+        if prompter:
+            is_dropped = rng.random(len(rows)) < kind.drop
+            condition = prompter(labels[rows], captions[rows].tolist(), is_dropped)
+        x0, eps, t, condition = devices.moved((x0, eps, t, condition), device)
+        v = Told(net)(paths.noised(x0, eps, t), t, condition)
+        return (v - paths.velocity(x0, eps)).square().mean()
+
+    key = {"spec": spec, "inputs": job.digests(), "code": code_digest.stage_digest("experts")}
+    state = job.unfinished("weights")
+    weights, curve = train(net, loss, schedule, who, state, key)
+    return weights, model, curve
+
+
+def closed_form(
+    world: dict | None, train: pd.DataFrame, mine: pd.DataFrame, prompter: Prompter | None
+) -> tuple[dict, dict]:
+    """The mixture of the cluster's components, with the label of each where it can be told."""
+    arrays, model = exact_components(world, train, mine), {"name": "mixture"}
+    if prompter is None:
+        return arrays, model
+    if not isinstance(prompter, LabelPrompter):
+        raise ValueError(
+            f"experts: 'exact' wants condition 'label' or 'none', got {prompter.kind!r}; change "
+            f"the partition's"
+        )
+    of_component = mine.groupby("component")["label"].first()  # in the order of the components
+    condition = prompter(of_component.to_numpy(), [""] * len(of_component))
+    arrays["labels"] = condition.label.numpy()
+    return arrays, model | {"num_labels": prompter.options()["num_classes"]}
+
+
+def exact_components(world: dict | None, train: pd.DataFrame, mine: pd.DataFrame) -> dict:
+    """Weights, means and standard deviations of the components that this cluster owns.
+
+    Raises ValueError if there is no closed-form world, or if a component's points are spread over
+    several clusters (its velocity would then not be the cluster's).
+    """
+    if world is None:
+        raise ValueError(
+            "experts: 'exact' wants data.source 'mixture', got a source without a closed form; "
+            "train experts instead"
+        )
+    owned = np.unique(mine["component"])
+    for c in owned:
+        if (mine["component"] == c).sum() != (train["component"] == c).sum():
+            raise ValueError(
+                f"experts: 'exact' wants every component inside one cluster, got component {c} "
+                f"split; use the partition method 'labels'"
+            )
+    return {
+        "weights": np.asarray(world["weights"], np.float64)[owned],
+        "means": np.asarray(world["means"], np.float64)[owned],
+        "stds": np.asarray(world["stds"], np.float64)[owned],
+    }

@@ -1,0 +1,111 @@
+"""Stage extractor: a small classifier of the data's labels, the feature extractor of a run.
+
+Trained on the train split with small random shifts and smoothed labels; its features are the
+penultimate units. Distances in this space carry the extractor's name (`fd_digits`), never the
+name of a metric of another space.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from routing.data import shards
+from routing.data.shards import Shards
+from routing.networks.classifier import Classifier, ClassifierShape, logits_and_features
+from routing.training.loop import Identity, Schedule, train
+from routing.workflow import choices, code_digest, devices, seeds
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A convolutional classifier of the labels; features are its `dim` penultimate units."""
+
+    steps: int = 600
+    batch_size: int = 128
+    width: int = 32
+    dim: int = 64
+    learning_rate: float = 2.0e-3
+    shift_pixels: int = 1
+    seed: int = 0
+
+
+BATCH = 500  # images in one forward pass
+EXTRACTORS = {"classifier": TrainedClassifier}
+
+
+def run(job) -> None:
+    """Write `weights`, the `loss` curve and the held-out `report` (accuracy)."""
+    spec = job.spec
+    where = f"extractors.{spec['extractor_name']}"
+    kind = choices.build(choices.rows("extractors", EXTRACTORS), spec["extractor"], where)
+    index = job.table("index")
+    values = shards.values(job, index)
+    if len(values.shape) != 3 or values.shape[1] != values.shape[2]:
+        raise ValueError(
+            f"{where}: a classifier wants square images [channels, size, size], got samples of "
+            f"shape {list(values.shape)}; compare in an encoder's space instead"
+        )
+    names, labels = np.unique(index["label"], return_inverse=True)
+    is_train = (index["split"] == "train").to_numpy()
+    shape = ClassifierShape(values.shape[0], values.shape[1], kind.width, kind.dim, len(names))
+    target = torch.from_numpy(labels)
+    device = devices.use(job)
+    weights, curve = fit(kind, shape, values, np.flatnonzero(is_train), target, device, job)
+    net = Classifier.from_arrays(shape, weights).to(device)
+    right = []
+    for rows in np.array_split(np.flatnonzero(~is_train), -(-(~is_train).sum() // BATCH)):
+        x = devices.moved(torch.from_numpy(values.take(rows)), device)
+        said = devices.moved(logits_and_features(net, x)[0].argmax(1), devices.CPU)
+        right.append((said == target[rows]).double())
+    right = torch.cat(right)
+    report = pd.DataFrame({"accuracy": [right.mean().item()], "num_images": [len(right)]})
+    job.write_arrays("weights", weights, model=shape.note(), labels=names.tolist())
+    job.write_table("loss", curve)
+    job.write_table("report", report)
+
+
+def fit(
+    kind: TrainedClassifier,
+    shape: ClassifierShape,
+    values: Shards,
+    among: np.ndarray,
+    target: Tensor,
+    device: torch.device,
+    job,
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """Train on the rows `among` of `values`, images with class indices `target`."""
+    identity = (seeds.number("extractor"), kind.seed)
+    torch.manual_seed(seeds.integer(job.spec["seed"], "initial_weights", *identity))
+
+    def loss(net: nn.Module, rng: np.random.Generator) -> Tensor:
+        rows = among[rng.integers(len(among), size=kind.batch_size)]
+        x, y = devices.moved((torch.from_numpy(values.take(rows)), target[rows]), device)
+        x = shifted(x, kind.shift_pixels, rng)
+        return F.cross_entropy(net(x)[0], y, label_smoothing=0.1)
+
+    schedule = Schedule(kind.steps, kind.batch_size, kind.learning_rate, weight_decay=0.01)
+    who = Identity(f"extractor {job.spec['extractor_name']}", job.spec["seed"], identity)
+    key = {
+        "spec": job.spec,
+        "inputs": job.digests(),
+        "code": code_digest.stage_digest("extractor"),
+    }
+    state = job.unfinished("weights")
+    return train(Classifier(shape).to(device), loss, schedule, who, state, key)
+
+
+def shifted(x: Tensor, pixels: int, rng: np.random.Generator) -> Tensor:
+    """Each image moved by up to `pixels` in both directions, the border filled with background."""
+    size = x.shape[-1]
+    padded = F.pad(x, [pixels] * 4, value=-1.0)
+    drawn = torch.from_numpy(rng.integers(2 * pixels + 1, size=(2, len(x))))
+    moves, span = devices.moved(drawn, x.device), torch.arange(size, device=x.device)
+    rows, columns = moves[0][:, None] + span, moves[1][:, None] + span
+    batch = torch.arange(len(x), device=x.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None]].permute(
+        0, 3, 1, 2
+    )

@@ -1,0 +1,1 @@
+"""Intervals, bootstrap, permutation tests and comparisons of arms."""

@@ -1,0 +1,1 @@
+"""Jobs, artifacts, provenance, random streams, devices and tables of choices."""

@@ -1,0 +1,253 @@
+"""Prompts: what the index says becomes what a network is told, the same before and after disk."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from stages import make as artifact
+from stages import refused, run
+
+from routing.data import prompts
+from routing.data.prompts import (
+    PROMPTERS,
+    LabelPrompter,
+    Prompter,
+    TablePrompter,
+    TextPrompter,
+    note,
+    of_note,
+)
+from routing.flow import paths
+from routing.flow.conditions import Captions, Told
+from routing.loading import networks
+from routing.pretrained import text_encoders
+from routing.workflow import artifacts
+from routing.workflow.job import Job
+
+LABELS = np.array([9, 4, 4, 7, 9, 4])
+CAPTIONS = ["a red fox", "Blue sky", "blue  sky", "a fox", "", "red"]
+DROPPED = np.array([True, False, True, False, False, False])
+TRAIN = pd.DataFrame({"label": LABELS, "caption": CAPTIONS})
+
+
+def table(seed=0, encoder="sentence", digest="d0", captions=CAPTIONS):
+    """Made-up tokens, 3 features, of 1 to 4 keys."""
+    captions = sorted(set(captions) - {""})
+    mask = np.arange(4)[None] < np.arange(len(captions))[:, None] % 4 + 1
+    drawn = np.random.default_rng(seed).normal(size=(*mask.shape, 3))
+    text = (drawn * mask[..., None]).astype(np.float16)
+    return Captions(captions, text, mask, encoder, digest)
+
+
+TABLE = table()
+EXAMPLES = {
+    "label": LabelPrompter((4, 7, 9)),
+    "text": TextPrompter(("a", "blue", "red", "sky")),
+    "table": TablePrompter("sentence", 3, "d0", TABLE),
+}
+
+
+def test_every_prompter_is_asked():
+    assert EXAMPLES.keys() == PROMPTERS.keys()
+    assert all(isinstance(EXAMPLES[name], kind) for name, kind in PROMPTERS.items())
+    kinds = {name: kind.kind for name, kind in PROMPTERS.items()}
+    assert kinds == {"label": "label", "text": "text", "table": "text"}
+
+
+def network(prompter):
+    options = {"patch_size": 2, "width": 8, "depth": 1, "num_heads": 2} | prompter.options()
+    net = networks.new_network(networks.architecture((1, 4, 4), **options))
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return Told(net.eval().requires_grad_(False))
+
+
+@pytest.mark.parametrize("prompter", EXAMPLES.values(), ids=EXAMPLES.keys())
+def test_a_prompter_comes_back_from_its_note(prompter):
+    assert isinstance(prompter, Prompter)
+    prompter(LABELS, CAPTIONS)  # what it keeps for later calls is not of the note
+    back = of_note(json.loads(json.dumps(note(prompter))), TABLE)
+    assert back == prompter and back.options() == prompter.options()
+    assert PROMPTERS[note(prompter)["name"]] is type(prompter)
+    one, other = prompter(LABELS, CAPTIONS), back(LABELS, CAPTIONS)
+    for name in ("label", "text", "text_mask"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert a is b is None or torch.equal(a, b)
+
+
+def test_no_prompter_has_no_note():
+    assert note(None) is None and of_note(None) is None
+
+
+@pytest.mark.parametrize("prompter", EXAMPLES.values(), ids=EXAMPLES.keys())
+def test_dropped_prompts_are_the_null_condition_of_a_network(prompter, rng):
+    told = network(prompter)
+    x, t = torch.randn(6, 1, 4, 4, generator=rng), torch.rand(6, generator=rng)
+    whole, null = told(x, t, prompter(LABELS, CAPTIONS)), told(x, t)
+    found = told(x, t, prompter(LABELS, CAPTIONS, DROPPED))
+    expected = torch.where(torch.tensor(DROPPED)[:, None, None, None], null, whole)
+    torch.testing.assert_close(found, expected)
+    assert (whole - null)[[0, 1, 2, 3, 5]].flatten(1).abs().amax(1).min() > 1e-3
+    nothing = prompter(LABELS, CAPTIONS, np.zeros(6, bool))
+    torch.testing.assert_close(told(x, t, nothing), whole)
+
+
+@pytest.mark.parametrize("prompter", EXAMPLES.values(), ids=EXAMPLES.keys())
+def test_a_prompt_does_not_see_the_rest_of_the_batch(prompter, rng):
+    told = network(prompter)
+    x, t = torch.randn(6, 1, 4, 4, generator=rng), torch.rand(6, generator=rng)
+    whole = told(x, t, prompter(LABELS, CAPTIONS))
+    for i in range(6):
+        one = told(x[i : i + 1], t[i : i + 1], prompter(LABELS[i : i + 1], CAPTIONS[i : i + 1]))
+        torch.testing.assert_close(one, whole[i : i + 1])
+
+
+def test_labels_are_told_as_ranks():
+    made = LabelPrompter.of(LABELS, CAPTIONS)
+    assert made == LabelPrompter((4, 7, 9)) and made.options() == {"num_classes": 3}
+    assert made(LABELS, CAPTIONS).label.tolist() == [2, 0, 0, 1, 2, 0]
+    assert made(LABELS, CAPTIONS, DROPPED).label.tolist() == [3, 0, 3, 1, 2, 0]
+    words = LabelPrompter.of(np.array(["cat", "ant", "cat"], object), [])
+    assert words.classes == ("ant", "cat")
+    assert words(np.array(["cat", "ant"], object), []).label.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("label", [3, 5, 10])
+def test_a_label_that_nobody_was_trained_with_is_refused(label):
+    with refused(f"label {label} is none of the 3 classes of the training data"):
+        LabelPrompter((4, 7, 9))(np.array([4, label, 9]), [])
+
+
+def test_captions_are_told_as_words():
+    made = TextPrompter.of(LABELS, CAPTIONS)
+    assert made.words == ("a", "blue", "fox", "red", "sky") and made.options() == {"text_dim": 5}
+    told = made(LABELS, CAPTIONS, DROPPED)
+    read = [
+        [made.words[word] for word in text[mask].argmax(1)] if text.any() else []
+        for text, mask in zip(told.text, told.text_mask, strict=True)
+    ]
+    assert read == [[], ["blue", "sky"], [], ["a", "fox"], [], ["red"]]
+    assert told.label is None and made(LABELS, CAPTIONS).text.sum() == 3 + 2 + 2 + 2 + 1
+
+
+# Tables of captions.
+
+
+def test_captions_are_told_from_their_table():
+    told = EXAMPLES["table"](LABELS, CAPTIONS, DROPPED)
+    assert told.label is None and told.text.dtype == torch.float32
+    for i, (caption, dropped) in enumerate(zip(CAPTIONS, DROPPED, strict=True)):
+        got = told.text[i, told.text_mask[i]]
+        if dropped or not caption:
+            assert got.tolist() == [[0, 0, 0]]
+        else:
+            row = TABLE.captions.index(caption)
+            assert got.tolist() == TABLE.text[row, TABLE.mask[row]].tolist()
+
+
+def test_a_prompter_of_a_table_is_noted_without_it():
+    noted = note(EXAMPLES["table"])
+    assert noted == {"name": "table", "text": "sentence", "dim": 3, "digest": "d0"}
+    assert of_note(noted, TABLE).captions is TABLE
+    assert of_note(noted, table(seed=1)) == EXAMPLES["table"]  # the digest alone is compared
+    with refused("wanted the tokens of 'sentence', which these weights were trained with, got no"):
+        of_note(noted)
+    for other in (table(digest="d1"), table(encoder="clip_tokens")):
+        with refused("wanted the table of 'sentence' that these weights .* d0, got d"):
+            of_note(noted, other)
+
+
+def test_the_prompter_of_a_condition():
+    assert prompts.make("none", TRAIN) is None and prompts.make("none", TRAIN, TABLE) is None
+    assert prompts.make("label", TRAIN, TABLE) == LabelPrompter((4, 7, 9))
+    assert prompts.make("text", TRAIN) == TextPrompter.of(LABELS, CAPTIONS)
+    assert prompts.make("text", TRAIN, TABLE) == EXAMPLES["table"]
+    assert prompts.make("text", TRAIN, TABLE).captions is TABLE
+    with refused("caption 'red' is not in the table of 4 captions that 'sentence' has encoded"):
+        prompts.make("text", TRAIN, table(captions=CAPTIONS[:-1]))
+
+
+def made_table(folder, captions, text=TABLE.text, name="sentence"):
+    arrays, rows = {"text": text, "mask": TABLE.mask}, pd.DataFrame({"caption": captions})
+    tokens = artifact(
+        "captions", folder / "t.safetensors", arrays, text={"name": name, "batch_size": 2}
+    )
+    return {
+        "tokens": [tokens],
+        "captions": [artifact("captions", folder / "c.parquet", rows)],
+    }
+
+
+def test_the_table_of_a_job(tmp_path):
+    assert prompts.captions_of(Job("experts", {}, {}, {})) is None
+    files = made_table(tmp_path / "a", TABLE.captions)
+    found = prompts.captions_of(Job("experts", files, {}, {}))
+    assert found.captions == TABLE.captions and found.encoder == "sentence"
+    assert np.array_equal(found.text, TABLE.text) and np.array_equal(found.mask, TABLE.mask)
+    assert not found.text.flags.writeable and not found.text.flags.owndata  # mapped
+    digests = {found.digest}
+    again = made_table(tmp_path / "b", TABLE.captions, name="other")
+    assert prompts.captions_of(Job("experts", again, {}, {})).digest in digests  # of the data
+    others = (TABLE.captions[::-1], TABLE.text), (TABLE.captions, TABLE.text + np.float16(1))
+    for i, (captions, text) in enumerate(others):
+        files = made_table(tmp_path / str(i), captions, text)
+        digests.add(prompts.captions_of(Job("experts", files, {}, {})).digest)
+    assert len(digests) == 3
+
+
+def test_the_two_files_are_of_one_table(tmp_path):
+    files = made_table(tmp_path, ["one"])
+    with refused("wanted one row of tokens for each of 1 captions, 1 of them distinct, got 5"):
+        prompts.captions_of(Job("experts", files, {}, {}))
+
+
+def test_a_network_learns_what_sentences_say(tmp_path):
+    """Images are all dark or all bright, as their captions say: the velocity follows them."""
+    said = ["a night without a moon", "snow in bright sunlight"]
+    index = pd.DataFrame({"label": 0, "caption": said})
+    spec = {"text": {"name": "sentence"}}
+    files = run("captions", tmp_path, spec, index=artifact("data", tmp_path / "i.parquet", index))
+    inputs = {name: [path] for name, path in files.items()}
+    captions = prompts.captions_of(Job("experts", inputs, {}, {}))
+    prompter = prompts.make("text", index, captions)
+    assert prompter.options() == {"text_dim": 384} and captions.encoder == "sentence"
+    assert artifacts.read_table(files["captions"])["caption"].tolist() == captions.captions
+
+    told = network(prompter)
+    net = told.net.train().requires_grad_(True)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    rng, draw = torch.Generator().manual_seed(0), np.random.default_rng(0)
+
+    def batch(num):
+        which = draw.integers(2, size=num)
+        x0 = torch.from_numpy(2.0 * which - 1).float()[:, None, None, None].expand(num, 1, 4, 4)
+        eps, t = torch.randn(num, 1, 4, 4, generator=rng), torch.ones(num)  # noise alone
+        return which, paths.noised(x0, eps, t), t, paths.velocity(x0, eps)
+
+    def loss(which, x, t, v, is_dropped=None):
+        condition = prompter(0 * which, [said[i] for i in which], is_dropped)
+        return (told(x, t, condition) - v).square().mean()
+
+    for _ in range(200):
+        which, *rest = batch(32)
+        optimizer.zero_grad()
+        loss(which, *rest, draw.random(32) < 0.2).backward()
+        optimizer.step()
+    net.eval().requires_grad_(False)
+    which, x, t, v = batch(128)
+    right, wrong, untold = (
+        loss(which, x, t, v).item(),
+        loss(1 - which, x, t, v).item(),
+        loss(which, x, t, v, np.ones(128, bool)).item(),
+    )
+    assert right < 0.2 and abs(untold - 1) < 0.3 and abs(wrong - 4) < 1
+    # What it has never been told is understood by its meaning, where the table has it.
+    unseen = ["a dark night", "sunlight on bright snow"]
+    text, mask = text_encoders.Sentence().load()(unseen)
+    more = Captions(unseen, text.numpy().astype(np.float16), mask.numpy(), "sentence", "more")
+    prompter = TablePrompter.of(more)
+    said = unseen
+    assert loss(which, x, t, v).item() < 0.6 < loss(1 - which, x, t, v).item()

@@ -1,0 +1,148 @@
+"""Made-up features of arms and real images, and the three stages that measure them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from stages import make, run
+
+from routing.workflow import artifacts
+
+NUM, NUM_REAL, NUM_HELDOUT = 40, 90, 26
+LIST = [
+    {"name": "frechet"},
+    {"name": "kernel"},
+    {"name": "neighbours"},
+    {"name": "energy"},
+    {"name": "class_shares"},
+    {"name": "cluster_shares"},
+    {"name": "agreement"},
+]
+MODES = np.array([[0.0, 0], [6, 0], [0, 6]])  # one cluster each
+CENTROIDS = MODES.astype(np.float32)
+
+
+class World:
+    """Made-up features: three modes; the class of a sample is said by its logits."""
+
+    def __init__(self, folder: Path, arms: dict, seed: int = 0):
+        """Draw the features."""
+        folder.mkdir(exist_ok=True)
+        self.folder, self.arms, rng = folder, arms, np.random.default_rng(seed)
+        self.is_train = np.arange(NUM_REAL) % 7 < 5  # 26 held out
+        self.is_train[np.flatnonzero(~self.is_train)[NUM_HELDOUT:]] = True
+        self.labels = np.repeat([4, 5, 9], [45, 27, 18])
+        modes = np.searchsorted([4, 5, 9], self.labels)
+        self.place = (MODES[modes] + rng.normal(size=(NUM_REAL, 2))).astype(np.float32)
+        self.real = self.featured(self.place, modes, rng)
+        self.drawn, self.places = {}, {}
+        for name, (shares, scale, shift) in arms.items():
+            modes = rng.permutation(np.repeat(range(3), (NUM * np.array(shares)).astype(int)))
+            place = MODES[modes] + scale * rng.normal(size=(NUM, 2)) + shift
+            self.places[name] = place.astype(np.float32)
+            self.drawn[name] = self.featured(self.places[name], modes, rng)
+
+    @staticmethod
+    def featured(place, modes, rng):
+        """Features that depend on the place, and logits that say the mode."""
+        logits = np.eye(3)[modes] + 0.1 * rng.normal(size=(len(modes), 3))
+        third = 0.3 * place.sum(1, keepdims=True) + 0.5 * rng.normal(size=(len(place), 1))
+        features = np.concatenate([place, third], 1)
+        return {k: v.astype(np.float32) for k, v in (("features", features), ("logits", logits))}
+
+    def noted(self, name):
+        """The note of a space."""
+        return {"name": name, "maker": name, "weights": None, "resize": None} | {
+            "precision": "float32",
+            "image": [1, 8, 8],
+        }
+
+    def inputs(self):
+        """The files of the stage references, by space."""
+        split = np.where(self.is_train, "train", "heldout").astype(object)
+        index = pd.DataFrame({"split": split, "label": self.labels})
+        index["caption"] = [f"a {label}" for label in self.labels]
+        index["shard"], index["row"] = 0, np.arange(NUM_REAL)
+        distance = np.linalg.norm(self.place[:, None] - CENTROIDS, axis=-1)
+        divided = pd.DataFrame({"cluster": np.arange(NUM_REAL) % 3})  # not by the nearest
+        for k in range(3):
+            divided[f"distance_{k}"] = distance[:, k]
+        here = self.folder
+        return {
+            "index": make("data", here / "i.parquet", index),
+            "assignments": make("partition", here / "a.parquet", divided),
+            "centroids": make("partition", here / "c.safetensors", {"centroids": CENTROIDS}),
+        }
+
+    def real_features(self, space, arrays):
+        """The file of the real images in a space."""
+        path = self.folder / f"real-{space}.safetensors"
+        return make("features", path, arrays, space=self.noted(space))
+
+    def references(self, space, arrays, shared, **spec):
+        """The files that the stage references writes for one space."""
+        real = self.real_features(space, arrays)
+        folder = self.folder / space
+        folder.mkdir(exist_ok=True)
+        parts = {"run": "test", "seed": 7, "space": space, "num_references": None}
+        parts |= {"num_blocks": 8, "num_samples": NUM, "num_clusters": 3, "list": []}
+        given = {"index": shared["index"], "assignments": shared["assignments"], "real": real}
+        return run("references", folder, parts | spec, **given)
+
+    def fitted(self, shared, **spec):
+        """The references of both spaces, the one of the clusters first."""
+        chosen = [m for m in spec.get("list", LIST) if m["name"] != "cluster_shares"]
+        sizes = {key: spec[key] for key in ("num_blocks", "num_references") if key in spec}
+        return {
+            "place": self.references("place", {"features": self.place}, shared, **sizes),
+            "toy": self.references("toy", self.real, shared, list=chosen, **sizes),
+        }
+
+    def features(self, arm):
+        """The files of one arm, in the order of the spaces."""
+        here = self.folder
+        arrays = {"place": {"features": self.places[arm]}, "toy": self.drawn[arm]}
+        return [
+            make("features", here / f"{space[0]}-{arm}.safetensors", a, space=self.noted(space))
+            for space, a in arrays.items()
+        ]
+
+    def scores(self, arm, fitted, shared, features=None, given=None, **spec):
+        """The files that the stage scores writes for one arm."""
+        folder = self.folder / "scores" / arm
+        folder.mkdir(exist_ok=True, parents=True)
+        parts = {"run": "test", "seed": 7, "arm": arm, "spaces": ["place", "toy"]}
+        parts |= {"place": "place", "phrases": [], "num_trainings": 1, "num_blocks": 8}
+        parts |= {"extractor": "toy", "reference_arm": next(iter(self.arms)), "lpips": None}
+        parts |= {"num_bootstrap": 20, "num_samples": NUM, "list": LIST, "searched": ["toy"]}
+        return run(
+            "scores",
+            folder,
+            parts | spec,
+            index=shared["index"],
+            features=features or self.features(arm),
+            references=[fitted[space]["references"] for space in ("place", "toy")],
+            centroids=shared["centroids"],
+            **({"real": self.folder / "real-toy.safetensors"} | (given or {})),
+        )
+
+    def run(self, **more):
+        """All three stages; the files of the last, its metrics and its differences."""
+        shared = self.inputs()
+        fitted = self.fitted(shared, **more)
+        unseen = [fitted[space]["heldout"] for space in ("place", "toy")]
+        found = [self.scores("heldout", fitted, shared, unseen, **more)]
+        found += [self.scores(arm, fitted, shared, **more) for arm in self.arms]
+        parts = {"run": "test", "seed": 7, "arms": list(self.arms)}
+        parts |= {"reference_arm": next(iter(self.arms))}
+        names = ("replicates", "bootstrap", "scores")
+        given = {name: [files[name] for files in found] for name in names}
+        files = run("metrics", self.folder, parts, **given)
+        return files, *(artifacts.read_table(files[n]) for n in ("metrics", "differences"))
+
+
+ARMS = {
+    "good": ([0.5, 0.3, 0.2], 1.0, 0.0),
+    "shifted": ([0.5, 0.3, 0.2], 1.0, 1.5),
+    "collapsed": ([0.6, 0.4, 0.0], 0.1, 0.0),
+}

@@ -1,0 +1,271 @@
+"""The audit: what is tampered with is found, explained, and told in the order of the data."""
+
+import base64
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from snakemake.persistence.file import FilePersistence
+
+from routing.__main__ import main
+from routing.stages import audit
+from routing.workflow import artifacts, code_digest
+from routing.workflow.job import Job
+
+ROOT = "results/r"
+FLOW = {  # stage -> its output and its inputs; by name, partition would come after experts
+    "data": ("data/samples.safetensors", []),
+    "embed": ("embed/pca/features.safetensors", ["data"]),
+    "partition": ("partition/semantic/assignments.parquet", ["data", "embed"]),
+    "experts": ("experts/semantic/0/weights.safetensors", ["data", "partition"]),
+    "figures": ("figures/quality.parquet", ["experts"]),
+}
+
+
+def make(stage, folder=ROOT, value=1.0):
+    name, inputs = FLOW[stage]
+    files = {n: [Path(folder) / FLOW[n][0]] for n in inputs}
+    outputs = {"made": Path(folder) / name}
+    if stage == "figures":
+        outputs["pdf"] = outputs["made"].with_suffix(".pdf")
+    with Job(stage, files, outputs, {"run": "r"}) as job:
+        if "pdf" in outputs:
+            job.write_bytes("pdf", b"a picture")
+        if name.endswith("parquet"):
+            job.write_table("made", pd.DataFrame({"value": [value, 2.0]}))
+        else:
+            job.write_arrays("made", {"value": np.array([value, 2.0])})
+    return outputs["made"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of five artifacts and a picture; its folder."""
+    monkeypatch.chdir(tmp_path)
+    for stage in FLOW:
+        make(stage)
+    return tmp_path / ROOT
+
+
+@pytest.fixture
+def audited(capsys):
+    """Status, the table's lines and the line of the error."""
+
+    def look(root=ROOT):
+        capsys.readouterr()
+        status = main(["audit", "--spec", f'{{"root": "{root}"}}'])
+        said = capsys.readouterr()
+        errors = said.err.splitlines()
+        assert len(errors) == (status != 0) and status in (0, 1)
+        return status, said.out.splitlines(), "".join(errors).removeprefix("audit: ")
+
+    return look
+
+
+def flip(path, at=-100):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_a_sound_run(run, audited):
+    status, lines, _ = audited()
+    assert status == 0 and lines[0].split() == ["artifact", "stage", "commit", "inputs", "verdict"]
+    rows = [line.split() for line in lines[1:-1]]
+    assert [row[0] for row in rows] == [FLOW[stage][0] for stage in FLOW]  # order of the data
+    assert [row[1] for row in rows] == list(FLOW)
+    assert [int(row[3]) for row in rows] == [len(FLOW[stage][1]) for stage in FLOW]
+    assert all(row[-1] == "ok" for row in rows)
+    assert lines[-1] == f"audit: 6 files of {ROOT}: seals, inputs and code agree"
+
+
+@pytest.mark.parametrize("stage", FLOW)
+def test_an_altered_artifact(run, audited, stage):
+    path = run / FLOW[stage][0]
+    at = -5 if path.suffix == ".safetensors" else 10  # data, not metadata
+    flip(path, at)
+    status, lines, error = audited()
+    assert status == 1 and error.startswith(f"{ROOT}/{FLOW[stage][0]}: sealed as ")
+    assert "altered; delete it and run the same command again" in error
+    assert len(lines) == 2 + list(FLOW).index(stage) and error.endswith(
+        lines[-1].split(None, 4)[-1]
+    )
+
+
+@pytest.mark.parametrize("stage", FLOW)
+def test_a_truncated_artifact(run, audited, stage):
+    path = run / FLOW[stage][0]
+    path.write_bytes(path.read_bytes()[:-9])
+    status, _, error = audited()
+    assert (
+        status == 1 and FLOW[stage][0] in error and "delete it and run the same command" in error
+    )
+
+
+def test_the_first_mismatch_is_the_cause(run, audited):
+    for stage in ("experts", "partition", "figures"):
+        flip(run / FLOW[stage][0], 10 if FLOW[stage][0].endswith("parquet") else -5)
+    status, lines, error = audited()
+    assert error.startswith(f"{ROOT}/partition/semantic/assignments.parquet: sealed as ")
+
+
+def test_an_input_that_was_replaced(run, audited):
+    """The new file is sound and of this code; what was made from the old one is now wrong."""
+    before = artifacts.check(run / FLOW["embed"][0]).sha256
+    make("embed", value=3.0)
+    status, lines, error = audited()
+    after = artifacts.check(run / FLOW["embed"][0]).sha256
+    assert status == 1 and error == (
+        f"{ROOT}/{FLOW['partition'][0]}: its input {ROOT}/{FLOW['embed'][0]} (embed) is not the "
+        f"file it was made from (sha256 {before[:12]}, now {after[:12]}); rerun this stage"
+    )
+
+
+def test_an_input_that_is_gone(run, audited):
+    (run / FLOW["embed"][0]).unlink()
+    status, _, error = audited()
+    assert status == 1 and error == (
+        f"{ROOT}/{FLOW['partition'][0]}: its input {ROOT}/{FLOW['embed'][0]} (embed) is gone; "
+        f"rerun the stage that makes it"
+    )
+
+
+def test_a_picture_that_was_altered_or_removed(run, audited):
+    picture = run / "figures/quality.pdf"
+    picture.write_bytes(b"another picture")
+    status, _, error = audited()
+    assert status == 1 and error.startswith(f"{ROOT}/figures/quality.parquet: quality.pdf was alt")
+    picture.write_bytes(b"")
+    assert "quality.pdf was altered" in audited()[2]
+    picture.unlink()
+    assert audited()[2].startswith(f"{ROOT}/figures/quality.parquet: its quality.pdf is gone")
+
+
+def test_a_stray_file(run, audited):
+    (run / "figures/notes.txt").write_text("by hand")
+    status, _, error = audited()
+    assert status == 1 and error == (
+        f"{ROOT}/figures/notes.txt: no artifact vouches for it; remove it or make it by a rule"
+    )
+    (run / "figures/notes.txt").unlink()
+    (run / "figures/quality.parquet").unlink()
+    assert audited()[2].startswith(f"{ROOT}/figures/quality.pdf: no artifact vouches for it")
+
+
+def test_a_foreign_table_is_no_artifact(run, audited):
+    pd.DataFrame({"a": [1]}).to_parquet(run / "data/foreign.parquet")
+    status, _, error = audited()
+    assert status == 1 and "data/foreign.parquet" in error and "no readable provenance" in error
+
+
+def test_logs_and_unfinished_work_are_let_be(run, audited):
+    for name in ("logs/data.log", "experts/semantic/1/weights.state", "data/.x.1.tmp"):
+        (run / name).parent.mkdir(exist_ok=True, parents=True)
+        (run / name).write_text("x")
+    assert audited()[0] == 0
+
+
+@pytest.mark.parametrize("stage", ["data", "partition"])
+def test_other_code(run, audited, monkeypatch, stage):
+    real = code_digest.closure
+
+    def edited(name):
+        return real(name) | ({f"routing/{stage}.py": "0" * 16} if name == stage else {})
+
+    monkeypatch.setattr(code_digest, "closure", edited)
+    status, _, error = audited()
+    assert status == 1 and error == (
+        f"{ROOT}/{FLOW[stage][0]}: made by other code: routing/{stage}.py differ from what stage "
+        f"{stage} saw; rerun it (`snakemake -n` lists what follows)"
+    )
+
+
+def test_nothing_to_audit(tmp_path, monkeypatch, audited):
+    monkeypatch.chdir(tmp_path)
+    assert audited() == (1, [], f"nothing to audit under {ROOT}; run `snakemake figures` first")
+
+
+# Strangers: what Snakemake has no record of and other code made.
+
+
+@pytest.fixture
+def edited(run, monkeypatch):
+    """The run, after an edit that partition, experts and figures can see."""
+    real = code_digest.closure
+
+    def closure(name):
+        can_see = name in ("partition", "experts", "figures")
+        return real(name) | ({"routing/workflow/seeds.py": "0" * 16} if can_see else {})
+
+    monkeypatch.setattr(code_digest, "closure", closure)
+    return run
+
+
+def record(*stages):
+    """What Snakemake notes of the files it has made."""
+    for stage in stages:
+        name = base64.urlsafe_b64encode(f"{ROOT}/{FLOW[stage][0]}".encode()).decode()
+        (audit.RECORDS / name).parent.mkdir(parents=True, exist_ok=True)
+        (audit.RECORDS / name).write_text("{}")
+
+
+def test_artifacts_of_this_code_are_no_strangers(run):
+    assert audit.strangers(Path(ROOT)) is None
+    assert audit.strangers(Path("results/none")) is None
+
+
+def test_strangers_are_named_in_the_order_of_the_data(edited):
+    line = audit.strangers(Path(ROOT))
+    commit = artifacts.read_provenance(edited / FLOW["partition"][0])["commit"][:8]
+    assert line == (
+        f"{ROOT} was made by other code, e.g. {ROOT}/{FLOW['partition'][0]} (commit {commit}): "
+        f"routing/workflow/seeds.py differs; remake what differs with `snakemake figures "
+        f"--forcerun partition experts figure table`, or give this run another name"
+    )
+
+
+def test_what_snakemake_made_is_left_to_snakemake(edited):
+    record("partition", "experts")
+    assert "--forcerun figure table`" in audit.strangers(Path(ROOT))
+    record("figures")
+    assert audit.strangers(Path(ROOT)) is None
+
+
+@pytest.mark.parametrize("length", [1, 170, 171, 172, 300])
+def test_records_are_found_where_snakemake_keeps_them(tmp_path, monkeypatch, length):
+    """The names of its own persistence. Of a path too long for one name we believe the best."""
+    monkeypatch.chdir(tmp_path)
+    audit.RECORDS.mkdir(parents=True)
+    path = f"{ROOT}/{'x' * length}.parquet"
+    keeper = FilePersistence.__new__(FilePersistence)  # without its folders and locks
+    keeper._max_len = None
+    where = Path(keeper._record_path(str(audit.RECORDS), path))
+    is_one_name = where.parent == audit.RECORDS
+    assert audit._recorded(Path(path)) == (not is_one_name)
+    where.parent.mkdir(exist_ok=True, parents=True)
+    where.write_text("{}")
+    assert audit._recorded(Path(path))
+
+
+def test_a_damaged_stranger_is_one_line(edited):
+    path = edited / FLOW["partition"][0]
+    path.write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match="assignments.parquet is damaged"):
+        audit.strangers(Path(ROOT))
+
+
+def test_an_audit_reads_every_file_once(run, monkeypatch):
+    read, real = [], artifacts.check
+    monkeypatch.setattr(artifacts, "check", lambda path: read.append(path) or real(path))
+    assert main(["audit", "--spec", f'{{"root": "{ROOT}"}}']) == 0
+    assert len(read) == len(set(read)) == 6
+
+
+def test_a_copied_run_is_still_a_run_of_its_inputs(run, audited):
+    """Paths are as recorded: a copy under another name vouches for the files it was made from."""
+    shutil.copytree(run, run.with_name("copy"))
+    assert audited("results/copy")[0] == 0
+    flip(run / FLOW["data"][0], -5)
+    assert "results/copy" in audited("results/copy")[2]
