@@ -79,7 +79,12 @@ def world(folder: Path, num: int) -> None:
         distance.append(torch.cdist(x, centroids))
         here = torch.from_numpy(labels[first : first + shard])
         logits = 3.0 * torch.nn.functional.one_hot(here, CLASSES)
-        write("embed", f"real-{i}.safetensors", {"features": x, "logits": logits}, space=space)
+        write(
+            "embed",
+            f"real-{i}.safetensors",
+            {"features": x, "logits": logits},
+            feature_space=space,
+        )
     index = pd.DataFrame({"split": np.where(np.arange(total) < num, "train", "heldout")})
     index["label"], index["caption"] = labels, ""
     index["shard"], index["row"] = np.arange(total) // shard, np.arange(total) % shard
@@ -92,8 +97,8 @@ def world(folder: Path, num: int) -> None:
     arm = {"features": drawn(num, DIM, 50, 0.02)}
     arm["logits"] = torch.randn(num, CLASSES, generator=rng)
     arm["inception_logits"] = 2 * torch.randn(num, 1008, generator=rng)
-    arm["asked"] = torch.arange(num)[:, None] % CLASSES
-    write("features", "arm.safetensors", arm, space=space)
+    arm["requested"] = torch.arange(num)[:, None] % CLASSES
+    write("features", "arm.safetensors", arm, feature_space=space)
 
 
 def stage(options) -> dict:
@@ -110,13 +115,18 @@ def stage(options) -> dict:
     entry = [{"name": name}] if name else []
     spec = {"seed": 0, "num_blocks": options.blocks, "list": entry}
     if options.stage == "references":
-        spec |= {"space": "inception", "num_references": None, "num_samples": num}
+        spec |= {"feature_space": "inception", "num_references": None, "num_samples": num}
         spec |= {"num_clusters": CLUSTERS}
         inputs = {"real": real, "assignments": [folder / "assignments.parquet"]}
         outputs = {n: made / f"{n}.safetensors" for n in ("references", "heldout")}
     else:
-        spec |= {"arm": "arm", "spaces": ["inception"], "place": "inception", "phrases": []}
-        spec |= {"num_trainings": 1, "extractor": "inception", "reference_arm": "arm"}
+        spec |= {
+            "arm": "arm",
+            "feature_spaces": ["inception"],
+            "place": "inception",
+            "clip_captions": [],
+        }
+        spec |= {"num_training_seeds": 1, "classifier": "inception", "reference_arm": "arm"}
         spec |= {"lpips": None, "num_bootstrap": DRAWS, "searched": ["inception"]}
         spec |= {"num_samples": num}
         inputs = {"features": [folder / "arm.safetensors"], "references": [known]}

@@ -132,7 +132,7 @@ def arm(reference, features, point_clusters, rng):
         class_shares=shares,
         cluster_shares=shares,
         classes=said[0],
-        asked=said[1],
+        requested=said[1],
         clusters=said[0],
         point_clusters=point_clusters,
         logits=torch.randn(n, 1008, generator=rng),

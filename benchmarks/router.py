@@ -40,7 +40,7 @@ def networks(num_experts: int) -> tuple[list[DiT], DiT]:
 
 
 @torch.no_grad()
-def asked(experts: list[DiT], x: torch.Tensor, t: torch.Tensor, target: torch.Tensor):
+def requested(experts: list[DiT], x: torch.Tensor, t: torch.Tensor, target: torch.Tensor):
     """The Gram matrices of the experts' errors."""
     return gram(torch.stack([expert(x, t) for expert in experts]), target)
 
@@ -50,7 +50,7 @@ def contestants(experts: list[DiT], router: DiT, batch_size: int, num_states: in
     x0, eps = torch.randn(2, num_states, 1, 8, 8)
     t = torch.rand(num_states)
     x, target = noised(x0, eps, t), velocity(x0, eps)
-    stored = asked(experts, x, t, target)
+    stored = requested(experts, x, t, target)
     optimiser = torch.optim.AdamW(router.parameters(), lr=1e-3)
     objective = OBJECTIVES["velocity"]()
     none = torch.zeros(batch_size, dtype=torch.long)
@@ -70,7 +70,7 @@ def contestants(experts: list[DiT], router: DiT, batch_size: int, num_states: in
         rows = torch.randint(num_states, (batch_size,))
         times, noise = torch.rand(batch_size), torch.randn(batch_size, 1, 8, 8)
         fresh = noised(x0[rows], noise, times)
-        step(fresh, times, asked(experts, fresh, times, velocity(x0[rows], noise)))
+        step(fresh, times, requested(experts, fresh, times, velocity(x0[rows], noise)))
 
     for function in (probe, loop):
         function()  # both are warm

@@ -30,7 +30,7 @@ RUN = SPEC["run"]
 R = f"results/{RUN}"
 NUM_SHARDS = SPEC["samples"]["num_samples"] // SPEC["samples"]["shard_size"]
 NUM_PROBE_SHARDS = SPEC["probe"]["num_states"] // SPEC["probe"]["shard_size"]
-TRAININGS = range(SPEC["trainings"])
+TRAINING_SEEDS = range(SPEC["num_training_seeds"])
 DATA_SHARDS = [f"{i:05d}" for i in range(SPEC["data"]["num_shards"])]
 DATA = f"{R}/data/{PLAN['images']}"  # the rule by which images are cut is part of their name
 INDEX = f"{R}/index/index.parquet"
@@ -38,7 +38,7 @@ IMAGES = [f"{DATA}/samples-{i}.safetensors" for i in DATA_SHARDS]
 # What experts and routers see: the images, or their latents.
 VALUES = (
     [f"{R}/latents/samples-{i}.safetensors" for i in DATA_SHARDS]
-    if SPEC["codec"]
+    if SPEC["autoencoder"]
     else IMAGES
 )
 
@@ -82,13 +82,13 @@ def one_of(names):
 wildcard_constraints:
     partition=one_of(SPEC["partitions"]),
     encoder=one_of(SPEC["encoders"]),
-    text=one_of([SPEC["text"]["name"]]),
+    text_encoder=one_of([SPEC["text_encoder"]["name"]]),
     router=one_of(SPEC["routers"]),
     arm=one_of(SPEC["arms"]),
-    space=one_of([*SPEC["extractors"], *SPEC["encoders"]]),
-    extractor=one_of(SPEC["extractors"]),
-    set=one_of([*SPEC["arms"], "heldout"]),
-    training=r"\d+",
+    feature_space=one_of([*SPEC["classifiers"], *SPEC["encoders"]]),
+    classifier=one_of(SPEC["classifiers"]),
+    sample_set=one_of([*SPEC["arms"], "heldout"]),
+    training_seed=r"\d+",
     cluster=r"\d+",
     shard=r"\d{5}",
 
@@ -146,13 +146,17 @@ def partition_features(wildcards):
 
 def told_texts(condition):
     """Whether experts or routers under this condition read captions from a table."""
-    return condition == "text" and SPEC["text"]["name"] in PLAN["tabled_texts"]
+    return condition == "text" and SPEC["text_encoder"]["name"] in PLAN["tabled_texts"]
 
 
 def caption_table(is_told, stem):
     """The captions, as tokens or as text, for jobs that are told texts."""
     suffix = {"tokens": "safetensors", "captions": "parquet"}[stem]
-    return [f"{R}/captions/{SPEC['text']['name']}/{stem}.{suffix}"] if is_told else []
+    return (
+        [f"{R}/text_embeddings/{SPEC['text_encoder']['name']}/{stem}.{suffix}"]
+        if is_told
+        else []
+    )
 
 
 def partition_told(wildcards):
@@ -190,7 +194,7 @@ def expert_spec(wildcards):
     return part(
         expert=SPEC["experts"],
         partition=wildcards.partition,
-        training=int(wildcards.training),
+        training_seed=int(wildcards.training_seed),
         cluster=int(wildcards.cluster),
         num_experts=PLAN["num_experts"][wildcards.partition],
         condition=SPEC["partitions"][wildcards.partition]["condition"],
@@ -202,7 +206,7 @@ def probe_spec(wildcards):
     return part(
         probe=SPEC["probe"],
         partition=wildcards.partition,
-        training=int(wildcards.training),
+        training_seed=int(wildcards.training_seed),
         first_state=int(wildcards.shard) * SPEC["probe"]["shard_size"],
     )
 
@@ -210,18 +214,22 @@ def probe_spec(wildcards):
 def router_start(wildcards):
     """The weights of the router that this one starts from, if it does."""
     start = SPEC["routers"][wildcards.router]["start"]
-    folder = f"{R}/router/{wildcards.partition}/{start}/{wildcards.training}"
+    folder = f"{R}/router/{wildcards.partition}/{start}/{wildcards.training_seed}"
     return [f"{folder}/weights.safetensors"] if start else []
 
 
 def router_gram(wildcards):
     """What the experts said on the probe."""
-    return probe_shards("gram", "safetensors", wildcards.partition, wildcards.training)
+    return probe_shards(
+        "gram", "safetensors", wildcards.partition, wildcards.training_seed
+    )
 
 
 def router_states(wildcards):
     """The states of the probe."""
-    return probe_shards("states", "parquet", wildcards.partition, wildcards.training)
+    return probe_shards(
+        "states", "parquet", wildcards.partition, wildcards.training_seed
+    )
 
 
 def router_spec(wildcards):
@@ -230,7 +238,7 @@ def router_spec(wildcards):
         router_name=wildcards.router,
         router=SPEC["routers"][wildcards.router],
         partition=wildcards.partition,
-        training=int(wildcards.training),
+        training_seed=int(wildcards.training_seed),
         num_experts=PLAN["num_experts"][wildcards.partition],
     )
 
@@ -243,12 +251,12 @@ def experts_of(partition, training):
 
 def probed_experts(wildcards):
     """The weights of all experts of this partition."""
-    return experts_of(wildcards.partition, wildcards.training)
+    return experts_of(wildcards.partition, wildcards.training_seed)
 
 
 def arm_experts(wildcards):
     """The weights of all experts of the arm's partition."""
-    return experts_of(arm_of(wildcards)["partition"], wildcards.training)
+    return experts_of(arm_of(wildcards)["partition"], wildcards.training_seed)
 
 
 def arm_router(wildcards):
@@ -256,7 +264,7 @@ def arm_router(wildcards):
     arm = arm_of(wildcards)
     if arm["router"] not in PLAN["learned"]:
         return []
-    folder = f"{R}/router/{arm['partition']}/{arm['router']}/{wildcards.training}"
+    folder = f"{R}/router/{arm['partition']}/{arm['router']}/{wildcards.training_seed}"
     return [f"{folder}/weights.safetensors"]
 
 
@@ -267,13 +275,13 @@ def is_piloted(wildcards):
 
 def pilot_gram(wildcards):
     """What the experts said on the probe, for a piloted arm."""
-    of = arm_of(wildcards)["partition"], wildcards.training
+    of = arm_of(wildcards)["partition"], wildcards.training_seed
     return probe_shards("gram", "safetensors", *of) if is_piloted(wildcards) else []
 
 
 def pilot_states(wildcards):
     """The states of the probe, for a piloted arm."""
-    of = arm_of(wildcards)["partition"], wildcards.training
+    of = arm_of(wildcards)["partition"], wildcards.training_seed
     return probe_shards("states", "parquet", *of) if is_piloted(wildcards) else []
 
 
@@ -301,7 +309,7 @@ def samples_spec(wildcards):
         policy=SPEC["policies"][arm["policy"]],
         sampler=SPEC["samplers"][arm["sampler"]],
         guidance=SPEC["guidances"].get(arm["guidance"], {"name": "none"}),
-        training=int(wildcards.training),
+        training_seed=int(wildcards.training_seed),
         first_seed=int(wildcards.shard) * sizes["shard_size"],
         num_seeds=sizes["shard_size"],
         batch_size=sizes["batch_size"],
@@ -309,19 +317,19 @@ def samples_spec(wildcards):
     )
 
 
-def perceptual_baseline(wildcards):
+def lpips_baseline(wildcards):
     """The samples of the reference arm, from the same seeds; none for that arm itself."""
     reference = SPEC["metrics"]["reference_arm"]
     if wildcards.arm == reference:
         return []
     return [
         f"{R}/samples/{reference}/{training}/samples-{i}.safetensors"
-        for training in TRAININGS
+        for training in TRAINING_SEEDS
         for i in shards()
     ]
 
 
-def perceptual_within(arm):
+def lpips_within(arm):
     """What pairs of an arm must share: nothing, or the label or text its experts are told.
 
     Held-out images are grouped as the samples of the reference arm are.
@@ -332,50 +340,50 @@ def perceptual_within(arm):
     return SPEC["partitions"][SPEC["arms"][of]["partition"]]["condition"]
 
 
-def perceptual_index(wildcards):
+def lpips_index(wildcards):
     """The captions, for an arm whose pairs must share one."""
-    return [INDEX] if perceptual_within(wildcards.arm) == "text" else []
+    return [INDEX] if lpips_within(wildcards.arm) == "text" else []
 
 
-def perceptual_spec(arm, num_trainings):
+def lpips_spec(arm, num_training_seeds):
     """What the job may see."""
     options = dict(SPEC["metrics"]["lpips"])
     del options["within"]
     return part(
         arm=arm,
-        within=perceptual_within(arm),
+        within=lpips_within(arm),
         lpips=options,
         num_blocks=SPEC["metrics"]["num_blocks"],
         num_samples=SPEC["samples"]["num_samples"],
-        num_trainings=num_trainings,
+        num_training_seeds=num_training_seeds,
     )
 
 
 def encoder_file(encoder):
     """The fitted encoder."""
-    return f"{R}/encoder/{encoder}/encoder.safetensors"
+    return f"{R}/fit_encoder/{encoder}/encoder.safetensors"
 
 
 def space_maker(wildcards):
-    """The fitted encoder or trained extractor that makes the space."""
-    if wildcards.space in SPEC["encoders"]:
-        return encoder_file(wildcards.space)
-    return f"{R}/extractor/{wildcards.space}/weights.safetensors"
+    """The fitted encoder or trained classifier that makes the space."""
+    if wildcards.feature_space in SPEC["encoders"]:
+        return encoder_file(wildcards.feature_space)
+    return f"{R}/classifier/{wildcards.feature_space}/weights.safetensors"
 
 
 def space_kind(wildcards):
     """What the stage shall take the maker for."""
-    return "encoder" if wildcards.space in SPEC["encoders"] else "extractor"
+    return "encoder" if wildcards.feature_space in SPEC["encoders"] else "classifier"
 
 
-def features_spec(wildcards):
+def sample_features_spec(wildcards):
     """What the job may see; samples are decoded but for an encoder that reads latents."""
-    reads = SPEC["encoders"].get(wildcards.space, {}).get("reads")
-    codec = None if reads == "latents" else SPEC["codec"]
+    reads = SPEC["encoders"].get(wildcards.feature_space, {}).get("reads")
+    autoencoder = None if reads == "latents" else SPEC["autoencoder"]
     return part(
-        space=wildcards.space,
-        set=wildcards.arm,
-        codec=codec,
+        feature_space=wildcards.feature_space,
+        sample_set=wildcards.arm,
+        autoencoder=autoencoder,
         shard_size=SPEC["samples"]["shard_size"],
     )
 
@@ -384,12 +392,12 @@ def real_features(space):
     """The real images in a space, shard by shard; those of an encoder are there already."""
     if space in SPEC["encoders"]:
         return features_of(space)
-    return [f"{R}/features/{space}/data-{i}.safetensors" for i in DATA_SHARDS]
+    return [f"{R}/sample_features/{space}/data-{i}.safetensors" for i in DATA_SHARDS]
 
 
 PLACE = SPEC["partitions"][SPEC["metrics"]["shares_partition"]]["encoder"]
 SHARES = f"{R}/partition/{SPEC['metrics']['shares_partition']}"
-SPACES = PLAN["spaces"]  # that are measured in
+SPACES = PLAN["feature_spaces"]  # that are measured in
 METRICS = SPEC["metrics"]["list"]
 LPIPS = any(metric["name"] == "lpips" for metric in METRICS)
 HELDOUT = "heldout"  # real images, as one more arm
@@ -399,7 +407,9 @@ SETS = [HELDOUT, *SPEC["arms"]]
 def space_of(metric):
     """The space of a metric; None for one without."""
     return (
-        (metric["space"] or SPEC["metrics"]["extractor"]) if "space" in metric else None
+        (metric["feature_space"] or SPEC["metrics"]["feature_space"])
+        if "feature_space" in metric
+        else None
     )
 
 
@@ -408,12 +418,12 @@ SEARCHED = list(  # spaces in which the nearest of all training images is looked
 )
 
 
-def references_spec(wildcards):
+def reference_statistics_spec(wildcards):
     """What the job may see."""
     metrics = SPEC["metrics"]
     return part(
-        space=wildcards.space,
-        list=[m for m in METRICS if space_of(m) == wildcards.space],
+        feature_space=wildcards.feature_space,
+        list=[m for m in METRICS if space_of(m) == wildcards.feature_space],
         num_references=metrics["num_references"],
         num_blocks=metrics["num_blocks"],
         num_samples=SPEC["samples"]["num_samples"],
@@ -423,46 +433,60 @@ def references_spec(wildcards):
 
 def set_features(wildcards):
     """The features of an arm, or of the held-out images, in all spaces."""
-    if wildcards.set == HELDOUT:
-        return [f"{R}/references/{space}/heldout.safetensors" for space in SPACES]
-    return [f"{R}/features/{space}/{wildcards.set}.safetensors" for space in SPACES]
+    if wildcards.sample_set == HELDOUT:
+        return [
+            f"{R}/reference_statistics/{space}/heldout.safetensors" for space in SPACES
+        ]
+    return [
+        f"{R}/sample_features/{space}/{wildcards.sample_set}.safetensors"
+        for space in SPACES
+    ]
 
 
-def phrases_of(stem, suffix):
+def clip_captions_of(stem, suffix):
     """Captions in the spaces that compare them with samples."""
-    return [f"{R}/phrases/{space}/{stem}.{suffix}" for space in PLAN["phrases"]]
+    return [
+        f"{R}/clip_captions/{space}/{stem}.{suffix}" for space in PLAN["clip_captions"]
+    ]
 
 
-def set_perceptual(stem):
+def set_lpips(stem):
     """What LPIPS says of an arm, if it is asked."""
 
     def files(wildcards):
-        return [f"{R}/perceptual/{wildcards.set}/{stem}.parquet"] if LPIPS else []
+        return [f"{R}/lpips/{wildcards.sample_set}/{stem}.parquet"] if LPIPS else []
 
     return files
 
 
-def scores_spec(wildcards):
+def arm_metrics_spec(wildcards):
     """What the job may see."""
     metrics = SPEC["metrics"]
     return part(
-        arm=wildcards.set,
-        spaces=SPACES,
+        arm=wildcards.sample_set,
+        feature_spaces=SPACES,
         place=PLACE,
         searched=SEARCHED,
-        phrases=PLAN["phrases"],
-        num_trainings=len(TRAININGS),
+        clip_captions=PLAN["clip_captions"],
+        num_training_seeds=len(TRAINING_SEEDS),
         num_samples=SPEC["samples"]["num_samples"],
         **{key: metrics[key] for key in SCORED},
     )
 
 
-SCORED = ("extractor", "reference_arm", "num_blocks", "num_bootstrap", "lpips", "list")
+SCORED = (
+    "feature_space",
+    "reference_arm",
+    "num_blocks",
+    "num_bootstrap",
+    "lpips",
+    "list",
+)
 
 
 def per_set(stem):
     """One file per arm, the held-out images first."""
-    return [f"{R}/scores/{name}/{stem}.parquet" for name in SETS]
+    return [f"{R}/arm_metrics/{name}/{stem}.parquet" for name in SETS]
 
 
 USED = {arm["partition"] for arm in SPEC["arms"].values()}
@@ -482,7 +506,7 @@ ROUTERS = sorted(
 )
 
 
-def per_arm(stem, suffix, trainings=TRAININGS):
+def per_arm(stem, suffix, trainings=TRAINING_SEEDS):
     """One file per arm, training and shard, arm by arm."""
     return [
         f"{R}/samples/{arm}/{training}/{stem}-{i}.{suffix}"
@@ -492,7 +516,7 @@ def per_arm(stem, suffix, trainings=TRAININGS):
     ]
 
 
-def per_router(stem, trainings=TRAININGS):
+def per_router(stem, trainings=TRAINING_SEEDS):
     """One file per trained router and training."""
     return [
         f"{R}/router/{p}/{r}/{training}/{stem}.parquet"
@@ -506,7 +530,7 @@ def per_probe(stem, suffix):
     return [
         path
         for p in PROBED
-        for training in TRAININGS
+        for training in TRAINING_SEEDS
         for path in probe_shards(stem, suffix, p, training)
     ]
 
@@ -518,11 +542,11 @@ def per_partition(name):
 
 # What a figure may ask for: input names and files by the words of `needs`.
 NEEDS = {
-    "metrics": {"metrics": [f"{R}/metrics/metrics.parquet"]},
-    "differences": {"differences": [f"{R}/metrics/differences.parquet"]},
-    "comparisons": {"comparisons": [f"{R}/metrics/comparisons.parquet"]},
-    "replicates": {"replicates": [f"{R}/metrics/replicates.parquet"]},
-    "bills": {"bills": per_arm("bill", "parquet")},
+    "metrics": {"metrics": [f"{R}/metric_tables/metrics.parquet"]},
+    "differences": {"differences": [f"{R}/metric_tables/differences.parquet"]},
+    "comparisons": {"comparisons": [f"{R}/metric_tables/comparisons.parquet"]},
+    "replicates": {"replicates": [f"{R}/metric_tables/replicates.parquet"]},
+    "costs": {"costs": per_arm("cost", "parquet")},
     "traces": {"traces": per_arm("trace", "safetensors")},
     # Pictures and curves are of the first training.
     "samples": {"samples": per_arm("samples", "safetensors", [0])},
@@ -536,7 +560,9 @@ NEEDS = {
         "states": per_probe("states", "parquet"),
     },
     "places": {
-        "places": [f"{R}/features/{PLACE}/{arm}.safetensors" for arm in SPEC["arms"]]
+        "places": [
+            f"{R}/sample_features/{PLACE}/{arm}.safetensors" for arm in SPEC["arms"]
+        ]
     },
     "data": {
         "data": IMAGES,
@@ -576,9 +602,9 @@ def figure_spec(wildcards):
         samplers=SPEC["samplers"],
         guidances=SPEC["guidances"],
         partitions=SPEC["partitions"],
-        trainings=len(TRAININGS),
+        num_training_seeds=len(TRAINING_SEEDS),
         shares_partition=SPEC["metrics"]["shares_partition"],
-        codec=SPEC["codec"],
+        autoencoder=SPEC["autoencoder"],
         num_experts=PLAN["num_experts"],
         experts=EXPERTS,
         routers=[list(pair) for pair in ROUTERS],

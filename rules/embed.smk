@@ -3,7 +3,7 @@
 
 rule embed:
     input:
-        encoder=f"{R}/encoder/{{encoder}}/encoder.safetensors",
+        encoder=f"{R}/fit_encoder/{{encoder}}/encoder.safetensors",
         samples=embed_samples,
     output:
         features=f"{R}/embed/{{encoder}}/features-{{shard}}.safetensors",

@@ -9,10 +9,10 @@ rule experts:
         tokens=lambda wildcards: caption_table(partition_told(wildcards), "tokens"),
         captions=lambda wildcards: caption_table(partition_told(wildcards), "captions"),
     output:
-        weights=f"{R}/experts/{{partition}}/{{training}}/{{cluster}}/weights.safetensors",
-        loss=f"{R}/experts/{{partition}}/{{training}}/{{cluster}}/loss.parquet",
+        weights=f"{R}/experts/{{partition}}/{{training_seed}}/{{cluster}}/weights.safetensors",
+        loss=f"{R}/experts/{{partition}}/{{training_seed}}/{{cluster}}/loss.parquet",
     log:
-        f"{R}/logs/experts/{{partition}}-{{training}}-{{cluster}}.log",
+        f"{R}/logs/experts/{{partition}}-{{training_seed}}-{{cluster}}.log",
     priority: 10
     conda:
         "../envs/routing.yaml"
@@ -22,7 +22,7 @@ rule experts:
         code=code("experts"),
     message:
         "experts: train expert {wildcards.cluster} of partition {wildcards.partition},"
-        " training {wildcards.training}"
+        " training {wildcards.training_seed}"
     shell:
         "python -m routing experts --in samples={input.samples} --in index={input.index}"
         " --in assignments={input.assignments} --in tokens={input.tokens}"

@@ -15,7 +15,10 @@ rule index:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=part(heldout=SPEC["data"]["heldout"], rejects=SPEC["data"]["rejects"]),
+        spec=part(
+            heldout_fraction=SPEC["data"]["heldout_fraction"],
+            max_rejected_fraction=SPEC["data"]["max_rejected_fraction"],
+        ),
         code=code("index"),
     message:
         "index: the rows of all shards"

@@ -13,7 +13,9 @@ rule latents:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=lambda wildcards: part(codec=SPEC["codec"], shard=int(wildcards.shard)),
+        spec=lambda wildcards: part(
+            autoencoder=SPEC["autoencoder"], shard=int(wildcards.shard)
+        ),
         code=code("latents"),
     message:
         "latents: encode shard {wildcards.shard}"

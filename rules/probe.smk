@@ -9,10 +9,10 @@ rule probe:
         tokens=lambda wildcards: caption_table(partition_told(wildcards), "tokens"),
         captions=lambda wildcards: caption_table(partition_told(wildcards), "captions"),
     output:
-        gram=f"{R}/probe/{{partition}}/{{training}}/gram-{{shard}}.safetensors",
-        states=f"{R}/probe/{{partition}}/{{training}}/states-{{shard}}.parquet",
+        gram=f"{R}/probe/{{partition}}/{{training_seed}}/gram-{{shard}}.safetensors",
+        states=f"{R}/probe/{{partition}}/{{training_seed}}/states-{{shard}}.parquet",
     log:
-        f"{R}/logs/probe/{{partition}}-{{training}}-{{shard}}.log",
+        f"{R}/logs/probe/{{partition}}-{{training_seed}}-{{shard}}.log",
     priority: 8
     conda:
         "../envs/routing.yaml"
@@ -22,7 +22,7 @@ rule probe:
         code=code("probe"),
     message:
         "probe: ask the experts of partition {wildcards.partition}, training"
-        " {wildcards.training}, shard {wildcards.shard}"
+        " {wildcards.training_seed}, shard {wildcards.shard}"
     shell:
         "python -m routing probe --in samples={input.samples} --in index={input.index}"
         " --in experts={input.experts} --in tokens={input.tokens}"

@@ -12,12 +12,12 @@ rule router:
         tokens=lambda wildcards: caption_table(router_told(wildcards), "tokens"),
         captions=lambda wildcards: caption_table(router_told(wildcards), "captions"),
     output:
-        weights=f"{R}/router/{{partition}}/{{router}}/{{training}}/weights.safetensors",
-        loss=f"{R}/router/{{partition}}/{{router}}/{{training}}/loss.parquet",
-        report=f"{R}/router/{{partition}}/{{router}}/{{training}}/report.parquet",
-        reliability=f"{R}/router/{{partition}}/{{router}}/{{training}}/reliability.parquet",
+        weights=f"{R}/router/{{partition}}/{{router}}/{{training_seed}}/weights.safetensors",
+        loss=f"{R}/router/{{partition}}/{{router}}/{{training_seed}}/loss.parquet",
+        report=f"{R}/router/{{partition}}/{{router}}/{{training_seed}}/report.parquet",
+        reliability=f"{R}/router/{{partition}}/{{router}}/{{training_seed}}/reliability.parquet",
     log:
-        f"{R}/logs/router/{{partition}}-{{router}}-{{training}}.log",
+        f"{R}/logs/router/{{partition}}-{{router}}-{{training_seed}}.log",
     priority: 5
     conda:
         "../envs/routing.yaml"
@@ -27,7 +27,7 @@ rule router:
         code=code("router"),
     message:
         "router: train {wildcards.router} for partition {wildcards.partition}, training"
-        " {wildcards.training}"
+        " {wildcards.training_seed}"
     shell:
         "python -m routing router --in samples={input.samples} --in index={input.index}"
         " --in assignments={input.assignments} --in gram={input.gram} --in states={input.states}"

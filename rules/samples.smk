@@ -14,12 +14,12 @@ rule samples:
         tokens=lambda wildcards: caption_table(arm_told(wildcards), "tokens"),
         captions=lambda wildcards: caption_table(arm_told(wildcards), "captions"),
     output:
-        samples=f"{R}/samples/{{arm}}/{{training}}/samples-{{shard}}.safetensors",
-        trace=f"{R}/samples/{{arm}}/{{training}}/trace-{{shard}}.safetensors",
-        trajectories=f"{R}/samples/{{arm}}/{{training}}/trajectories-{{shard}}.safetensors",
-        bill=f"{R}/samples/{{arm}}/{{training}}/bill-{{shard}}.parquet",
+        samples=f"{R}/samples/{{arm}}/{{training_seed}}/samples-{{shard}}.safetensors",
+        trace=f"{R}/samples/{{arm}}/{{training_seed}}/trace-{{shard}}.safetensors",
+        trajectories=f"{R}/samples/{{arm}}/{{training_seed}}/trajectories-{{shard}}.safetensors",
+        cost=f"{R}/samples/{{arm}}/{{training_seed}}/cost-{{shard}}.parquet",
     log:
-        f"{R}/logs/samples/{{arm}}-{{training}}-{{shard}}.log",
+        f"{R}/logs/samples/{{arm}}-{{training_seed}}-{{shard}}.log",
     conda:
         "../envs/routing.yaml"
     threads: 1
@@ -27,12 +27,12 @@ rule samples:
         spec=samples_spec,
         code=code("samples"),
     message:
-        "samples: arm {wildcards.arm}, training {wildcards.training}, shard {wildcards.shard}"
+        "samples: arm {wildcards.arm}, training {wildcards.training_seed}, shard {wildcards.shard}"
     shell:
         "python -m routing samples --in index={input.index} --in experts={input.experts}"
         " --in router={input.router} --in centroids={input.centroids}"
         " --in encoder={input.encoder} --in gram={input.gram} --in states={input.states}"
         " --in images={input.images} --in tokens={input.tokens}"
         " --in captions={input.captions} --out samples={output.samples} --out trace={output.trace}"
-        " --out trajectories={output.trajectories} --out bill={output.bill}"
+        " --out trajectories={output.trajectories} --out cost={output.cost}"
         " --spec {params.spec:q} --log {log}"

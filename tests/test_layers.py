@@ -305,7 +305,7 @@ def test_rules_and_stages_give_files_the_same_names(stage):
     for rule in RULES[stage].values():
         given = files_of(rule, "in")
         if "{params.kind}" in given:
-            given = given - {"{params.kind}"} | {"encoder", "extractor"}
+            given = given - {"{params.kind}"} | {"encoder", "classifier"}
         assert files_of(rule, "out") == written and given == read
 
 

@@ -29,18 +29,18 @@ from routing.ensemble.policies import POLICIES, wants
 from routing.figures.table import FIGURES
 from routing.flow.samplers import SAMPLERS
 from routing.metrics.table import METRICS
-from routing.pretrained.autoencoders import CODECS
-from routing.pretrained.text_encoders import TEXTS
-from routing.stages.encoder import ENCODERS
+from routing.pretrained.autoencoders import AUTOENCODERS
+from routing.pretrained.text_encoders import TEXT_ENCODERS
+from routing.stages.classifier import CLASSIFIERS
 from routing.stages.experts import EXPERTS
-from routing.stages.extractor import EXTRACTORS
+from routing.stages.fit_encoder import ENCODERS
 from routing.stages.partition import METHODS
 from routing.workflow import choices
 
 TABLES = {
     "sources": SOURCES,
-    "codecs": CODECS,
-    "texts": TEXTS,
+    "autoencoders": AUTOENCODERS,
+    "text_encoders": TEXT_ENCODERS,
     "encoders": ENCODERS,
     "partitions": METHODS,
     "experts": EXPERTS,
@@ -49,7 +49,7 @@ TABLES = {
     "policies": POLICIES,
     "guidances": GUIDANCE,
     "samplers": SAMPLERS,
-    "extractors": EXTRACTORS,
+    "classifiers": CLASSIFIERS,
     "metrics": METRICS,
     "figures": FIGURES,
 }
@@ -66,11 +66,11 @@ def choice(group: str) -> Any:
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Codec, Text = choice("codecs"), choice("texts")
+Autoencoder, TextEncoder = choice("autoencoders"), choice("text_encoders")
 Source, Encoder, Method = choice("sources"), choice("encoders"), choice("partitions")
 Experts, Router, Policy = choice("experts"), choice("routers"), choice("policies")
 Sampler, Guidance = choice("samplers"), choice("guidances")
-Extractor, Metric, FigureChoice = choice("extractors"), choice("metrics"), choice("figures")
+Classifier, Metric, FigureChoice = choice("classifiers"), choice("metrics"), choice("figures")
 
 
 class Model(BaseModel):
@@ -99,13 +99,13 @@ class Data(Model):
 
     source: Source
     """The source, a row of the table in routing/data/sources/."""
-    heldout: float = Field(gt=0, lt=1)
+    heldout_fraction: float = Field(gt=0, lt=1)
     """Share of every label that is held out from all training."""
     image: Image | None = None
     """How encoded images are cut and resized; without, samples are stored as they come."""
     num_shards: int = Field(default=1, ge=1, le=100_000)
     """Shards, a job each; memory is that of a few images, time that of one shard."""
-    rejects: float = Field(default=0.01, ge=0, lt=1)
+    max_rejected_fraction: float = Field(default=0.01, ge=0, lt=1)
     """Largest share of images that may be rejected; more stop the run."""
 
 
@@ -129,9 +129,9 @@ class Probe(Model):
     """States per job; must divide num_states."""
     num_directions: int = Field(default=2, ge=1)
     """Random projections of the velocities kept per state (for label-free consistency)."""
-    fit: float = Field(default=0.6, gt=0, lt=1)
+    fit_fraction: float = Field(default=0.6, gt=0, lt=1)
     """Share of the held-out images on whose states routers are trained."""
-    calibrate: float = Field(default=0.2, gt=0, lt=1)
+    calibration_fraction: float = Field(default=0.2, gt=0, lt=1)
     """Share for temperatures; the rest is for reports that nothing was fitted on."""
 
 
@@ -173,15 +173,15 @@ class Lpips(Model):
     sha256: choices.Sha256 | None = None
     """What the file must be; null: what the manifest says. Of a file without it, or that must be
     another, metrics are called lpips_<net>_other."""
-    within: Literal["all", "asked"] = "all"
+    within: Literal["all", "condition"] = "all"
     """All pairs, or those that were asked for the same prompt or class (then in the name)."""
 
 
 class Metrics(Model):
     """What is measured, in which feature spaces, with which intervals."""
 
-    extractor: Name
-    """The extractor or encoder in whose features is measured what names no other `space`."""
+    feature_space: Name
+    """The classifier or encoder in whose features is measured what names no other `space`."""
     reference_arm: Name
     """The arm that all others are compared with, paired by seed."""
     shares_partition: Name
@@ -205,13 +205,13 @@ class Config(Model):
     """Name of the run and of its folder under results/."""
     seed: int = Field(ge=0, lt=2**63)
     """Root of every random stream."""
-    trainings: int = Field(default=1, ge=1)
+    num_training_seeds: int = Field(default=1, ge=1)
     """How often all experts and routers are trained, each time from other random numbers."""
     data: Data
     """The images."""
-    codec: Codec | None = None
+    autoencoder: Autoencoder | None = None
     """The autoencoder in whose latents experts and routers work; without, in pixels."""
-    text: Text = {"name": "words"}
+    text_encoder: TextEncoder = {"name": "words"}
     """What becomes of captions where experts or routers are told them."""
     encoders: dict[Name, Encoder]
     """Encoders by name: where partitions are made and cluster shares counted."""
@@ -233,8 +233,8 @@ class Config(Model):
     """The comparison."""
     samples: Samples
     """Sample counts."""
-    extractors: dict[Name, Extractor] = {}
-    """Trained feature extractors by name."""
+    classifiers: dict[Name, Classifier] = {}
+    """Trained feature classifiers by name."""
     metrics: Metrics
     """Measurements."""
     figures: dict[Name, FigureChoice]
@@ -257,7 +257,7 @@ def plan(spec: dict) -> dict:
     policies = choices.rows("policies", POLICIES)
     drawn = choices.rows("figures", FIGURES)
     figures = {name: drawn[figure["name"]] for name, figure in spec["figures"].items()}
-    image, texts = spec["data"]["image"], choices.rows("texts", TEXTS)
+    image, texts = spec["data"]["image"], choices.rows("text_encoders", TEXT_ENCODERS)
     return {
         "images": ImageRule(**image).name if image else "native",
         "tabled_texts": sorted(name for name, text in texts.items() if text.is_table),
@@ -269,8 +269,8 @@ def plan(spec: dict) -> dict:
             if wants(choices.build(policies, p, f"policies.{n}"))
         ),
         "needs": {name: list(figure.needs) for name, figure in figures.items()},
-        "spaces": checks.measured(spec),
-        "phrases": checks.phrased(spec),
+        "feature_spaces": checks.measured(spec),
+        "clip_captions": checks.phrased(spec),
         "formats": {name: list(figure.formats) for name, figure in figures.items()},
     }
 

@@ -67,11 +67,11 @@ def table(heldout: np.ndarray, num: int, root: int, parts: dict[str, float]) -> 
     u = seeds.stream(root, "probe", 0, 2).random(num)
     return pd.DataFrame(
         {
-            "number": number,
+            "state": number,
             "row": heldout[image],
             "t": ((strata[image, turn] + u) / rounds).astype(np.float32),
             "is_null": seeds.stream(root, "probe", 0, 3).random(num) < NULL_SHARE,
-            "part": np.asarray(PARTS, object)[part],
+            "split": np.asarray(PARTS, object)[part],
         }
     )
 
@@ -82,7 +82,7 @@ def states(chosen: pd.DataFrame, values: np.ndarray, root: int) -> States:
     row, t, is_null = (chosen[name].to_numpy(copy=True) for name in ("row", "t", "is_null"))
     t = torch.from_numpy(t)
     x0 = torch.from_numpy(values)
-    numbers = chosen["number"].tolist()
+    numbers = chosen["state"].tolist()
     eps = torch.from_numpy(seeds.normals(root, "probe", numbers, values.shape[1:], 4)).to(x0)
     x, target = paths.noised(x0, eps, t.to(x0.dtype)), paths.velocity(x0, eps)
     return States(row, t, x, target, is_null)
@@ -90,5 +90,5 @@ def states(chosen: pd.DataFrame, values: np.ndarray, root: int) -> States:
 
 def directions(chosen: pd.DataFrame, num: int, shape: tuple[int, ...], root: int) -> torch.Tensor:
     """`num` standard normal directions for each state [states, num, *shape]."""
-    drawn = seeds.normals(root, "directions", chosen["number"].tolist(), (num, *shape))
+    drawn = seeds.normals(root, "directions", chosen["state"].tolist(), (num, *shape))
     return torch.from_numpy(drawn)

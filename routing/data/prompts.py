@@ -152,7 +152,7 @@ def captions_of(job) -> Captions | None:
         job.table("captions")["caption"].tolist(),
         tokens["text"],
         tokens["mask"],
-        notes[0]["text"]["name"],
+        notes[0]["text_encoder"]["name"],
         sha256("".join(note["content"] for note in notes).encode()).hexdigest(),
     )
 

@@ -38,7 +38,7 @@ class Comparison:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("metrics", "comparisons")
-    formats: ClassVar[tuple[str, ...]] = style.TEXTS
+    formats: ClassVar[tuple[str, ...]] = style.TEXT_ENCODERS
 
     def draw(self, inputs: Inputs) -> Drawing:
         """A row per arm from the best to the worst; the best is bold."""

@@ -145,7 +145,7 @@ def noised(inputs: Inputs, arm: str) -> pd.DataFrame:
     of = inputs.arms[arm]
     found = inputs.router_report(of["partition"], of["router"])
     found = found[found["version"] == routers.version(inputs, of["router"])]
-    keys = ["t_low", "t_high", "training"]
+    keys = ["t_low", "t_high", "training_seed"]
     wide = found.pivot(index=keys, columns="quantity", values="value")
     wide["gap"] = wide["confidence"] - wide["accuracy"]
     parts = []

@@ -30,7 +30,7 @@ class Frontier:
     cost: Literal["experts", "flop"] = "experts"
     arms: tuple[str, ...] = ()
 
-    needs: ClassVar[tuple[str, ...]] = ("metrics", "bills")
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs")
     formats: ClassVar[tuple[str, ...]] = style.PICTURES
 
     def __post_init__(self):
@@ -89,7 +89,7 @@ class Frontier:
         measured = inputs.rows_of(self.metric, inputs.metrics)
         names = arms.measured(self.metric, measured, inputs.chosen(self.arms))
         found = measured.loc[names].reset_index(drop=True)
-        totals = [inputs.bill(arm).set_index("part").loc["total"] for arm in names]
+        totals = [inputs.cost(arm).set_index("component").loc["total"] for arm in names]
         found["expert_evaluations"] = [float(total["evaluations"]) for total in totals]
         cost = found["expert_evaluations"].to_numpy()
         unit, size = "expert evaluations", 1.0

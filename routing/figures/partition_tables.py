@@ -41,7 +41,7 @@ class PartitionTable:
     guidance: str | None = None
 
     needs: ClassVar[tuple[str, ...]] = ("metrics", "reports")
-    formats: ClassVar[tuple[str, ...]] = style.TEXTS
+    formats: ClassVar[tuple[str, ...]] = style.TEXT_ENCODERS
 
     def draw(self, inputs: Inputs) -> Drawing:
         """Value and half of its 95 % interval in every cell."""
@@ -105,7 +105,7 @@ class PartitionReport:
     partitions: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("reports",)
-    formats: ClassVar[tuple[str, ...]] = style.TEXTS
+    formats: ClassVar[tuple[str, ...]] = style.TEXT_ENCODERS
 
     def draw(self, inputs: Inputs) -> Drawing:
         """A row per partition; a quantity that no report has is left out."""

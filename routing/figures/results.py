@@ -30,8 +30,8 @@ class Results:
     metrics: tuple[str, ...] = ()
     arms: tuple[str, ...] = ()
 
-    needs: ClassVar[tuple[str, ...]] = ("metrics", "bills")
-    formats: ClassVar[tuple[str, ...]] = style.TEXTS
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs")
+    formats: ClassVar[tuple[str, ...]] = style.TEXT_ENCODERS
 
     def draw(self, inputs: Inputs) -> Drawing:
         """The rows in the order of the config; the last is the held-out images."""
@@ -66,7 +66,7 @@ class Results:
 
 def _facts(inputs: Inputs, arm: str) -> dict:
     """What the arm is and what one sample of it costs."""
-    of, bill = inputs.arms[arm], inputs.bill(arm).set_index("part")
+    of, bill = inputs.arms[arm], inputs.cost(arm).set_index("component")
     return {
         "arm": arm,
         **{key: of.get(key) or "" for key in FACTS},

@@ -30,14 +30,14 @@ class RouterTable:
     guidance: str | None = None
     arms: tuple[str, ...] = ()
 
-    needs: ClassVar[tuple[str, ...]] = ("metrics", "bills")
-    formats: ClassVar[tuple[str, ...]] = style.TEXTS
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs")
+    formats: ClassVar[tuple[str, ...]] = style.TEXT_ENCODERS
 
     def draw(self, inputs: Inputs) -> Drawing:
         """Routers and policies in the order of the config."""
         table = measured_cells(inputs, self)
-        bills = [inputs.bill(arm).set_index("part") for arm in table["arm"]]
-        table["expert_evaluations"] = [b.loc["total", "evaluations"] for b in bills]
+        costs = [inputs.cost(arm).set_index("component") for arm in table["arm"]]
+        table["expert_evaluations"] = [b.loc["total", "evaluations"] for b in costs]
         return Drawing(
             table, texts={kind: self._text(inputs, table, kind) for kind in self.formats}
         )

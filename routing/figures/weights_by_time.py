@@ -102,7 +102,7 @@ class WeightsByTime:
             if [self.partition, router] in inputs.spec["routers"]:
                 found = inputs.router_report(self.partition, router)
                 found = found[found["version"] == routers.version(inputs, router)]
-                keys = ["quantity", "training", "t_low", "t_high"]
+                keys = ["quantity", "training_seed", "t_low", "t_high"]
                 reports[router] = found.set_index(keys).sort_index()
         base = reports[self.baseline].loc["error_full", "value"]
         parts = []

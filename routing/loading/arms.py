@@ -44,7 +44,7 @@ class Arm:
     sampler: Sampler
     shape: tuple[int, ...]
     levels: int | None
-    codec: dict | None  # what decodes its samples, if they are latents
+    autoencoder: dict | None  # what decodes its samples, if they are latents
     encode: "Encoder"
     prior: np.ndarray
     dtype: torch.dtype
@@ -52,7 +52,7 @@ class Arm:
     prompter: prompts.Prompter | None
     train: pd.DataFrame  # the training images, whose prompts are asked for
 
-    def asked(
+    def requested(
         self, root: int, numbers: list[int]
     ) -> tuple[Condition | None, dict[str, np.ndarray]]:
         """Prompts of training images drawn with the samples' seeds, and what they are.
@@ -67,8 +67,8 @@ class Arm:
         labels = rows["label"].to_numpy()
         rank = np.searchsorted(np.unique(self.train["label"]), labels)
         told = self.prompter(labels, rows["caption"].tolist())
-        asked = {"asked": rank, "prompts": rows.index.to_numpy(np.int64)}
-        return devices.moved(told, self.device), asked
+        requested = {"requested": rank, "prompts": rows.index.to_numpy(np.int64)}
+        return devices.moved(told, self.device), requested
 
     def branches(self, num: int, condition: Condition | None) -> list[Condition | None]:
         """What the router is told of `num` samples in each branch that has weights of its own."""
@@ -116,7 +116,7 @@ def assemble(job) -> Arm:
         sampler=choice("samplers", SAMPLERS, "sampler"),
         shape=sample_shape(nets[0]),
         levels=notes[0].get("levels"),
-        codec=notes[0].get("codec"),
+        autoencoder=notes[0].get("autoencoder"),
         encode=encode,
         prior=prior,
         dtype=torch.float64 if is_exact else torch.float32,
@@ -214,7 +214,7 @@ def lone_posteriors(arm: Arm, job, table: pd.DataFrame) -> tuple[torch.Tensor, .
     """t and p of a router that remembers nothing, on the probe; None for another one."""
     if type(arm.router).observe is not Router.observe:
         return None
-    chosen = table[table["part"] == probe_states.CALIBRATE]
+    chosen = table[table["split"] == probe_states.CALIBRATE]
     index, root, times, parts = job.table("index"), job.spec["seed"], [], []
     images = shards.values(job, index, "images")
     held = probe_states.states(chosen, images.take(chosen["row"].to_numpy()), root)
@@ -226,7 +226,7 @@ def lone_posteriors(arm: Arm, job, table: pd.DataFrame) -> tuple[torch.Tensor, .
             of = index.iloc[held.row[rows]]
             prompt = arm.prompter(of["label"].to_numpy(), of["caption"].tolist())
             prompt = devices.moved(prompt, arm.device)
-        cluster = oracle_clusters(arm, root, chosen["number"].tolist()[rows])
+        cluster = oracle_clusters(arm, root, chosen["state"].tolist()[rows])
         for told in arm.branches(len(x), prompt):
             times.append(t)
             parts.append(arm.router.posterior(x, t, arm.router.start(x, cluster, told)))

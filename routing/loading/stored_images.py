@@ -22,7 +22,7 @@ def viewer(notes: dict[str, Any], is_decoded: bool) -> Callable[[np.ndarray], np
 
         from routing.pretrained import autoencoders
 
-        decode = autoencoders.load(notes["codec"]).decode  # those weights or none
+        decode = autoencoders.load(notes["autoencoder"]).decode  # those weights or none
         return lambda latents: pixel_values.quantised(
             decode(torch.from_numpy(latents)).numpy(), LEVELS
         )

@@ -60,8 +60,8 @@ class View:
     class_names: tuple[str, ...] = ()
     class_shares: Float[Tensor, " classes"] | None = None  # of the training images
     cluster_shares: Float[Tensor, " clusters"] | None = None
-    classes: Int[Tensor, " samples"] | None = None  # said by the extractor
-    asked: Int[Tensor, " samples"] | None = None  # the class that the sample was asked for
+    classes: Int[Tensor, " samples"] | None = None  # said by the classifier
+    requested: Int[Tensor, " samples"] | None = None  # the class that the sample was asked for
     clusters: Int[Tensor, " samples"] | None = None  # nearest centroid
     point_clusters: Int[Tensor, " points"] | None = None  # of the training images in `reference`
     num_train: int = 0  # training images, whether drawn for `reference` or not
@@ -93,7 +93,7 @@ class Measure:
     def departures(self, kind: str) -> tuple[str, ...]:
         """Words for the options that change numbers of this kind and are not the published ones.
 
-        They are in the names (routing/metrics/feature_spaces.py).
+        They are in the names (routing/metrics/feature_space_names.py).
         """
         return ()
 
@@ -150,7 +150,7 @@ class Measure:
 class InSpace(Measure):
     """A metric in a feature space of its own, of so many samples (null: all; else in the name)."""
 
-    space: str | None = None
+    feature_space: str | None = None
     num_samples: int | None = None
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ NUM_SPLITS = 10  # as published
 
 @dataclass(frozen=True)
 class ClassShares(InSpace):
-    """Shares of the classes the extractor sees; total variation and KL from the data's shares.
+    """Shares of the classes the classifier sees; total variation and KL from the data's shares.
 
     Shares have no direction, both distances are better lower, from 0. KL is infinite, and then has
     no row, where a sample falls in a class that the training images do not have.
@@ -40,7 +40,7 @@ class ClassShares(InSpace):
 
 @dataclass(frozen=True)
 class Agreement(PerSample):
-    """Share of the samples in which the extractor sees the class that was asked for.
+    """Share of the samples in which the classifier sees the class that was asked for.
 
     Higher is better, in [0, 1]; of arms that ask for a label, and of held-out images.
     """
@@ -49,10 +49,10 @@ class Agreement(PerSample):
 
     def scores(self, view: View) -> dict[str, Tensor]:
         """1 where it sees it, else 0; nothing for an arm that asks for nothing."""
-        if view.asked is None:
+        if view.requested is None:
             return {}
         refuse_no_classes("agreement", view)
-        return {view.named("agreement"): (view.classes == view.asked).double()}
+        return {view.named("agreement"): (view.classes == view.requested).double()}
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class InceptionScore(InSpace):
 
 
 def refuse_no_classes(name: str, view: View) -> None:
-    """Raise ValueError if the extractor tells no classes."""
+    """Raise ValueError if the classifier tells no classes."""
     if view.classes is None:
         raise ValueError(
-            f"metrics: {name!r} wants an extractor with classes, got one without; take a "
+            f"metrics: {name!r} wants a classifier with classes, got one without; take a "
             f"classifier or leave the metric out"
         )

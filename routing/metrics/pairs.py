@@ -11,7 +11,7 @@ from routing.metrics.formulas.lpips_distance import diversity
 
 @dataclass(frozen=True)
 class LPIPS(Measure):
-    """LPIPS diversity: mean over all pairs (`..._within_asked`: those of one prompt or class).
+    """LPIPS diversity: mean over all pairs (`..._within_condition`: those of one prompt or class).
 
     Higher is more different, from 0, which is not better: noise is the most different. A
     diagnostic, to be read beside that of held-out images. `lpips_<net>_to_<arm>` is the mean

@@ -1,4 +1,4 @@
-"""The classifier whose penultimate units serve as features where no published extractor fits.
+"""The classifier whose penultimate units serve as features where no published classifier fits.
 
 Two 3x3 convolutions, a pooling, a third convolution, then `dim` units and the class logits.
 """

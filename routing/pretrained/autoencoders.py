@@ -1,4 +1,4 @@
-"""Codecs: images as the latents in which diffusion models of larger images are trained.
+"""Autoencoders: images as the latents in which diffusion models of larger images are trained.
 
     z = (mean(x) - shift) scale            encode
     x = clip(decoder(z / scale + shift))   decode
@@ -10,7 +10,8 @@ is nearly a point (its spread is what the decoder does not see). `scale` makes l
 unit variance, 0.18215 for the autoencoders of Stable Diffusion 1 and 2; `shift` is the newer
 ones' (Stable Diffusion 3, FLUX).
 
-To add a codec, write a frozen dataclass whose `load()` returns what `Autoencoder` offers and give
+To add an autoencoder, write a frozen dataclass whose `load()` returns what `Autoencoder` offers
+and give
 it a row in CODECS.
 """
 
@@ -30,10 +31,10 @@ Latents = Float[Tensor, "images latents rows columns"]
 
 
 class Autoencoder:
-    """A loaded codec: latents of images and images of latents, `batch_size` at a time.
+    """A loaded autoencoder: latents of images and images of latents, `batch_size` at a time.
 
     `factor` pixels of a side are one latent. `note` goes into the provenance of what it makes:
-    `load(note)` is this codec again, or an error if the folder now holds other weights.
+    `load(note)` is this autoencoder again, or an error if the folder now holds other weights.
     All in float32 even under autocast: in half precision the decoder of SDXL overflows, and the
     latents are made once.
     """
@@ -60,8 +61,9 @@ class Autoencoder:
         """Images clipped to [-1, 1], on the CPU. Raises ValueError on other latents."""
         if latents.shape[1] != self.num_latents:
             raise ValueError(
-                f"codec: wanted latents of {self.num_latents} channels, got {latents.shape[1]}; "
-                f"decode with the codec that made them"
+                f"autoencoder: wanted latents of {self.num_latents} channels, got "
+                f"{latents.shape[1]}; "
+                f"decode with the autoencoder that made them"
             )
         _, _, rows, columns = latents.shape
         shape = (self.net.config.out_channels, rows * self.factor, columns * self.factor)
@@ -75,12 +77,14 @@ class Autoencoder:
         """`shape`; ValueError unless it is a (channels, height, width) that has latents."""
         if len(shape) != 3 or shape[0] != self.channels:
             raise ValueError(
-                f"codec: wanted images of {self.channels} channels, got samples of shape {shape}; "
-                f"take another source or leave the codec out"
+                f"autoencoder: wanted images of {self.channels} channels, got samples of shape "
+                f"{shape}; "
+                f"take another source or leave the autoencoder out"
             )
         if shape[1] % self.factor or shape[2] % self.factor:
             raise ValueError(
-                f"codec: wanted sides that are multiples of {self.factor} (pixels for a latent), "
+                f"autoencoder: wanted sides that are multiples of {self.factor} (pixels for a "
+                f"latent), "
                 f"got {shape[1]} x {shape[2]}; change data.image.size"
             )
         return shape
@@ -137,17 +141,17 @@ class AutoencoderKL:
         )
 
 
-CODECS: dict[str, type] = {"autoencoder_kl": AutoencoderKL}
+AUTOENCODERS: dict[str, type] = {"autoencoder_kl": AutoencoderKL}
 
 
 def load(value: Any) -> Autoencoder:
-    """The codec that `value` ({name: ..., options}) describes."""
-    codec = choices.build(_table(), value, "codec")
+    """The autoencoder that `value` ({name: ..., options}) describes."""
+    autoencoder = choices.build(_table(), value, "autoencoder")
     try:
-        return codec.load()
+        return autoencoder.load()
     except ValueError as error:
-        raise ValueError(f"codec.{error}") from None
+        raise ValueError(f"autoencoder.{error}") from None
 
 
 def _table() -> choices.Table:
-    return choices.rows("codecs", CODECS)
+    return choices.rows("autoencoders", AUTOENCODERS)

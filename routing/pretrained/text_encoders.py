@@ -111,17 +111,17 @@ class ClipTokens:
         return _Pieces(CLIPTextModel, model_folders.found(self.folder), sha256=self.sha256)
 
 
-TEXTS: dict[str, type] = {"words": Words, "sentence": Sentence, "clip_tokens": ClipTokens}
+TEXT_ENCODERS: dict[str, type] = {"words": Words, "sentence": Sentence, "clip_tokens": ClipTokens}
 
 
 def build(value: Any) -> Any:
     """The row of TEXTS that `value` ({name: ..., options}) describes."""
-    return choices.build(choices.rows("texts", TEXTS), value, "text")
+    return choices.build(choices.rows("text_encoders", TEXT_ENCODERS), value, "text_encoder")
 
 
 def describe(text: Any) -> dict[str, Any]:
     """The dictionary {name: ..., options} of such a row."""
-    return choices.describe(choices.rows("texts", TEXTS), text)
+    return choices.describe(choices.rows("text_encoders", TEXT_ENCODERS), text)
 
 
 class _Pieces:

@@ -10,7 +10,7 @@ import numpy as np
 
 from routing.data import pixel_values
 from routing.loading import fitted_encoders
-from routing.metrics import feature_spaces
+from routing.metrics import feature_space_names
 from routing.workflow.progress import Progress
 
 
@@ -20,9 +20,9 @@ def run(job) -> None:
     encode = fitted_encoders.load(job.arrays("encoder"), notes)
     job.device = encode.device
     stored, levels = job.mapped("samples")["samples"], job.notes("samples")["levels"]
-    space = feature_spaces.note(job.spec.get("space"), notes, stored.shape[1:])
+    space = feature_space_names.note(job.spec.get("feature_space"), notes, stored.shape[1:])
     path = job.inputs["samples"][0]
-    job.write_rows("features", features(encode, stored, levels, path), space=space)
+    job.write_rows("features", features(encode, stored, levels, path), feature_space=space)
 
 
 def features(

@@ -86,7 +86,10 @@ def run(job) -> None:
         values = shards.values(job, index[mine])
         weights, model, curve = fit(kind, values, index[mine], prompter, job)
     told = prompts.note(prompter)
-    of = {"levels": notes["levels"], "codec": notes.get("codec")}  # what its samples will be
+    of = {
+        "levels": notes["levels"],
+        "autoencoder": notes.get("autoencoder"),
+    }  # what its samples will be
     job.write_arrays("weights", weights, model=model, prompts=told, **of)
     job.write_table("loss", curve)
 
@@ -97,7 +100,7 @@ def fit(
     """Train one DiT on `values`, images [channels, height, width] whose rows `index` has."""
     spec = job.spec
     root = spec["seed"]
-    identity = (seeds.number(spec["partition"]), spec["cluster"], spec["training"])
+    identity = (seeds.number(spec["partition"]), spec["cluster"], spec["training_seed"])
     model = networks.architecture(
         values.shape,
         patch_size=kind.patch_size,

@@ -3,7 +3,7 @@
 The index has a row per sample: sample_id, split (train / heldout), label, caption, licence,
 source_id, shard, row (where it is stored) and, in a world of components, component. A sample
 whose source_id has been seen in an earlier shard is rejected. The held-out split is drawn per
-label, so that both splits have the same mixture; no expert, router, encoder or extractor is ever
+label, so that both splits have the same mixture; no expert, router, encoder or classifier is ever
 fitted on it. More rejects than the configured share stop the run.
 """
 
@@ -28,9 +28,11 @@ def run(job) -> None:
     again = pd.DataFrame({"source_id": ids[is_again], "reason": "duplicate id"})
     again["shard"] = np.repeat(np.arange(num), sizes)[is_again]
     rejected = pd.concat([*rejected, again], ignore_index=True)
-    refuse_rejects(rejected, len(ids) - len(again), spec["rejects"], job.inputs["rejected"])
+    refuse_rejects(
+        rejected, len(ids) - len(again), spec["max_rejected_fraction"], job.inputs["rejected"]
+    )
     labels = np.concatenate([head["label"].to_numpy() for head in heads])[~is_again]
-    split = split_by_label(labels, spec["heldout"], spec["seed"])
+    split = split_by_label(labels, spec["heldout_fraction"], spec["seed"])
     del heads, ids, labels
 
     def frames():
@@ -69,7 +71,8 @@ def refuse_rejects(rejected: pd.DataFrame, num_kept: int, limit: float, paths: l
     counts = rejected["reason"].value_counts()
     reasons = ", ".join(f"{n} {reason}" for reason, n in counts.head(4).items()) or "none at all"
     raise ValueError(
-        f"data.rejects: wanted at most {limit:g} of the images rejected, got {num} of "
+        f"data.max_rejected_fraction: wanted at most {limit:g} of the images rejected, got "
+        f"{num} of "
         f"{num + num_kept} ({reasons}); they are listed in {paths[0].parent}: mend them or raise "
         f"the limit"
     )
@@ -86,7 +89,8 @@ def split_by_label(labels: np.ndarray, heldout: float, root: int) -> np.ndarray:
         split[rows[: math.floor(heldout * len(rows) + 0.5)]] = "heldout"
     if "heldout" not in split or "train" not in split:
         raise ValueError(
-            f"data.heldout: wanted a share that leaves both splits some images, got {heldout} of "
+            f"data.heldout_fraction: wanted a share that leaves both splits some images, got "
+            f"{heldout} of "
             f"{len(labels)}; change it"
         )
     return split

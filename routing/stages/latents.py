@@ -1,4 +1,5 @@
-"""Stage latents: one shard of images through a codec, once; what follows reads latents alone."""
+"""Stage latents: one shard of images through an autoencoder, once; what follows reads latents "
+"alone."""
 
 from collections.abc import Iterator
 
@@ -15,15 +16,16 @@ def run(job) -> None:
     """Write `samples`, float16 [images, latents, rows, columns], from the shard `samples`."""
     notes = job.notes("samples")
     if notes["levels"] is None:
-        raise ValueError(
-            "codec: wanted a source of images, got one whose samples are real numbers already; "
-            "leave the codec out"
+        raise
+        ValueError(
+            "autoencoder: wanted a source of images, got one whose samples are real numbers already; "
+            "leave the autoencoder out"
         )
-    coder = autoencoders.load(job.spec["codec"])
+    coder = autoencoders.load(job.spec["autoencoder"])
     stored = job.mapped("samples")["samples"]
     job.device = str(coder.device)
     blocks = ({"samples": block} for block in encoded(coder, stored, notes["levels"]))
-    job.write_rows("samples", blocks, levels=None, world=None, codec=coder.note)
+    job.write_rows("samples", blocks, levels=None, world=None, autoencoder=coder.note)
 
 
 def encoded(
@@ -35,7 +37,8 @@ def encoded(
         latents = coder.encode(torch.from_numpy(batch)).numpy()
         if not (np.abs(latents) <= HALF).all():  # a nan is not <=
             raise ValueError(
-                f"codec: wanted latents that float16 can hold, got others for rows {first} to "
+                f"autoencoder: wanted latents that float16 can hold, got others for rows "
+                f"{first} to "
                 f"{first + len(batch) - 1}; check scale and the weights"
             )
         yield latents.astype(np.float16)

@@ -165,7 +165,7 @@ class Data:
         tables = [self.job.table("states", i) for i in range(num)]
         arrays = [self.job.arrays("gram", i) for i in range(num)]
         table = pd.concat(tables, ignore_index=True)
-        mine = np.flatnonzero((table["part"] == part).to_numpy())
+        mine = np.flatnonzero((table["split"] == part).to_numpy())
         stored = {
             name: torch.from_numpy(np.concatenate([a[name] for a in arrays])[mine])
             for name in arrays[0]
@@ -210,7 +210,7 @@ def fit(
     name = choices.describe(choices.rows("objectives", OBJECTIVES), objective)["name"]
     # A router that goes on from another one of its objective shall not see its batches again.
     purpose = f"{name} from {kind.start}" if kind.start else name
-    identity = (seeds.number(spec["partition"]), seeds.number(purpose), spec["training"])
+    identity = (seeds.number(spec["partition"]), seeds.number(purpose), spec["training_seed"])
     torch.manual_seed(seeds.integer(spec["seed"], "initial_weights", *identity))
     net = networks.new_network(model)
     if job.count("start"):

@@ -42,18 +42,18 @@ def run(job) -> None:
         progress.advance(len(batch))
     seconds = time.monotonic() - start
     join = {name: np.concatenate([p[name] for p in parts]) for name in ROWS}
-    notes = {"levels": arm.levels, "codec": arm.codec}
+    notes = {"levels": arm.levels, "autoencoder": arm.autoencoder}
     drawn = {"samples": join["samples"], "seeds": numbers}
-    for name in parts[0]["asked"]:
-        drawn[name] = np.concatenate([p["asked"][name] for p in parts])
+    for name in parts[0]["requested"]:
+        drawn[name] = np.concatenate([p["requested"][name] for p in parts])
     job.write_arrays("samples", drawn, **notes)
     trace = {name: join[name] for name in ("weights", "posteriors")}
     job.write_arrays("trace", trace | {"seeds": numbers, "times": parts[0]["times"]})
     kept = numbers < spec["num_trajectories"]
     states = np.concatenate([p["states"] for p in parts])
     job.write_arrays("trajectories", {"states": states, "seeds": numbers[kept]}, **notes)
-    table = bill(arm, parts, len(numbers), seconds)
-    job.write_table("bill", table, policy=numbers_of(arm.policy))
+    table = cost_table(arm, parts, len(numbers), seconds)
+    job.write_table("cost", table, policy=numbers_of(arm.policy))
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def draw(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
     """Samples and traces of the seeds in `batch`; whole trajectories of those below `num_kept`."""
     numbers, kept = batch.tolist(), torch.from_numpy(batch < num_kept).to(arm.device)
     uniforms = torch.from_numpy(seeds.uniforms(root, "routing", numbers, arm.sampler.num_steps))
-    condition, asked = arm.asked(root, numbers)
+    condition, requested = arm.requested(root, numbers)
 
     def normals(name: str, *index: int) -> torch.Tensor:
         drawn = torch.from_numpy(seeds.normals(root, name, numbers, arm.shape, *index))
@@ -91,7 +91,7 @@ def draw(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
     refuse_broken(drawn, batch)
     return {
         "samples": drawn.numpy(),
-        "asked": asked,
+        "requested": requested,
         "num_tokens": 0
         if condition is None or condition.text is None
         else condition.text.shape[1],
@@ -122,7 +122,7 @@ def refuse_broken(x: torch.Tensor, batch: np.ndarray) -> None:
         )
 
 
-def bill(arm: Arm, parts: list[dict], num: int, seconds: float) -> pd.DataFrame:
+def cost_table(arm: Arm, parts: list[dict], num: int, seconds: float) -> pd.DataFrame:
     """Evaluations and FLOPs per sample of each expert and the router; the total's wall seconds.
 
     A closed form has no network and is billed 0 FLOP; its evaluations count. A text costs what
@@ -131,12 +131,12 @@ def bill(arm: Arm, parts: list[dict], num: int, seconds: float) -> pd.DataFrame:
     tokens = max(p["num_tokens"] for p in parts)
     evaluations = np.sum([p["experts"] for p in parts], axis=0) / num
     rows = [("expert", k, n, n * flop(arm.experts[k], tokens)) for k, n in enumerate(evaluations)]
-    asked = sum(p["router"] for p in parts) / num
-    spent = asked * flop(getattr(arm.router, "net", None), tokens) + arm.encode.flop / num
-    rows.append(("router", 0, asked + arm.encode.evaluations / num, spent))
+    requested = sum(p["router"] for p in parts) / num
+    spent = requested * flop(getattr(arm.router, "net", None), tokens) + arm.encode.flop / num
+    rows.append(("router", 0, requested + arm.encode.evaluations / num, spent))
     rows.append(("total", 0, evaluations.sum(), sum(row[3] for row in rows)))
-    table = pd.DataFrame(rows, columns=["part", "number", "evaluations", "flop"])
-    return table.assign(seconds=np.where(table["part"] == "total", seconds, np.nan))
+    table = pd.DataFrame(rows, columns=["component", "expert_index", "evaluations", "flop"])
+    return table.assign(seconds=np.where(table["component"] == "total", seconds, np.nan))
 
 
 def flop(net: object, num_tokens: int = 0) -> float:

@@ -89,7 +89,7 @@ def bootstrap_difference(
 def half_widths(
     draws: Float[np.ndarray, "*many draws"],
     se_training: Float[np.ndarray, "*many"],
-    num_trainings: int,
+    num_training_seeds: int,
     level: float = 0.95,
 ) -> Float[np.ndarray, "*many"]:
     """Half of the intervals of many metrics or differences at once, of means over trainings.
@@ -105,8 +105,8 @@ def half_widths(
     rank = math.ceil(level * (num_draws + 1) - 1e-9)
     centred = np.abs(draws - draws.mean(-1, keepdims=True))
     half = np.partition(centred, rank - 1)[..., rank - 1]
-    if num_trainings > 1:
-        half = np.hypot(half, quantile((1 - level) / 2, num_trainings - 1) * se_training)
+    if num_training_seeds > 1:
+        half = np.hypot(half, quantile((1 - level) / 2, num_training_seeds - 1) * se_training)
     return np.asarray(half)
 
 

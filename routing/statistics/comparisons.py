@@ -85,7 +85,7 @@ def comparisons(
     stacked = _stacked("replicates", names, replicates)
     found = Estimates.fit(stacked[i] - stacked[j])
     half, p, test = found.half_widths(1 - ALPHA), found.p_values(), "seed blocks"
-    if scores is not None and found.num_trainings == 1:
+    if scores is not None and found.num_training_seeds == 1:
         of_samples = _stacked("scores", names, scores)
         flipped = sign_flip_p_values(of_samples, enough_flips(len(i), ALPHA), rng)
         p, test = flipped[i, j].numpy(), "sign flip"
@@ -95,7 +95,7 @@ def comparisons(
         draws = draws[i] - draws[j]
         se_bootstrap = draws.std(-1, ddof=1)
         if draws.shape[-1] >= fewest_draws(1 - ALPHA):
-            errors = found.se_training, found.num_trainings
+            errors = found.se_training, found.num_training_seeds
             half_bootstrap = half_widths(draws, *errors, 1 - ALPHA)
     p_holm, p_reference = holm(p), np.full(len(i), np.nan)
     is_reference = np.array([names[other] == reference for other in j])

@@ -142,7 +142,7 @@ class Estimates:
     se_sampling: Many
     se_training: Many  # nan where there was one training
     num_blocks: int
-    num_trainings: int
+    num_training_seeds: int
 
     @classmethod
     def fit(cls, replicates: Float[Tensor, "*many trainings replicates"]) -> "Estimates":
@@ -153,12 +153,12 @@ class Estimates:
                 "numbers; use jackknife_weights"
             )
         of_training, replicates = over_trainings(replicates)
-        num_trainings, num_blocks = of_training.shape[-1], replicates.shape[-1] - 1
+        num_training_seeds, num_blocks = of_training.shape[-1], replicates.shape[-1] - 1
         left_out = replicates[..., 1:]
         spread = ((left_out - left_out.mean(-1, keepdims=True)) ** 2).sum(-1)
         sampling = np.sqrt((num_blocks - 1) / num_blocks * spread)
         found = replicates[..., 0], sampling, training_errors(of_training)
-        return cls(*map(np.asarray, found), num_blocks, num_trainings)
+        return cls(*map(np.asarray, found), num_blocks, num_training_seeds)
 
     def half_widths(self, level: float) -> Many:
         """Half of the interval. ValueError on a level that is no probability."""
@@ -187,7 +187,9 @@ class Estimates:
     def _parts(self) -> list[tuple[Many, int]]:
         """Standard errors and their degrees of freedom."""
         parts = [(self.se_sampling, self.num_blocks - 1)]
-        return parts + [(self.se_training, self.num_trainings - 1)] * (self.num_trainings > 1)
+        return parts + [(self.se_training, self.num_training_seeds - 1)] * (
+            self.num_training_seeds > 1
+        )
 
     def _half(self, tail: Many | float) -> Many:
         squares = [(quantile(tail, freedom) * se) ** 2 for se, freedom in self._parts]

@@ -1,4 +1,4 @@
-"""The training loop of experts, learned routers and extractors.
+"""The training loop of experts, learned routers and classifiers.
 
 AdamW with a linear warm-up and a cosine decay to zero, an exponential moving average of the
 weights, and a curve of the loss. Step n draws its batch, times and noise from the stream

@@ -138,23 +138,28 @@ def test_lists_of_different_lengths():
 
 
 def test_networks_want_images():
-    line = refusal(changed(ORACLE, "codec", CODEC))
-    assert line.startswith("codec: wants images, got points (data.source 'mixture'); leave it out")
+    line = refusal(changed(ORACLE, "autoencoder", CODEC))
+    assert line.startswith(
+        "autoencoder: wants images, got points (data.source 'mixture'); leave it out"
+    )
     line = refusal(changed(ORACLE, "routers.exact", LEARNED))
     assert line.startswith(
         "arms.monolith.router: 'exact' (learned) wants images, got points (data."
     )
     experiment.resolve(changed(ORACLE, "routers.spare", LEARNED))  # no arm asks for it
-    raw = changed(ORACLE, "extractors", {"digits": "classifier"})
+    raw = changed(ORACLE, "classifiers", {"digits": "classifier"})
     experiment.resolve(raw)  # nobody measures in it
-    line = refusal(changed(raw, "metrics.extractor", "digits"))
-    assert line.startswith("metrics.extractor: 'digits' (classifier) wants images, got points")
+    line = refusal(changed(raw, "metrics.feature_space", "digits"))
+    assert line.startswith("metrics.feature_space: 'digits' (classifier) wants images, got points")
 
 
 # What takes more than one change; the last one is at fault.
 
 ASKED = [("partitions.semantic.condition", "label"), ("guidances", {"guided": "conditional"})]
-TEXTS = [("partitions.semantic.condition", "text"), ("guidances", {"guided": "conditional"})]
+TEXT_ENCODERS = [
+    ("partitions.semantic.condition", "text"),
+    ("guidances", {"guided": "conditional"}),
+]
 DISTANCE = [("metrics.list.5", {"name": "lpips"})]
 FILES_OF = [("data.source", FOLDER), ("data.image", {"size": 30})]
 PAIR = [("routers.first", LEARNED), ("routers.second", LEARNED | {"start": "first"})]
@@ -173,7 +178,7 @@ TOGETHER = [
         "arms.top1.guidance: nothing is named 'guidde'; did you mean 'guided'? valid names: guid",
     ),
     (
-        TEXTS + [("routers.learned.condition", "label")],
+        TEXT_ENCODERS + [("routers.learned.condition", "label")],
         "arms.top1.router: 'learned' is told the label, the experts of partition 'semantic' are "
         "told 'text'; make them equal",
     ),
@@ -183,12 +188,13 @@ TOGETHER = [
         "told 'label'; make them equal",
     ),
     (
-        TEXTS + [("routers.centroid", "conditional_prior")],
+        TEXT_ENCODERS + [("routers.centroid", "conditional_prior")],
         "arms.centroid_top1.router: 'centroid' (conditional_prior) wants a partition with "
         "condition 'label', got 'text'; take another router",
     ),
     (
-        TEXTS + [("arms.top1.guidance", "guided"), ("routers.learned", {"name": "density"})],
+        TEXT_ENCODERS
+        + [("arms.top1.guidance", "guided"), ("routers.learned", {"name": "density"})],
         "arms.top1.router: 'learned' (density) starts from p(k | label), the samples are asked "
         "for a text; take another router or guidance 'none'",
     ),
@@ -223,7 +229,7 @@ TOGETHER = [
         "net 'vgg' (16)",
     ),
     (
-        DISTANCE + FILES_OF + ASKED + [("metrics.lpips", {"net": "vgg", "within": "asked"})],
+        DISTANCE + FILES_OF + ASKED + [("metrics.lpips", {"net": "vgg", "within": "condition"})],
         "metrics.lpips.within: 'asked' wants arms that ask for a label or a text, got arm "
         "'monolith' without guidance; take 'all', or give it one",
     ),
@@ -275,7 +281,7 @@ def test_lpips_takes_what_its_network_takes():
     assert line.startswith(f"metrics.list.{place}: 'lpips' wants images, got points (data.source")
     for where, value in ASKED:
         raw = changed(raw, where, value)
-    raw = changed(changed(raw, "data.image.size", 16), "metrics.lpips.within", "asked")
+    raw = changed(changed(raw, "data.image.size", 16), "metrics.lpips.within", "condition")
     raw = changed(raw, "arms.top1.guidance", "guided")
     experiment.resolve(raw | one_arm(raw, "top1"))
     unasked = changed(raw, "guidances.guided", "none")
@@ -283,14 +289,14 @@ def test_lpips_takes_what_its_network_takes():
 
 
 def test_centroids_are_where_the_router_looks():
-    """Of latents, if there is a codec; and encoded images have their rule."""
+    """Of latents, if there is a autoencoder; and encoded images have their rule."""
     raw = changed(changed(DIGITS, "data.source", FOLDER), "data.image", {"size": 16})
     plan = experiment.resolve(raw)["plan"]
     assert (
         plan["images"] == "center_lanczos_16"
         and experiment.resolve(DIGITS)["plan"]["images"] == "native"
     )
-    latent = changed(raw, "codec", CODEC)
+    latent = changed(raw, "autoencoder", CODEC)
     assert "take an encoder that reads latents" in refusal(latent)
     experiment.resolve(changed(latent, "encoders.pixels_pca.reads", "latents"))
     experiment.resolve(changed(latent, "routers.centroid", "prior"))
@@ -387,15 +393,18 @@ def test_resolved_is_a_fixed_point_and_plain(path):
     "metric", ["class_share_3", "cluster_share_0", "recall_pixels_pca_cluster_worst"]
 )
 def test_figures_show_one_class_or_cluster_too(metric):
-    listed = [*DIGITS["metrics"]["list"], {"name": "cluster_recall", "space": "pixels_pca"}]
+    listed = [
+        *DIGITS["metrics"]["list"],
+        {"name": "cluster_recall", "feature_space": "pixels_pca"},
+    ]
     raw = changed(DIGITS, "metrics.list", listed)
     experiment.resolve(changed(raw, "figures.quality.metric", metric))
 
 
-@pytest.mark.parametrize(("within", "word"), [("all", ""), ("asked", "_within_asked")])
+@pytest.mark.parametrize(("within", "word"), [("all", ""), ("condition", "_within_condition")])
 def test_rows_of_lpips_say_what_pairs_share(within, word):
     lpips = {"net": "vgg", "within": within, "weights": None, "sha256": None}
-    metrics = {"extractor": "x", "reference_arm": "one", "lpips": lpips}
+    metrics = {"classifier": "x", "reference_arm": "one", "lpips": lpips}
     found = rows({"name": "lpips"}, metrics, "metrics.list.0")
     assert found == [f"lpips_vgg_diversity{word}", "lpips_vgg_to_one"]
 
@@ -404,7 +413,7 @@ def test_rows_of_lpips_say_what_pairs_share(within, word):
 def test_splits_of_the_inception_score_have_samples(num_splits):
     raw = changed(DIGITS, "encoders.inception", {"name": "inception", "weights": "x.pth"})
     raw["encoders"]["inception_other"] = raw["encoders"].pop("inception")
-    entry = {"name": "inception_score", "space": "inception_other"}
+    entry = {"name": "inception_score", "feature_space": "inception_other"}
     experiment.resolve(changed(raw, "metrics.list.5", entry | {"num_splits": 1024}))
     line = refusal(changed(raw, "metrics.list.5", entry | {"num_splits": num_splits}))
     assert (
@@ -419,7 +428,7 @@ def test_a_metric_is_in_the_list_twice_where_the_names_differ():
         {"name": "neighbours", "k_precision": 10, "k_density": 3},
         {"name": "cluster_recall", "k_precision": 10, "k_density": 3},
         {"name": "frechet", "num_samples": 512},
-        {"name": "frechet", "space": "pixels_pca"},
+        {"name": "frechet", "feature_space": "pixels_pca"},
     ]
     listed = [*DIGITS["metrics"]["list"], *again]
     experiment.resolve(changed(DIGITS, "metrics.list", listed))
@@ -435,14 +444,14 @@ def test_defaults_are_written_out():
         "t_star": 1.0,
         "before": {"name": "full"},
     }
-    plain = {"space": None, "num_samples": None}
+    plain = {"feature_space": None, "num_samples": None}
     near = {"name": "neighbours", "k_precision": 3, "k_density": 5}
     assert full["metrics"]["list"][2] == near | plain
     assert (
         experiment.resolve(changed(DIGITS, "samples.batch_size", DELETE))["samples"]["batch_size"]
         == 256
     )
-    assert experiment.resolve(ORACLE)["extractors"] == {}
+    assert experiment.resolve(ORACLE)["classifiers"] == {}
     for key in DIGITS:
         assert key in full and list(full) == [*experiment.Config.model_fields, "plan"]
 
@@ -468,7 +477,7 @@ def test_integers_serve_as_numbers_and_names_as_choices():
         ("samples.shard_size", 256),
         ("samples.num_trajectories", 0),
         ("metrics.num_blocks", 1024),
-        ("metrics.extractor", "pixels_pca"),
+        ("metrics.feature_space", "pixels_pca"),
         ("metrics.reference_arm", "top1"),
         ("experts.total_batch", 5),
         ("policies.top3.k", 5),
@@ -476,14 +485,14 @@ def test_integers_serve_as_numbers_and_names_as_choices():
         ("partitions.semantic.method.num_clusters", 4),
         ("partitions.two", DIGITS["partitions"]["random"]),
         ("arms", {"heldout_like": DIGITS["arms"]["top1"], "monolith": DIGITS["arms"]["monolith"]}),
-        ("extractors.more", "classifier"),
+        ("classifiers.more", "classifier"),
         ("seed", 2**63 - 1),
         ("run", "a"),
     ],
 )
 def test_the_edges_of_what_is_right(where, value):
     raw = changed(DIGITS, where, value)
-    if where == "metrics.extractor":
+    if where == "metrics.feature_space":
         raw["figures"] = {}  # they show fd_digits
         raw["metrics"]["list"] = [m for m in raw["metrics"]["list"] if m["name"] != "class_shares"]
     experiment.resolve(raw)

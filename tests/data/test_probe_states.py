@@ -25,8 +25,8 @@ def values(dtype=np.float32):
 
 def test_every_image_is_seen_once_in_each_stratum():
     made = table()
-    assert list(made) == ["number", "row", "t", "is_null", "part"]
-    assert np.array_equal(made["number"], np.arange(80))
+    assert list(made) == ["state", "row", "t", "is_null", "split"]
+    assert np.array_equal(made["state"], np.arange(80))
     for row in HELDOUT:
         t = np.sort(made["t"][made["row"] == row])
         assert np.array_equal(np.floor(t * 8), np.arange(8))
@@ -47,14 +47,14 @@ def test_times_are_uniform_within_their_strata_and_in_every_part():
     assert ((made["t"] >= 0) & (made["t"] <= 1)).all() and made["t"].dtype == np.float32
     assert kstest(made["t"] * 400 % 1, "uniform").pvalue > 0.01
     for part in PARTS:
-        mine = np.sort(made["t"][made["part"] == part])
+        mine = np.sort(made["t"][made["split"] == part])
         middle = (np.arange(len(mine)) + 0.5) / len(mine)
         assert np.abs(mine - middle).max() <= 1 / 400  # stratified: no part lacks a time
 
 
 def test_parts_are_of_images_and_of_the_asked_sizes():
     made = table()
-    of = made.groupby("row")["part"].agg(set)
+    of = made.groupby("row")["split"].agg(set)
     assert all(len(parts) == 1 for parts in of)
     counts = of.map(lambda parts: next(iter(parts))).value_counts()
     assert dict(counts) == {"fit": 5, "calibrate": 3, "report": 2}
@@ -68,20 +68,20 @@ def test_parts_are_of_images_and_of_the_asked_sizes():
 )
 def test_sizes_are_the_nearest(fit, calibrate, sizes, root):
     made = table(root=root, shares={"fit": fit, "calibrate": calibrate})
-    counts = made.groupby("part")["row"].nunique()
+    counts = made.groupby("split")["row"].nunique()
     assert [counts[part] for part in PARTS] == sizes  # ends at 2.5 -> 3, 5; at 3.4 -> 3, 6.7 -> 7
 
 
 def test_all_comes_from_the_seed():
     again, other = table(), table(root=6)
     pd.testing.assert_frame_equal(table(), again)
-    for column in ("t", "is_null", "part"):
+    for column in ("t", "is_null", "split"):
         assert not other[column].equals(again[column])
 
 
 def test_half_are_told_nothing():
     made = table(20_000)
-    for rows in (made["part"] == "fit", made["t"] < 0.2, made["row"] == HELDOUT[0]):
+    for rows in (made["split"] == "fit", made["t"] < 0.2, made["row"] == HELDOUT[0]):
         share, num = made["is_null"][rows].mean(), rows.sum()
         assert abs(share - probe_states.NULL_SHARE) < 4 * 0.5 / num**0.5
 
@@ -110,8 +110,8 @@ def test_a_state_hangs_on_its_number_alone():
     for name in ("x", "t", "target"):
         joined = torch.cat([getattr(part, name) for part in parts])
         assert torch.equal(joined, getattr(whole, name))
-    picked = made[made["part"] == "report"]
-    rows = picked["number"].tolist()
+    picked = made[made["split"] == "report"]
+    rows = picked["state"].tolist()
     assert torch.equal(probe_states.states(picked, x0[picked["row"]], 5).x, whole.x[rows])
     assert not torch.equal(probe_states.states(made, x0[made["row"]], 6).x, whole.x)
     along = probe_states.directions(made, 3, SHAPE, 5)
@@ -128,19 +128,19 @@ def test_no_two_draws_are_from_one_stream():
 
 
 def test_streams_of_different_purpose_never_meet(monkeypatch):
-    asked = []
+    requested = []
     stream = probe_states.seeds.stream
 
     def heard(*who):
-        asked.append(who)
+        requested.append(who)
         return stream(*who)
 
     monkeypatch.setattr(probe_states.seeds, "stream", heard)
     made = table()
     probe_states.states(made, values()[made["row"]], 5)
     probe_states.directions(made, 1, SHAPE, 5)
-    assert len(set(asked)) == len(asked) == 1 + 10 + 2 + 80 + 80
-    assert {len(who) for who in asked if who[1] == "probe"} == {4}
+    assert len(set(requested)) == len(requested) == 1 + 10 + 2 + 80 + 80
+    assert {len(who) for who in requested if who[1] == "probe"} == {4}
 
 
 def test_directions_are_standard_normal():

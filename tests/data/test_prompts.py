@@ -209,7 +209,9 @@ def test_a_network_learns_what_sentences_say(tmp_path):
     said = ["a night without a moon", "snow in bright sunlight"]
     index = pd.DataFrame({"label": 0, "caption": said})
     spec = {"text": {"name": "sentence"}}
-    files = run("captions", tmp_path, spec, index=artifact("data", tmp_path / "i.parquet", index))
+    files = run(
+        "text_embeddings", tmp_path, spec, index=artifact("data", tmp_path / "i.parquet", index)
+    )
     inputs = {name: [path] for name, path in files.items()}
     captions = prompts.captions_of(Job("experts", inputs, {}, {}))
     prompter = prompts.make("text", index, captions)

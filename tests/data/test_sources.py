@@ -235,20 +235,20 @@ def test_parquet_files_that_are_none(tmp_path):
 
 
 def test_parquet_reads_the_row_groups_that_it_needs(tmp_path, monkeypatch):
-    asked = []
+    requested = []
     whole = pq.ParquetFile.iter_batches
 
     def spy(self, size, groups, names, **options):
-        asked.append((groups, names))
+        requested.append((groups, names))
         return whole(self, size, groups, names, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
     source = Parquet(str(albums.parquet(tmp_path)), licence_text="MIT", where=(("label", 1),))
     list(source.items(1, 5))  # rows 4..8 of the first file, whose groups have 4
-    assert asked == [([1, 2], ["image", "label"])]
-    asked.clear()
+    assert requested == [([1, 2], ["image", "label"])]
+    requested.clear()
     list(source.items(2, 5))  # rows 9..12: the last of the first file, three of the third
-    assert asked == [([2], ["image", "label"]), ([0], ["image", "label"])]
+    assert requested == [([2], ["image", "label"]), ([0], ["image", "label"])]
 
 
 def test_openmix_is_divided():

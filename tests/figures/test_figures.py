@@ -31,7 +31,7 @@ from routing.figures.losses import NUM_POINTS, smoothed
 from routing.figures.shared import arms, labels, pictures, style, tables, words
 from routing.figures.shared.inputs import Inputs
 from routing.figures.table import FIGURES
-from routing.metrics import feature_spaces
+from routing.metrics import feature_space_names
 from routing.metrics.table import METRICS, Kind
 from routing.stages.figures import run as run_stage
 from routing.workflow import artifacts, choices
@@ -470,10 +470,12 @@ def crowded(num, **options):
     pairs = zip(names, value, strict=True)
     rows = [["r", name, "fd_digits", x, x - 0.7, x + 0.7, 64] for name, x in pairs]
     heads = ["run", "arm", "metric", "value", "lo", "hi", "num_samples"]
-    files = base.files | {"metrics": [pd.DataFrame(rows, columns=heads)], "bills": []}
+    files = base.files | {"metrics": [pd.DataFrame(rows, columns=heads)], "costs": []}
     for i in range(num + 2):
-        bill = pd.DataFrame({"part": ["expert", "router", "total"], "number": 0, "seconds": 1.0})
-        files["bills"].append(bill.assign(evaluations=32.0 if i < num else 96.0, flop=1e6))
+        bill = pd.DataFrame(
+            {"component": ["expert", "router", "total"], "expert_index": 0, "seconds": 1.0}
+        )
+        files["costs"].append(bill.assign(evaluations=32.0 if i < num else 96.0, flop=1e6))
     job = FakeJob(base.spec | {"arms": chosen, "num_shards": 1}, files)
     return make("frontier", **options).draw(Inputs(job))
 
@@ -549,9 +551,9 @@ def test_profile_is_the_mean_over_samples_and_calls_of_one_time():
         assert of.loc[("occupancy", t), "value"].to_list() == pytest.approx(share)
         found = of.loc[("entropy_weights", t), "value"].item()
         assert found == pytest.approx(np.mean([entropy(row) for row in rows]))
-    asked = table[table["quantity"] == "entropy_posterior"]
-    assert asked["t"].to_list() == [1] and set(asked["unit"]) == {"nats"}
-    assert asked["value"].item() == pytest.approx(np.mean([entropy(row) for row in p[:, 0]]))
+    requested = table[table["quantity"] == "entropy_posterior"]
+    assert requested["t"].to_list() == [1] and set(requested["unit"]) == {"nats"}
+    assert requested["value"].item() == pytest.approx(np.mean([entropy(row) for row in p[:, 0]]))
     assert entropy([0.25] * 4) == pytest.approx(routing.entropy(np.full(4, 0.25)))
 
 
@@ -653,7 +655,7 @@ def test_results_hold_the_unrounded_numbers_and_mark_the_best():
     own = inputs.metrics[inputs.metrics["arm"] != "heldout"].set_index("arm")
     for metric, sign in (("fd_digits", -1), ("recall_digits", 1), ("cluster_tv", -1)):
         assert best[metric] == (sign * own[own["metric"] == metric]["value"]).idxmax()
-    bill = inputs.bill("full").set_index("part")
+    bill = inputs.cost("full").set_index("component")
     row = table[table["arm"] == "full"].iloc[0]
     assert row["expert_evaluations"] == bill.loc["total", "evaluations"] == 40
     assert row["router_evaluations"] == bill.loc["router", "evaluations"] == 8
@@ -726,14 +728,14 @@ def test_notes_stand_before_the_direction():
 def names_of(kind):
     """What a kind of routing.metrics.table may be called in the tables."""
     if kind.startswith("lpips"):
-        tails = {"lpips_diversity": ("", "_within_asked"), "lpips_to": ("_some_arm",)}[kind]
+        tails = {"lpips_diversity": ("", "_within_condition"), "lpips_to": ("_some_arm",)}[kind]
         return [f"lpips_alex_{kind.removeprefix('lpips_')}{tail}" for tail in tails]
     if kind.endswith("_share"):
         return [f"{kind}_0"]
     if kind.startswith(("class_", "cluster_")):
         return [kind]
     plain, tail = kind.removesuffix("_cluster"), "_cluster_1" if "_cluster" in kind else ""
-    named = functools.partial(feature_spaces.metric_name, plain)
+    named = functools.partial(feature_space_names.metric_name, plain)
     return [
         named(space, num) + tail
         for space in ("toy", "inception", "dinov2_vitl14", "clip_vitb32", "clip_vitl14_336")
@@ -857,11 +859,11 @@ def test_shards_are_joined_in_the_order_of_the_seeds():
     inputs = Inputs(make_job())
     assert inputs.trace("top2")["seeds"].tolist() == list(range(80))
     assert inputs.trace("top2")["times"].shape == (8,)
-    bill, parts = inputs.bill("top1"), inputs.job.files["bills"][2:4]
+    bill, parts = inputs.cost("top1"), inputs.job.files["costs"][2:4]
     assert bill["evaluations"].iloc[0] == pytest.approx(
         (parts[0]["evaluations"][0] + parts[1]["evaluations"][0]) / 2
     )
-    assert bill.set_index("part").loc["total", "seconds"] == 5
+    assert bill.set_index("component").loc["total", "seconds"] == 5
 
 
 def test_panels_are_balanced():
@@ -895,7 +897,7 @@ def sorted_spec(spec):
 
 
 @pytest.mark.parametrize("read", [
-    lambda inputs: inputs.bill("top1"),
+    lambda inputs: inputs.cost("top1"),
     lambda inputs: inputs.trace("monolith"),
     lambda inputs: inputs.samples("top1", 4),
     lambda inputs: inputs.clusters("monolith"),
@@ -920,7 +922,7 @@ def test_departures_are_distances_from_the_monolith_of_the_same_scale():
         ("shared", 1.0), ("shared", 2.0), ("shared", 4.0),
     }  # fmt: skip
     for row in drawing.table.itertuples():
-        monolith = {1.0: "asked", 2.0: "separate_2", 4.0: "separate_4"}[row.scale]
+        monolith = {1.0: "requested", 2.0: "separate_2", 4.0: "separate_4"}[row.scale]
         assert row.monolith == f"monolith_{monolith}"
         apart = samples(row.arm).astype(float) - samples(row.monolith)
         assert row.departure == pytest.approx(math.sqrt((apart**2).mean()))

@@ -66,7 +66,7 @@ class Watched(FakeJob):
 
 @dataclasses.dataclass(frozen=True)
 class Halving:
-    """A codec of the tests: an image is half of a latent, three channels of four."""
+    """A autoencoder of the tests: an image is half of a latent, three channels of four."""
 
     def load(self):
         return self
@@ -92,11 +92,11 @@ def latent_job(monkeypatch):
         for part in base.files["samples"]
     ]
     told = [
-        {"spec": base.whose("samples", i), "codec": {"name": "halving"}}
+        {"spec": base.whose("samples", i), "autoencoder": {"name": "halving"}}
         for i in range(len(latents))
     ]
     files = base.files | {"samples": latents, "samples notes": told}
-    job = Watched(base.spec | {"codec": {"name": "some"}}, files)
+    job = Watched(base.spec | {"autoencoder": {"name": "some"}}, files)
     job.seen = []
     NUMS.clear()
     return job
@@ -134,14 +134,16 @@ def test_latents_are_decoded_by_the_codec_that_made_them_or_by_none(tmp_path):
     made = autoencoders.load({"name": "autoencoder_kl", "folder": str(tmp_path)})
     latents = np.random.default_rng(0).normal(size=(4, 2, 4, 4)).astype(np.float16)
     base = make_job("colour", ("monolith", "full"))
-    told = [{"spec": base.whose("samples", i), "codec": made.note} for i in range(4)]
+    told = [{"spec": base.whose("samples", i), "autoencoder": made.note} for i in range(4)]
     files = base.files | {"samples": [{"samples": latents}] * 4, "samples notes": told}
-    job = FakeJob(base.spec | {"codec": {"name": "autoencoder_kl", "folder": "elsewhere"}}, files)
+    job = FakeJob(
+        base.spec | {"autoencoder": {"name": "autoencoder_kl", "folder": "elsewhere"}}, files
+    )
     wanted = made.decode(torch.from_numpy(latents.astype(np.float32))).numpy()
     assert np.array_equal(Inputs(job).samples("full", 4), wanted)
     torch.nn.init.constant_(net.decoder.conv_out.bias, 0.5)
     net.save_pretrained(tmp_path)  # other weights in the same folder
-    with refused(f"codec.folder: wanted weights with sha256 {made.note['sha256']}, got"):
+    with refused(f"autoencoder.folder: wanted weights with sha256 {made.note['sha256']}, got"):
         Inputs(job).samples("full", 4)
 
 

@@ -69,13 +69,13 @@ def test_guided_arms_are_groups_and_looks_of_their_own():
     inputs = Inputs(guided())
     names = list(inputs.arms)
     strengths = {
-        "cluster_full": None, "full_asked": 1, "full_separate_4": 4, "full_shared_1": 1,
+        "cluster_full": None, "full_requested": 1, "full_separate_4": 4, "full_shared_1": 1,
         "full_shared_2": 2,
     }  # fmt: skip
     assert {arm: arms.strength(inputs, arm) for arm in strengths} == strengths
     groups = arms.groups(inputs, names)
     assert groups["semantic, euler, guidance 2"] == ["full_separate_2", "full_shared_2"]
-    assert groups["semantic, euler, guidance 1"] == ["full_asked", "full_shared_1"]
+    assert groups["semantic, euler, guidance 1"] == ["full_requested", "full_shared_1"]
     assert groups["semantic, euler"] == ["cluster_full"] and groups["monolith"] == ["monolith"]
     assert groups["monolith, guidance 4"] == ["monolith_separate_4"]
     assert sorted(sum(groups.values(), [])) == sorted(names)
@@ -105,8 +105,8 @@ def test_results_name_the_guidance_where_there_is_any():
 def test_what_was_not_measured_is_left_out():
     inputs = Inputs(guided())
     table = make("quality", metric="agreement_digits").draw(inputs).table
-    asked = [arm for arm in inputs.arms if arms.strength(inputs, arm) is not None]
-    assert set(table["arm"]) == {*asked, "heldout"}
+    requested = [arm for arm in inputs.arms if arms.strength(inputs, arm) is not None]
+    assert set(table["arm"]) == {*requested, "heldout"}
     with pytest.raises(ValueError, match="agreement_digits: it was not measured on any"):
         make("quality", metric="agreement_digits", arms=["cluster_full"]).draw(inputs)
     assert words.direction("agreement_digits") == 1
@@ -143,7 +143,7 @@ def test_the_router_table_holds_the_metric_and_bolds_the_best(few):
         assert (row.router, row.policy) == (of["router"], of["policy"])
         assert row.value == given.loc[row.arm, "value"]
         assert row.half_width == pytest.approx(given.loc[row.arm, "hi"] - row.value)
-        bill = few.bill(row.arm).set_index("part")
+        bill = few.cost(row.arm).set_index("component")
         assert row.expert_evaluations == bill.loc["total", "evaluations"]
     best = table.loc[table["value"].idxmin()]
     assert table["arm"][table["is_best"]].to_list() == [best["arm"]]
@@ -171,11 +171,11 @@ def test_the_router_table_holds_the_metric_and_bolds_the_best(few):
 
 
 def test_costs_that_differ_between_routers_are_a_range(few):
-    bills = [b.copy() for b in few.job.files["bills"]]
+    costs = [b.copy() for b in few.job.files["costs"]]
     last = list(few.arms).index("soft_full")
-    for bill in bills[6 * last : 6 * last + 6]:
+    for bill in costs[6 * last : 6 * last + 6]:
         bill["evaluations"] = bill["evaluations"] / 3
-    drawing = make("router_table").draw(changed(few, bills=bills))
+    drawing = make("router_table").draw(changed(few, costs=costs))
     line = next(x for x in drawing.texts["md"].splitlines() if "expert evaluations" in x)
     assert line == "| expert evaluations | 13.3–40 | 8 |"
     assert "13.3--40" in drawing.texts["tex"]
@@ -225,7 +225,9 @@ def test_gains_are_paired_by_training_and_seed(few):
     assert table["reference"].to_dict() == pairs
     for arm, base in pairs.items():
         a, b = (few.replicates(name, "fd_digits") for name in (arm, base))
-        stored = few.job.files["replicates"][0].set_index(["arm", "metric", "training", "block"])
+        stored = few.job.files["replicates"][0].set_index(
+            ["arm", "metric", "training_seed", "block"]
+        )
         assert a[2, 4] == stored.loc[(arm, "fd_digits", 2, 3), "value"]
         d = a - b
         left_out = d[:, 1:].mean(0)
@@ -306,22 +308,22 @@ def test_families_are_named_by_what_differs():
     both = Inputs(guided())
     table = make("frontier", by="router").draw(both).table
     _, names, _ = families.Families(both, table).ends()
-    assert {"cluster", "cluster, shared 2", "monolith", "monolith, asked"} <= set(names)
+    assert {"cluster", "cluster, shared 2", "monolith", "monolith, requested"} <= set(names)
 
 
 def test_costs_in_flop_count_the_router(few):
     table = make("frontier", by="router", cost="flop").draw(few).table.set_index("arm")
     assert set(table["cost_unit"]) == {"MFLOP of experts and router"}
     for arm, row in table.iterrows():
-        bill = few.bill(arm)
-        parts = bill[bill["part"].isin(["expert", "router"])]["flop"].sum()
+        bill = few.cost(arm)
+        parts = bill[bill["component"].isin(["expert", "router"])]["flop"].sum()
         assert row["cost"] == pytest.approx(parts / 1e6)
-    bills = [b.assign(flop=b["flop"] * 1e4) for b in few.job.files["bills"]]
-    large = make("frontier", cost="flop").draw(changed(few, bills=bills)).table
+    costs = [b.assign(flop=b["flop"] * 1e4) for b in few.job.files["costs"]]
+    large = make("frontier", cost="flop").draw(changed(few, costs=costs)).table
     assert set(large["cost_unit"]) == {"GFLOP of experts and router"}
-    bills = [b.assign(flop=0.0) for b in few.job.files["bills"]]
+    costs = [b.assign(flop=0.0) for b in few.job.files["costs"]]
     with pytest.raises(ValueError, match="wanted FLOPs of every arm, got 0"):
-        make("frontier", cost="flop").draw(changed(few, bills=bills))
+        make("frontier", cost="flop").draw(changed(few, costs=costs))
 
 
 def test_a_slanted_segment_is_covered_by_small_boxes():
@@ -467,7 +469,8 @@ def test_weights_by_time_are_differences_from_the_baseline(few):
         for r, v in (("velocity", "error"), ("cluster", "nll"))
     }
     error = {
-        r: x.sort_values(["training", "t_low"])["value"].to_numpy() for r, x in reports.items()
+        r: x.sort_values(["training_seed", "t_low"])["value"].to_numpy()
+        for r, x in reports.items()
     }
     gain = (error["velocity"] - error["cluster"]).reshape(3, 9)
     mine = table.query("router == 'velocity' and quantity == 'error_probe'").sort_values("t_low")
@@ -515,7 +518,7 @@ def test_expert_errors_are_means_over_states_of_a_cluster():
     inputs = Inputs(make_job("digits", FEW, ("monolith", "semantic"), 2, 2))
     drawing = make("expert_errors", num_bins=3).draw(inputs)
     states, gram = inputs.probe("semantic")
-    assert states["training"].value_counts().to_list() == [600, 600]
+    assert states["training_seed"].value_counts().to_list() == [600, 600]
     cluster, t = inputs.clusters("semantic")[states["row"]], states["t"].to_numpy()
     errors = drawing.table.query("quantity == 'error'").set_index(["t_low", "cluster", "expert"])
     assert len(errors) == 3 * 25
@@ -549,11 +552,11 @@ def test_guidance_curves_are_of_arms_that_differ_in_the_scale():
     given = inputs.metrics.set_index(["arm", "metric"])["value"]
     wanted = {
         "separate": {
-            0: "cluster_full", 1: "full_asked", 2: "full_separate_2", 4: "full_separate_4"
+            0: "cluster_full", 1: "full_requested", 2: "full_separate_2", 4: "full_separate_4"
         },
         "shared": {0: "cluster_full", 1: "full_shared_1", 2: "full_shared_2", 4: "full_shared_4"},
         "monolith": {
-            0: "monolith", 1: "monolith_asked", 2: "monolith_separate_2", 4: "monolith_separate_4"
+            0: "monolith", 1: "monolith_requested", 2: "monolith_separate_2", 4: "monolith_separate_4"
         },
     }  # fmt: skip
     for kind, arm_at in wanted.items():
@@ -602,7 +605,7 @@ def test_exposure_asks_where_trajectories_end(few):
         assert rows["high"].to_numpy() == pytest.approx(value.max(0), abs=1e-6)
     assert rows["t_high"].to_list() == few.trace(arm)["times"].tolist()
     report = few.router_report("semantic", "velocity").query("version == 'error' and t_low == 0.2")
-    wide = report.pivot(index="training", columns="quantity", values="value")
+    wide = report.pivot(index="training_seed", columns="quantity", values="value")
     noised = table[(table["arm"] == arm) & (table["states"] == exposure.NOISED)]
     noised = noised[noised["t_low"] == 0.2].set_index("quantity")
     assert noised.loc["gap", "value"] == pytest.approx(

@@ -267,9 +267,9 @@ def test_the_law_of_one_data_point_is_exact(name, times):
 def test_ancestral_draws_with_the_noise_of_the_step(rng):
     recorder, x = Recorder(polynomial), torch.randn(4, 2, generator=rng, dtype=torch.float64)
     z, times = drawn(x, 3), torch.tensor([1.0, 0.7, 0.3, 0.0], dtype=torch.float64)
-    asked = []
-    end = Ancestral(3)(recorder, x, times, lambda step: asked.append(step) or z[step])
-    assert asked == [0, 1, 2]
+    requested = []
+    end = Ancestral(3)(recorder, x, times, lambda step: requested.append(step) or z[step])
+    assert requested == [0, 1, 2]
     for i, after in enumerate([*recorder.x[1:], end]):
         s, t = (x.new_full((4,), time.item()) for time in times[i : i + 2])
         before = recorder.x[i]
@@ -305,8 +305,8 @@ def test_dpmpp_second_order_step_is_that_of_the_paper(rng):
     x = torch.randn(4, 2, generator=rng, dtype=torch.float64)
     DPMpp2M(3)(recorder, x, torch.tensor([0.9, 0.7, 0.4, 0.1], dtype=torch.float64))
     lam = [math.log((1 - t) / t) for t in recorder.t]
-    asked = list(zip(recorder.x, recorder.t, strict=True))[:2]
-    m1, m0 = (x - t * polynomial(x, x.new_full((4,), t), 0) for x, t in asked)
+    requested = list(zip(recorder.x, recorder.t, strict=True))[:2]
+    m1, m0 = (x - t * polynomial(x, x.new_full((4,), t), 0) for x, t in requested)
     h = lam[2] - lam[1]
     D = m0 + 0.5 * h / (lam[1] - lam[0]) * (m0 - m1)
     expected = 0.4 / 0.7 * recorder.x[1] - 0.6 * (math.exp(-h) - 1) * D
@@ -334,15 +334,15 @@ class Switching:
     """Two experts with different data; `who[step]` says which one each sample asks."""
 
     def __init__(self, who):
-        self.who, self.asked = who, []
+        self.who, self.requested = who, []
 
     def __call__(self, x, t, step):
-        self.asked.append(step)
+        self.requested.append(step)
         target = torch.where(self.who[step], 2.0, -1.0).to(x).reshape(-1, *[1] * (x.ndim - 1))
         return x - target - 0.2 * x * x
 
     def switched(self):
-        step = self.asked[-1]
+        step = self.requested[-1]
         return self.who[step] != self.who[step - 1]
 
 

@@ -39,7 +39,7 @@ def draw(folder, inputs, parts) -> dict:
         inputs = inputs | {"router": []}
     files = run("samples", folder, parts, **inputs)
     found = {n: artifacts.read_arrays(files[n]) for n in ("samples", "trace", "trajectories")}
-    return found | {"bill": artifacts.read_table(files["bill"]), "files": files}
+    return found | {"cost": artifacts.read_table(files["cost"]), "files": files}
 
 
 def network(path, stage, generator, num_logits=None, prompter=None, **notes):
@@ -91,7 +91,7 @@ def networks(folder, condition=None, temperatures=None) -> dict:
             )
         ],
         "centroids": make("partition", folder / "c.safetensors", division),
-        "encoder": make("encoder", folder / "e.safetensors", encoder, encoder=LINEAR),
+        "encoder": make("fit_encoder", folder / "e.safetensors", encoder, encoder=LINEAR),
         "index": make("data", folder / "i.parquet", index),
         "images": make("data", folder / "x.safetensors", {"samples": stored}, levels=LEVELS),
     }

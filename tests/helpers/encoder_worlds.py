@@ -33,7 +33,7 @@ def world(folder, stored, train, levels=LEVELS, num_shards=1):
 
 def stage(name, path, spec, **inputs):
     """Run a stage with one output; its file."""
-    output = {"encoder": "encoder", "embed": "features"}[name]
+    output = {"fit_encoder": "encoder", "embed": "features"}[name]
     with Job(name, inputs, {output: path}, spec) as job:
         importlib.import_module(f"routing.stages.{name}").run(job)
     return path
@@ -41,7 +41,7 @@ def stage(name, path, spec, **inputs):
 
 def fitted(folder, encoder, seed=7, **inputs):
     spec = {"seed": seed, "encoder": encoder}
-    return stage("encoder", folder / "encoder.safetensors", spec, **inputs)
+    return stage("fit_encoder", folder / "encoder.safetensors", spec, **inputs)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import torch
 
 from routing.figures.shared.inputs import Inputs
 from routing.figures.table import FIGURES
-from routing.stages.metrics import compared, differences, long_table
+from routing.stages.metric_tables import compared, differences, long_table
 from routing.workflow import choices
 
 FULL, TOP1 = {"name": "full"}, {"name": "top_k", "k": 1}
@@ -46,7 +46,7 @@ ROUTERS = {
     "prior": {"name": "prior"},
 }
 GUIDANCES = {
-    "asked": {"name": "conditional"},
+    "requested": {"name": "conditional"},
     "separate_2": {"name": "separate", "scale": 2.0},
     "separate_4": {"name": "separate", "scale": 4.0},
     "shared_1": {"name": "shared", "scale": 1.0},
@@ -104,7 +104,7 @@ GUIDED = {"cluster_full": "semantic cluster full euler", "monolith": "monolith p
 GUIDED |= {f"full_{name}": f"semantic cluster full euler {name}" for name in GUIDANCES}
 GUIDED |= {
     f"monolith_{name}": f"monolith prior full euler {name}"
-    for name in ("asked", "separate_2", "separate_4")
+    for name in ("requested", "separate_2", "separate_4")
 }
 DIVIDED = {"monolith": "monolith prior full euler"} | {
     f"{partition}_{policy}": f"{partition} cluster {policy} euler"
@@ -185,12 +185,12 @@ class FakeJob:
         if name in ("router_losses", "router_reports", "reliability"):
             place, training = divmod(index, len(self.files[name]) // len(spec["routers"]))
             pair = dict(zip(("partition", "router_name"), spec["routers"][place], strict=True))
-            return pair | {"training": training}
+            return pair | {"training_seed": training}
         if name in ("partitions", "centroids", "reports"):
             return {"partition": list(spec["num_experts"])[index]}
         if name == "grams":
-            place, training = divmod(index // spec["num_probe_shards"], spec["trainings"])
-            return {"partition": spec["probed"][place], "training": training}
+            place, training = divmod(index // spec["num_probe_shards"], spec["num_training_seeds"])
+            return {"partition": spec["probed"][place], "training_seed": training}
         return {
             "arm_name": list(spec["arms"])[index // (len(self.files[name]) // len(spec["arms"]))]
         }
@@ -216,14 +216,14 @@ def make_job(
         "routers": [list(p) for p in sorted(pairs) if ROUTERS[p[1]]["name"] == "learned"],
         "probed": [p for p in partitions if p != "monolith"],
         "num_shards": num_shards,
-        "codec": None,
+        "autoencoder": None,
         "num_probe_shards": 2,
-        "trainings": trainings,
+        "num_training_seeds": trainings,
         "shares_partition": "semantic",
     }
     files = real_files(kind, rng, num_experts) | training_files(spec, rng)
     files |= probe_files(spec, files, rng)
-    for name in ("bills", "traces", "samples", "trajectories", "places"):
+    for name in ("costs", "traces", "samples", "trajectories", "places"):
         files[name] = []
     for of in chosen.values():
         places = []
@@ -355,7 +355,7 @@ def training_files(spec, rng):
         loss = falling + 0.02 * rng.standard_normal(200)
         return pd.DataFrame({"step": steps, "images": steps * 64, "loss": loss})
 
-    pairs, trainings = spec["routers"], range(spec["trainings"])
+    pairs, trainings = spec["routers"], range(spec["num_training_seeds"])
     return {
         "losses": [curve() for _ in spec["experts"]],
         "router_losses": [curve() for _ in pairs],
@@ -405,14 +405,14 @@ def probe_files(spec, files, rng):
     for partition in spec["probed"]:
         cluster = files["partitions"][list(spec["num_experts"]).index(partition)]["cluster"]
         num = spec["num_experts"][partition]
-        for shard in range(spec["trainings"] * spec["num_probe_shards"]):
+        for shard in range(spec["num_training_seeds"] * spec["num_probe_shards"]):
             number = np.arange(NUM_PROBED) + NUM_PROBED * (shard % spec["num_probe_shards"])
             row, t = heldout[number % len(heldout)], rng.random(NUM_PROBED).astype(np.float32)
             own = np.eye(num)[cluster[row]][:, :, None]
             errors = 1 + (1 - own) * (0.2 + 0.6 * (1 - t)[:, None, None])
             errors = errors * rng.standard_normal((NUM_PROBED, num, 16))
             grams.append({"gram": (errors @ errors.swapaxes(1, 2) / 16).astype(np.float32)})
-            table = {"number": number, "row": row, "t": t, "is_null": t > 2, "part": "fit"}
+            table = {"state": number, "row": row, "t": t, "is_null": t > 2, "split": "fit"}
             states.append(pd.DataFrame(table))
     return {"grams": grams, "states": states}
 
@@ -435,9 +435,9 @@ def arm_files(rng, kind, of, num, shard, files):
     if policy["name"] == "nucleus":
         w = np.where(p > 0.05, p, 0)
     w = w / w.sum(-1, keepdims=True)
-    asked = p.copy()
+    requested = p.copy()
     if of["policy"] == "sticky":
-        asked[:, 1:] = np.nan
+        requested[:, 1:] = np.nan
     stored = np.concatenate([part["samples"] for part in files["data"]])
     rows = rng.integers(0, len(stored), seeds)
     x = stored[rows].astype(np.float32)
@@ -448,18 +448,18 @@ def arm_files(rng, kind, of, num, shard, files):
     fade = np.linspace(1, 0, calls + 1).reshape(1, -1, *[1] * (x.ndim - 1))
     numbers = shard * seeds + np.arange(seeds)
     support = (w > 0).mean(0).sum(0)
-    bill = pd.DataFrame({"part": ["expert"] * num + ["router", "total"]})
-    bill["number"] = [*range(num), 0, 0]
+    bill = pd.DataFrame({"component": ["expert"] * num + ["router", "total"]})
+    bill["expert_index"] = [*range(num), 0, 0]
     bill["evaluations"] = [*support, float(calls), support.sum()]
     bill["flop"] = bill["evaluations"] * 1e6
     bill.loc[num, "flop"] = calls * 1e5
     bill.loc[num + 1, "flop"] = support.sum() * 1e6 + calls * 1e5
-    bill["seconds"] = np.where(bill["part"] == "total", 2.5, np.nan)
+    bill["seconds"] = np.where(bill["component"] == "total", 2.5, np.nan)
     return {
         "samples": {"samples": x.astype(np.float32), "seeds": numbers},
-        "traces": {"times": grid, "weights": w, "posteriors": asked, "seeds": numbers},
+        "traces": {"times": grid, "weights": w, "posteriors": requested, "seeds": numbers},
         "trajectories": {"states": fade * start + (1 - fade) * x[:kept, None]},
-        "bills": bill,
+        "costs": bill,
         "places": 3 * np.eye(max(num, DIM), DIM)[own] + 1.2 * rng.standard_normal((seeds, DIM)),
     }
 
@@ -528,7 +528,7 @@ def replicate_table(found):
         for metric, replicates in values.items():
             trainings, blocks = replicates.shape
             part = {
-                "training": np.repeat(np.arange(trainings), blocks),
+                "training_seed": np.repeat(np.arange(trainings), blocks),
                 "block": np.tile(np.arange(-1, blocks - 1), trainings),
                 "value": replicates.flatten().double().numpy(),
             }

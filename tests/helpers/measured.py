@@ -77,17 +77,17 @@ class World:
     def real_features(self, space, arrays):
         """The file of the real images in a space."""
         path = self.folder / f"real-{space}.safetensors"
-        return make("features", path, arrays, space=self.noted(space))
+        return make("sample_features", path, arrays, feature_space=self.noted(space))
 
     def references(self, space, arrays, shared, **spec):
         """The files that the stage references writes for one space."""
         real = self.real_features(space, arrays)
         folder = self.folder / space
         folder.mkdir(exist_ok=True)
-        parts = {"run": "test", "seed": 7, "space": space, "num_references": None}
+        parts = {"run": "test", "seed": 7, "feature_space": space, "num_references": None}
         parts |= {"num_blocks": 8, "num_samples": NUM, "num_clusters": 3, "list": []}
         given = {"index": shared["index"], "assignments": shared["assignments"], "real": real}
-        return run("references", folder, parts | spec, **given)
+        return run("reference_statistics", folder, parts | spec, **given)
 
     def fitted(self, shared, **spec):
         """The references of both spaces, the one of the clusters first."""
@@ -103,7 +103,12 @@ class World:
         here = self.folder
         arrays = {"place": {"features": self.places[arm]}, "toy": self.drawn[arm]}
         return [
-            make("features", here / f"{space[0]}-{arm}.safetensors", a, space=self.noted(space))
+            make(
+                "sample_features",
+                here / f"{space[0]}-{arm}.safetensors",
+                a,
+                feature_space=self.noted(space),
+            )
             for space, a in arrays.items()
         ]
 
@@ -111,12 +116,12 @@ class World:
         """The files that the stage scores writes for one arm."""
         folder = self.folder / "scores" / arm
         folder.mkdir(exist_ok=True, parents=True)
-        parts = {"run": "test", "seed": 7, "arm": arm, "spaces": ["place", "toy"]}
-        parts |= {"place": "place", "phrases": [], "num_trainings": 1, "num_blocks": 8}
-        parts |= {"extractor": "toy", "reference_arm": next(iter(self.arms)), "lpips": None}
+        parts = {"run": "test", "seed": 7, "arm": arm, "feature_spaces": ["place", "toy"]}
+        parts |= {"place": "place", "clip_captions": [], "num_training_seeds": 1, "num_blocks": 8}
+        parts |= {"classifier": "toy", "reference_arm": next(iter(self.arms)), "lpips": None}
         parts |= {"num_bootstrap": 20, "num_samples": NUM, "list": LIST, "searched": ["toy"]}
         return run(
-            "scores",
+            "arm_metrics",
             folder,
             parts | spec,
             index=shared["index"],
@@ -137,7 +142,7 @@ class World:
         parts |= {"reference_arm": next(iter(self.arms))}
         names = ("replicates", "bootstrap", "scores")
         given = {name: [files[name] for files in found] for name in names}
-        files = run("metrics", self.folder, parts, **given)
+        files = run("metric_tables", self.folder, parts, **given)
         return files, *(artifacts.read_table(files[n]) for n in ("metrics", "differences"))
 
 

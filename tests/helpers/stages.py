@@ -20,10 +20,10 @@ OUTPUTS = {
     "data": {"samples": "safetensors", "rows": "parquet", "rejected": "parquet"},
     "index": {"index": "parquet", "rejected": "parquet"},
     "latents": {"samples": "safetensors"},
-    "captions": {"tokens": "safetensors", "captions": "parquet"},
-    "encoder": {"encoder": "safetensors"},
+    "text_embeddings": {"tokens": "safetensors", "captions": "parquet"},
+    "fit_encoder": {"encoder": "safetensors"},
     "embed": {"features": "safetensors"},
-    "phrases": {"features": "safetensors", "captions": "parquet"},
+    "clip_captions": {"features": "safetensors", "captions": "parquet"},
     "partition": {
         "assignments": "parquet",
         "centroids": "safetensors",
@@ -41,14 +41,14 @@ OUTPUTS = {
         "samples": "safetensors",
         "trace": "safetensors",
         "trajectories": "safetensors",
-        "bill": "parquet",
+        "cost": "parquet",
     },
-    "perceptual": {"scores": "parquet", "pairs": "parquet"},
-    "extractor": {"weights": "safetensors", "loss": "parquet", "report": "parquet"},
-    "features": {"features": "safetensors"},
-    "references": {"references": "safetensors", "heldout": "safetensors"},
-    "scores": {"replicates": "parquet", "bootstrap": "parquet", "scores": "parquet"},
-    "metrics": {
+    "lpips": {"scores": "parquet", "pairs": "parquet"},
+    "classifier": {"weights": "safetensors", "loss": "parquet", "report": "parquet"},
+    "sample_features": {"features": "safetensors"},
+    "reference_statistics": {"references": "safetensors", "heldout": "safetensors"},
+    "arm_metrics": {"replicates": "parquet", "bootstrap": "parquet", "scores": "parquet"},
+    "metric_tables": {
         "metrics": "parquet",
         "differences": "parquet",
         "comparisons": "parquet",
@@ -81,7 +81,7 @@ def read(
     """`samples` (a file, or one for each of several shards) and `index` of a source."""
     spec = {"seed": seed, "source": source, "image": image, "num_shards": num_shards}
     shards = [run("data", folder / f"{i}", spec | {"shard": i}) for i in range(num_shards)]
-    spec = {"seed": seed, "heldout": heldout, "rejects": rejects}
+    spec = {"seed": seed, "heldout_fraction": heldout, "max_rejected_fraction": rejects}
     tables = {name: [shard[name] for shard in shards] for name in ("rows", "rejected")}
     made = run("index", folder, spec, **tables)
     files = [shard["samples"] for shard in shards]
@@ -92,7 +92,7 @@ def embed(folder: Path, encoder: dict, data: dict, seed=ROOT) -> dict:
     """`encoder` and `features` (files) of the samples of `data`."""
     spec = {"seed": seed, "encoder": encoder}
     samples = [data["samples"]] if isinstance(data["samples"], Path) else data["samples"]
-    fitted = run("encoder", folder, spec, samples=samples, index=data["index"])["encoder"]
+    fitted = run("fit_encoder", folder, spec, samples=samples, index=data["index"])["encoder"]
     shards = [
         run("embed", folder / f"{i}", spec | {"shard": i}, encoder=fitted, samples=shard)
         for i, shard in enumerate(samples)

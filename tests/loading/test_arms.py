@@ -63,7 +63,7 @@ def kept_states(inputs, part=probe_states.CALIBRATE):
     """The states of a part of the probe, and the rows of the index that they are of."""
     tables = [artifacts.read_table(path) for path in inputs["states"]]
     table = pd.concat(tables, ignore_index=True)
-    chosen = table[table["part"] == part]
+    chosen = table[table["split"] == part]
     notes, arrays = (
         artifacts.read_provenance(inputs["images"]),
         artifacts.read_arrays(inputs["images"]),
@@ -135,7 +135,7 @@ def test_an_oracle_is_asked_for_the_clusters_of_the_states_numbers(labelled, pil
     inner = BUDGET | {"mean_experts": 1.0, "by": {"name": "threshold", "min_p": 0.5}}
     draw(tmp_path, inputs, spec("oracle_label", policy | {"late": inner}, num=2))
     _, _, chosen = kept_states(inputs)
-    u = seeds.uniforms(arms.ROOT, "oracle_label", chosen["number"].tolist(), 1)[:, 0]
+    u = seeds.uniforms(arms.ROOT, "oracle_label", chosen["state"].tolist(), 1)[:, 0]
     prior = artifacts.read_arrays(inputs["centroids"])["sizes"]
     cluster = (u[:, None] >= np.cumsum(prior / prior.sum())).sum(1)
     assert np.array_equal(piloted[0].posteriors.argmax(1), cluster)
@@ -181,7 +181,7 @@ def test_what_was_found_is_noted_in_the_bill(labelled, piloted, tmp_path):
     inner = BUDGET | {"by": by}
     policy = {"name": "switch", "early": FULL, "late": inner, "t_switch": 0.5}
     found = draw(tmp_path, labelled["halves"], spec("exact", policy, num=40))
-    noted = artifacts.read_provenance(found["files"]["bill"])["policy"]
+    noted = artifacts.read_provenance(found["files"]["cost"])["policy"]
     pilot = piloted[0]
     late = Budget(1.25, Threshold(0.0)).bound(pilot.split(0.5)[1])
     assert noted == {
@@ -199,7 +199,7 @@ def test_what_was_found_is_noted_in_the_bill(labelled, piloted, tmp_path):
 
 def test_a_bound_gate_is_noted_without_its_tensor(told, tmp_path):
     found = draw(tmp_path, told, spec(CONDITIONAL, GATE, num=2))
-    noted = artifacts.read_provenance(found["files"]["bill"])["policy"]
+    noted = artifacts.read_provenance(found["files"]["cost"])["policy"]
     assert {key: noted[key] for key in ("threshold", "few", "many")} == {
         key: GATE[key] for key in ("threshold", "few", "many")
     }
@@ -212,14 +212,14 @@ def test_the_budget_is_kept_on_the_pilot_and_nearly_on_trajectories(
 ):
     parts = spec(router, BUDGET | {"mean_experts": mean}, num=200, steps=20, batch_size=200)
     found = draw(tmp_path, labelled["halves"], parts)
-    noted = artifacts.read_provenance(found["files"]["bill"])["policy"]
+    noted = artifacts.read_provenance(found["files"]["cost"])["policy"]
     assert noted["policy"] == "Nucleus"
     pilot = piloted[0]
     w, _ = Nucleus(noted["mass"])(pilot.posteriors, pilot.t, torch.zeros_like(pilot.t), None)
     on_pilot = (w > 0).double().sum(1).mean().item()
     assert mean - 0.01 < on_pilot <= mean
-    asked = (found["trace"]["weights"] > 0).sum(-1).mean()
-    assert asked == pytest.approx(mean, abs=0.15)
+    requested = (found["trace"]["weights"] > 0).sum(-1).mean()
+    assert requested == pytest.approx(mean, abs=0.15)
 
 
 def test_a_policy_that_wants_nothing_reads_no_probe(labelled, tmp_path):
@@ -270,7 +270,7 @@ def an_arm(guidance, num_train):
         sampler=Euler(1),
         shape=(1,),
         levels=None,
-        codec=None,
+        autoencoder=None,
         encode=Encoder(Job("samples", {}, {}, {})),
         prior=np.array([0.25, 0.75]),
         dtype=torch.float32,
@@ -285,9 +285,9 @@ def test_the_last_random_number_asks_for_the_last_image(monkeypatch):
     largest = np.float32(1) - np.float32(2) ** -24
     monkeypatch.setattr(seeds, "uniforms", lambda *_: np.full((1, 1), largest, np.float32))
     for num in (1025, 4097, 2**17 + 1):
-        condition, asked = an_arm(GUIDANCE["conditional"](), num).asked(7, [0])
-        assert asked["asked"].tolist() == condition.label.tolist() == [(num - 1) % 7]
-        assert asked["prompts"].tolist() == [num - 1]
+        condition, requested = an_arm(GUIDANCE["conditional"](), num).requested(7, [0])
+        assert requested["requested"].tolist() == condition.label.tolist() == [(num - 1) % 7]
+        assert requested["prompts"].tolist() == [num - 1]
 
 
 @pytest.mark.parametrize("name", GUIDANCE)

@@ -9,7 +9,7 @@ import torch
 
 from routing.figures.shared import words
 from routing.metrics.base import InSpace, Pairs
-from routing.metrics.feature_spaces import metric_name
+from routing.metrics.feature_space_names import metric_name
 from routing.metrics.formulas.clip_score import cosines
 from routing.metrics.formulas.frechet_distance import (
     FrechetReference,
@@ -26,7 +26,7 @@ from routing.statistics.intervals import jackknife_weights, seed_blocks
 
 NUM, DIM, K = 48, 4, 3
 OPTIONS = {name: {} for name in METRICS} | {"inception_score": {"num_splits": 3}}
-OF_SAMPLES = ("features", "classes", "asked", "clusters", "logits", "texts")
+OF_SAMPLES = ("features", "classes", "requested", "clusters", "logits", "texts")
 OF_SAMPLES += ("depicted",)  # row by row
 # Draws of the others would take hours, or see copies of one sample as neighbours.
 RESAMPLED = {"frechet", "kernel", "cmmd", "inception_score", "copies", "class_shares"}
@@ -58,7 +58,7 @@ def view(measure, rng, features=None, of=None):
         class_shares=shares,
         cluster_shares=shares,
         classes=torch.randint(K, (NUM,), generator=rng),
-        asked=torch.randint(K, (NUM,), generator=rng),
+        requested=torch.randint(K, (NUM,), generator=rng),
         clusters=torch.arange(NUM) % K,
         point_clusters=of.clusters,
         logits=normal(rng, NUM, 7),
@@ -424,12 +424,12 @@ def test_the_published_cmmd_is_the_biased_one(rng):
 @pytest.mark.parametrize("name", ["class_shares", "agreement"])
 def test_classes_are_wanted_where_they_are_counted(name, rng):
     measure, seen = made(name, rng)
-    with pytest.raises(ValueError, match=f"metrics: '{name}' wants an extractor with classes"):
+    with pytest.raises(ValueError, match=f"metrics: '{name}' wants a classifier with classes"):
         measure.replicates(replace(seen, classes=None))
 
 
 def test_an_arm_that_asks_for_nothing_has_no_agreement_and_no_clip_score(rng):
-    for name, part in (("agreement", "asked"), ("clip_score", "texts")):
+    for name, part in (("agreement", "requested"), ("clip_score", "texts")):
         measure, seen = made(name, rng)
         assert measure.replicates(replace(seen, **{part: None})) == {}
     measure, seen = made("lpips", rng)

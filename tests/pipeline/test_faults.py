@@ -86,13 +86,13 @@ def cut(data):
 @pytest.mark.parametrize(
     "name, spoilt, maker",
     [
-        ("features/plane/full.safetensors", flipped, "features: arm full in plane"),
+        ("sample_features/plane/full.safetensors", flipped, "sample_features: arm full in plane"),
         ("index/index.parquet", cut, "index: the rows of all shards"),
     ],
 )
 def test_a_damaged_input_stops_its_reader_with_one_line(name, spoilt, maker, oracle_run, clone):
     place = clone(oracle_run)
-    for folder in ("metrics", "scores/full"):
+    for folder in ("metric_tables", "arm_metrics/full"):
         shutil.rmtree(place.path(folder))
     path = place.path(name)
     time_ns = path.stat().st_mtime_ns
@@ -115,7 +115,9 @@ def test_results_of_other_code_are_refused_and_the_offered_command_mends_them(or
     place.append("routing/metrics/formulas/energy_distance.py", "\nEDITED = 1\n")
     refused = place.snakemake("figures")
     (line,) = refused.lines("was made by other code")
-    assert refused.status != 0 and "routing/metrics/formulas/energy_distance.py differs" in line
+    assert (
+        refused.status != 0 and "routing/metrics/formulas/energy_distance.py differs" in line
+    )
     assert len(refused.text.splitlines()) <= 2, refused.text
     (offer,) = re.findall(r"`snakemake (.*?)`", line)
     assert offer == "figures --forcerun references scores figure table"  # which know all kinds

@@ -61,7 +61,7 @@ def test_every_image_is_in_the_index_or_rejected(images_run):
 def test_every_stage_leaves_artifacts(images_run):
     assert {name.split("/")[0] for name in images_run.contents()} == set(code_digest.STAGES) - {
         "audit",
-        "extractor",  # distances are measured in an encoder's space
+        "classifier",  # distances are measured in an encoder's space
     }
 
 
@@ -70,10 +70,12 @@ def test_latents_are_drawn_and_images_measured(images_run):
     drawn = artifacts.read_arrays(images_run.path(samples))["samples"]
     assert drawn.shape == (16, 2, 4, 4)
     spaces = [
-        artifacts.read_arrays(images_run.path(f"features/{space}/near.safetensors"))["features"]
+        artifacts.read_arrays(images_run.path(f"sample_features/{space}/near.safetensors"))[
+            "features"
+        ]
         for space in ("resnet", "latent_pca")
     ]
-    fitted = artifacts.read_arrays(images_run.path("encoder/latent_pca/encoder.safetensors"))
+    fitted = artifacts.read_arrays(images_run.path("fit_encoder/latent_pca/encoder.safetensors"))
     seen = (drawn.reshape(16, -1) - fitted["mean"]) @ fitted["projection"]
     np.testing.assert_allclose(spaces[1], seen, rtol=1e-4, atol=1e-5)
     assert spaces[0].shape == (16, 4) and np.ptp(spaces[0], axis=0).min() > 0
@@ -100,20 +102,20 @@ OF_ARM = {  # `two` asks for no text; the reference arm and real images have no 
 
 
 def value(run, arm, metric):
-    table = artifacts.read_table(run.path("metrics/metrics.parquet"))
+    table = artifacts.read_table(run.path("metric_tables/metrics.parquet"))
     (found,) = table.loc[(table["arm"] == arm) & (table["metric"] == metric), "value"]
     return found
 
 
 def test_every_arm_has_its_metrics(images_run):
-    table = artifacts.read_table(images_run.path("metrics/metrics.parquet"))
+    table = artifacts.read_table(images_run.path("metric_tables/metrics.parquet"))
     assert {arm: set(rows["metric"]) for arm, rows in table.groupby("arm")} == OF_ARM
     assert np.isfinite(table[["value", "lo", "hi"]].to_numpy()).all()
     assert (table["lo"] <= table["value"]).all() and (table["value"] <= table["hi"]).all()
 
 
 def test_scores_are_of_seeds_and_their_mean_is_the_metric(images_run):
-    table = artifacts.read_table(images_run.path("metrics/scores.parquet"))
+    table = artifacts.read_table(images_run.path("metric_tables/scores.parquet"))
     arms = {metric: set(rows["arm"]) for metric, rows in table.groupby("metric")}
     assert arms == {
         "clip_score_small_clip": {"heldout", "guided", "near"},
@@ -127,7 +129,7 @@ def test_scores_are_of_seeds_and_their_mean_is_the_metric(images_run):
 
 
 def test_pairs_of_arms_are_compared_where_both_were_measured(images_run):
-    table = artifacts.read_table(images_run.path("metrics/comparisons.parquet"))
+    table = artifacts.read_table(images_run.path("metric_tables/comparisons.parquet"))
     pairs = {
         metric: {frozenset(pair) for pair in rows[["arm", "other"]].to_numpy()}
         for metric, rows in table.groupby("metric")
@@ -144,7 +146,10 @@ def test_pairs_of_arms_are_compared_where_both_were_measured(images_run):
 def drawn(run, arm):
     """The samples of an arm as images in [-1, 1], and the positions of their prompts."""
     path = run.path(f"samples/{arm}/0/samples-00000.safetensors")
-    arrays, note = artifacts.read_arrays(path), dict(artifacts.read_provenance(path)["codec"])
+    arrays, note = (
+        artifacts.read_arrays(path),
+        dict(artifacts.read_provenance(path)["autoencoder"]),
+    )
     note["folder"] = str(run.folder / note["folder"])
     x = autoencoders.load(note).decode(torch.from_numpy(arrays["samples"]))
     x = torch.from_numpy(pixel_values.quantised(x.numpy(), 255))
@@ -185,13 +190,13 @@ def test_the_clip_score_is_what_open_clip_says(images_run):
     mean, std = (torch.tensor(of)[:, None, None] for of in (MEAN, STD))
     with torch.no_grad():
         seen = net.encode_image(((x + 1) / 2 - mean) / std, normalize=True)
-        asked = [captions[prompts[i]] for i in told]
-        after = [f"A photo depicts {caption}" for caption in asked]
+        requested = [captions[prompts[i]] for i in told]
+        after = [f"A photo depicts {caption}" for caption in requested]
         plain, depicted = (
             (seen * net.encode_text(open_clip.SimpleTokenizer()(of), normalize=True)).sum(1)
-            for of in (asked, after)
+            for of in (requested, after)
         )
-    table = artifacts.read_table(images_run.path("metrics/scores.parquet"))
+    table = artifacts.read_table(images_run.path("metric_tables/scores.parquet"))
     truths = {"clip_score": plain, "clip_score_hessel": 2.5 * depicted.clamp_min(0)}
     for kind, truth in truths.items():
         name = f"{kind}_small_clip"
@@ -206,7 +211,7 @@ def test_pairs_within_a_caption_are_those_of_equal_ones(images_run, clone):
     """The same samples, grouped by what the arm's experts are told."""
     place = clone(images_run)
     config = yaml.safe_load((place.folder / place.config).read_text())
-    config["metrics"]["lpips"]["within"] = "asked"
+    config["metrics"]["lpips"]["within"] = "condition"
     (place.folder / place.config).write_text(yaml.safe_dump(config))
     refused = place.snakemake("-n")
     (line,) = refused.lines("metrics.lpips.within")
@@ -214,13 +219,13 @@ def test_pairs_within_a_caption_are_those_of_equal_ones(images_run, clone):
     config["arms"] = {"guided": config["arms"]["guided"]}
     config["metrics"]["reference_arm"], config["figures"] = "guided", {}
     (place.folder / place.config).write_text(yaml.safe_dump(config))
-    files = [f"perceptual/{arm}/scores.parquet" for arm in ("guided", "heldout")]
+    files = [f"lpips/{arm}/scores.parquet" for arm in ("guided", "heldout")]
     place.make(*(f"results/tiny/{name}" for name in files))
     captions = artifacts.read_table(place.path("index/index.parquet"))["caption"]
     numbers = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
     guided, heldout = (artifacts.read_table(place.path(name)) for name in files)
-    for rows, asked in ((guided, drawn(place, "guided")[1]), (heldout, heldout["seed"])):
-        assert rows["group"].tolist() == [numbers[captions[i]] for i in asked]
+    for rows, requested in ((guided, drawn(place, "guided")[1]), (heldout, heldout["seed"])):
+        assert rows["group"].tolist() == [numbers[captions[i]] for i in requested]
 
 
 def test_the_second_run_has_nothing_to_do_and_the_audit_passes(images_run):

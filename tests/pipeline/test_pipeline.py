@@ -22,7 +22,7 @@ ARMS, SPACES = ("full", "top1", "budget", "guided"), ("digits", "pixels_pca")
 MADE = {
     "data": {"data: read shard 00000 of the source"},
     "index": {"index: the rows of all shards"},
-    "encoder": {"encoder: fit pixels_pca"},
+    "fit_encoder": {"fit_encoder: fit pixels_pca"},
     "embed": {"embed: features of encoder pixels_pca, shard 00000"},
     "partition": {"partition: divide the images, halves"},
     "experts": {f"experts: train expert {k} of partition halves, training 0" for k in (0, 1)},
@@ -32,25 +32,29 @@ MADE = {
         for name in ("learned", "velocity")
     },
     "samples": {f"samples: arm {arm}, training 0, shard 00000" for arm in ARMS},
-    "extractor": {"extractor: train the classifier digits"},
-    "real": {"features: the real images in digits, shard 00000"},  # of an encoder: embed
-    "features": {f"features: arm {arm} in {space}" for arm in ARMS for space in SPACES},
-    "references": {f"references: the real images in {space}" for space in SPACES},
-    "unseen": {"scores: arm heldout against the real images"},
-    "scores": {f"scores: arm {arm} against the real images" for arm in ARMS},
-    "metrics": {"metrics: all arms beside each other"},
+    "classifier": {"classifier: train the classifier digits"},
+    "real": {"sample_features: the real images in digits, shard 00000"},  # of an encoder: embed
+    "sample_features": {
+        f"sample_features: arm {arm} in {space}" for arm in ARMS for space in SPACES
+    },
+    "reference_statistics": {
+        f"reference_statistics: the real images in {space}" for space in SPACES
+    },
+    "unseen": {"arm_metrics: arm heldout against the real images"},
+    "arm_metrics": {f"arm_metrics: arm {arm} against the real images" for arm in ARMS},
+    "metric_tables": {"metric_tables: all arms beside each other"},
     "figures": {"figures: draw quality"},
 }
-ENDS = MADE["metrics"] | MADE["figures"]
-SAMPLED = MADE["samples"] | MADE["features"] | MADE["scores"] | ENDS
-MEASURED = MADE["references"] | MADE["unseen"]
+ENDS = MADE["metric_tables"] | MADE["figures"]
+SAMPLED = MADE["samples"] | MADE["sample_features"] | MADE["arm_metrics"] | ENDS
+MEASURED = MADE["reference_statistics"] | MADE["unseen"]
 ALL = set().union(*MADE.values())
 
 
 def of_arm(arm):
     drawn = f"samples: arm {arm}, training 0, shard 00000"
-    scored = f"scores: arm {arm} against the real images"
-    return {drawn, scored} | {f"features: arm {arm} in {s}" for s in SPACES}
+    scored = f"arm_metrics: arm {arm} against the real images"
+    return {drawn, scored} | {f"sample_features: arm {arm} in {s}" for s in SPACES}
 
 
 ROUTED = MADE["router"] | of_arm("full") | of_arm("budget") | ENDS  # by a router that is trained
@@ -80,7 +84,7 @@ CHANGES = {  # what is changed: (how, the jobs that follow)
     "a policy's code": (append("routing/ensemble/policies/subsets.py", "\nEDITED = 1\n"), SAMPLED),
     "a metric's code": (
         append("routing/metrics/formulas/frechet_distance.py", "\nEDITED = 1\n"),
-        MEASURED | MADE["scores"] | ENDS,
+        MEASURED | MADE["arm_metrics"] | ENDS,
     ),
     "the code of a router that is not trained": (
         append("routing/ensemble/routers/density.py", "\nEDITED = 1\n"),
@@ -97,22 +101,24 @@ CHANGES = {  # what is changed: (how, the jobs that follow)
     ),
     "an option of the encoder": (
         edit(DIGITS, "dim: 8", "dim: 9"),
-        ALL - MADE["data"] - MADE["index"] - MADE["extractor"] - MADE["real"],
+        ALL - MADE["data"] - MADE["index"] - MADE["classifier"] - MADE["real"],
     ),
     "the code of another kind of encoder": (
         append("routing/pretrained/image_networks/clip.py", "\nEDITED = 1\n"),
-        ALL - MADE["data"] - MADE["index"] - MADE["extractor"],
+        ALL - MADE["data"] - MADE["index"] - MADE["classifier"],
     ),
     "the share that is held out": (
-        edit(DIGITS, "heldout: 0.2", "heldout: 0.3"),
+        edit(DIGITS, "heldout_fraction: 0.2", "heldout_fraction: 0.3"),
         ALL - MADE["data"],
     ),
     "how much may be rejected": (
-        edit(DIGITS, "heldout: 0.2", "heldout: 0.2\n  rejects: 0.5"),
+        edit(
+            DIGITS, "heldout_fraction: 0.2", "heldout_fraction: 0.2\n  max_rejected_fraction: 0.5"
+        ),
         ALL - MADE["data"],
     ),
     "what captions become, where nobody is told them": (
-        edit(DIGITS, "seed: 7", "seed: 7\ntext: sentence"),
+        edit(DIGITS, "seed: 7", "seed: 7\ntext_encoder: sentence"),
         set(),
     ),
     "an objective's code": (
@@ -132,16 +138,16 @@ CHANGES = {  # what is changed: (how, the jobs that follow)
         ROUTED,
     ),
     "an option of the probe": (
-        edit(DIGITS, "num_states: 800", "calibrate: 0.3, num_states: 800"),
+        edit(DIGITS, "num_states: 800", "calibration_fraction: 0.3, num_states: 800"),
         MADE["probe"] | ROUTED,
     ),
     "a guidance": (edit(DIGITS, "scale: 2.0", "scale: 3.0"), of_arm("guided") | ENDS),
     "another training": (
-        edit(DIGITS, "seed: 7", "seed: 7\ntrainings: 2"),
+        edit(DIGITS, "seed: 7", "seed: 7\nnum_training_seeds: 2"),
         {line.replace("training 0", "training 1") for line in TRAINED | MADE["samples"]}
-        | MADE["features"]
+        | MADE["sample_features"]
         | MADE["unseen"]
-        | MADE["scores"]
+        | MADE["arm_metrics"]
         | ENDS,
     ),
     "an option of one arm": (edit(DIGITS, "k: 1}", "k: 2}"), of_arm("top1") | ENDS),
@@ -183,15 +189,16 @@ def test_the_same_twice_in_two_folders(oracle_run, checkout, clone):
     again = clone(checkout, oracle_run.config)
     again.make("figures")
     one, two = oracle_run.contents(), again.contents()
-    bills = {name for name in one if "/bill-" in name}
-    assert len(bills) == 2
-    assert {n for n in one.keys() | two.keys() if one.get(n) != two.get(n)} <= bills
-    for name in bills:  # seconds are measured, all else is the same
+    costs = {name for name in one if "/bill-" in name}
+    assert len(costs) == 2
+    assert {n for n in one.keys() | two.keys() if one.get(n) != two.get(n)} <= costs
+    for name in costs:  # seconds are measured, all else is the same
         table, same = (artifacts.read_table(p.path(name)) for p in (oracle_run, again))
         assert table.drop(columns="seconds").equals(same.drop(columns="seconds"))
     for name in ("metrics", "differences"):
         table, same = (
-            artifacts.read_table(p.path(f"metrics/{name}.parquet")) for p in (oracle_run, again)
+            artifacts.read_table(p.path(f"metric_tables/{name}.parquet"))
+            for p in (oracle_run, again)
         )
         assert len(table) and table.equals(same)
 
@@ -201,11 +208,11 @@ def test_every_stage_leaves_artifacts(oracle_run, digits_run):
     assert stages == set(code_digest.STAGES) - {
         "audit",
         "latents",
-        "captions",
-        "phrases",
-        "perceptual",
+        "text_embeddings",
+        "clip_captions",
+        "lpips",
     }
-    untrained = stages - {"probe", "router", "extractor"}
+    untrained = stages - {"probe", "router", "classifier"}
     assert {name.split("/")[0] for name in oracle_run.contents()} == untrained
     for name in ("quality.pdf", "quality.png"):
         assert oracle_run.path(f"figures/{name}").stat().st_size > 1000
@@ -214,10 +221,10 @@ def test_every_stage_leaves_artifacts(oracle_run, digits_run):
 def test_two_shards_are_as_one(digits_run, clone, checkout):
     """The same index, partition and expert, bit for bit, wherever the rows are stored."""
     place = clone(checkout, DIGITS)
-    place.edit(DIGITS, "heldout: 0.2", "heldout: 0.2\n  num_shards: 2")
+    place.edit(DIGITS, "heldout_fraction: 0.2", "heldout_fraction: 0.2\n  num_shards: 2")
     place.make("results/tiny/experts/halves/0/0/weights.safetensors")
     two, one = place.contents(), digits_run.contents()
-    parts = ("encoder/", "partition/", "experts/")
+    parts = ("fit_encoder/", "partition/", "experts/")
     same = {name for name in two if name.startswith(parts)}
     assert len(same) == 6 and {name: two[name] for name in same} == {n: one[n] for n in same}
     indices = [artifacts.read_table(p.path("index/index.parquet")) for p in (place, digits_run)]

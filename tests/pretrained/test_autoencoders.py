@@ -10,14 +10,14 @@ from pretrained import autoencoder, copied, fill, offline  # noqa: F401
 from stages import refused
 
 from routing.pretrained import autoencoders, manifest
-from routing.pretrained.autoencoders import CODECS, AutoencoderKL
+from routing.pretrained.autoencoders import AUTOENCODERS, AutoencoderKL
 
 SCALE = 0.18215  # diffusers' default: Stable Diffusion 1
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("codec") / "vae"
+    path = tmp_path_factory.mktemp("autoencoder") / "vae"
     autoencoder(path)
     return path
 
@@ -38,7 +38,7 @@ def values(rng, num=5, height=16, width=8):
 
 
 def test_the_table_of_codecs():
-    assert CODECS == {"autoencoder_kl": AutoencoderKL}
+    assert AUTOENCODERS == {"autoencoder_kl": AutoencoderKL}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_what_is_noted_makes_the_codec_again(folder, tmp_path, rng):
     x = values(rng)
     assert again.note == coder.note and torch.equal(again.encode(x), coder.encode(x))
     other = copied(folder, tmp_path / "vae", fill(0.1))
-    with refused(f"^codec.folder: wanted weights with sha256 {sha256}, got "):
+    with refused(f"^autoencoder.folder: wanted weights with sha256 {sha256}, got "):
         autoencoders.load(coder.note | {"folder": str(other)})
 
 
@@ -160,12 +160,12 @@ BROKEN = {
 def test_folders_of_something_else_are_refused(folder, tmp_path, harm, message, offline):  # noqa: F811
     other = copied(folder, tmp_path / "vae")
     harm(other)
-    with refused(rf"^codec\.folder: .*{message}"):
+    with refused(rf"^autoencoder\.folder: .*{message}"):
         load(other)
 
 
 def test_networks_that_lack_something_are_refused(folder, tmp_path):
-    with refused(r"^codec\.folder: .* \(1 weights are not in .*, as quant_conv.weight\)"):
+    with refused(r"^autoencoder\.folder: .* \(1 weights are not in .*, as quant_conv.weight\)"):
         load(copied(folder, tmp_path / "a", drop))
     with refused("one scale for all channels, got latents_mean"):
         load(copied(folder, tmp_path / "b", latents_mean=[0.0, 0.0]))
@@ -210,5 +210,5 @@ def test_images_without_latents_are_refused(folder, rng):
 
 @pytest.mark.parametrize("options", [{"scale": 0.0}, {"scale": -1.0}, {"batch_size": 0}])
 def test_options_are_checked(options):
-    with refused(f"codec: {next(iter(options))}: wanted"):
+    with refused(f"autoencoder: {next(iter(options))}: wanted"):
         load("any", **options)

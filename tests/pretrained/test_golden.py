@@ -23,7 +23,7 @@ from places import ROOT
 from pretrained import offline  # noqa: F401
 
 from routing.data import pixel_values
-from routing.metrics.feature_spaces import WEIGHTS
+from routing.metrics.feature_space_names import WEIGHTS
 from routing.metrics.formulas.clip_score import cosines
 from routing.metrics.formulas.frechet_distance import FrechetReference, frechet_distance
 from routing.metrics.formulas.inception_score import fidelity_order, inception_score

@@ -206,12 +206,12 @@ class Server:
 
     def __init__(self):
         self.content, self.ranges, self.status, self.breaks_after = CONTENT, True, {}, None
-        self.asked = []
+        self.requested = []
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                server.asked.append(self.headers.get("Range"))
+                server.requested.append(self.headers.get("Range"))
                 if code := server.status.get(self.path):
                     return self.send_error(code)
                 first, wanted = 0, self.headers.get("Range")
@@ -252,7 +252,7 @@ def get(server, path, size=SIZE, sha256=SHA256):
 def test_a_file_comes_whole(server, tmp_path):
     path = tmp_path / "deep" / "x"
     assert get(server, path) == SHA256 and path.read_bytes() == CONTENT
-    assert [p.name for p in path.parent.iterdir()] == ["x"] and server.asked == [None]
+    assert [p.name for p in path.parent.iterdir()] == ["x"] and server.requested == [None]
     assert fetch(f"{server.address}/x", tmp_path / "y") == SHA256  # nothing known of it
 
 
@@ -266,12 +266,12 @@ def test_an_interrupted_one_goes_on(server, tmp_path, ranges, size):
     assert part.stat().st_size == 700_001 and not path.exists()
     server.breaks_after, server.ranges = None, ranges
     assert get(server, path, size) == SHA256 and path.read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=700001-"] and not part.exists()
+    assert server.requested == [None, "bytes=700001-"] and not part.exists()
 
 
 def test_a_whole_part_needs_no_server(server, tmp_path):
     put(tmp_path / "x.part")
-    assert get(server, tmp_path / "x") == SHA256 and server.asked == []
+    assert get(server, tmp_path / "x") == SHA256 and server.requested == []
     put(tmp_path / "y.part")
     assert get(server, tmp_path / "y", size=None) == SHA256  # 416: nothing is left
     put(tmp_path / "z.part", CONTENT + b"more")
@@ -315,7 +315,7 @@ def test_the_command_lists_checks_and_fetches(manifest, server, tmp_path, capsys
     manifest(server.address)
     here = ["--folder", str(tmp_path / "w")]
     assert command.main(["list", *here]) == 0
-    assert set(told(capsys).values()) == {"absent"} and server.asked == []
+    assert set(told(capsys).values()) == {"absent"} and server.requested == []
     assert command.main(["check", *here]) == 0
     assert command.main(["check", "one", *here]) == 1
     assert command.main(["fetch", "one", "two", *here]) == 0
@@ -323,8 +323,8 @@ def test_the_command_lists_checks_and_fetches(manifest, server, tmp_path, capsys
     assert command.main(["list", *here]) == 0
     found = {"one.pth": "present", "two/a.bin": "present", "two/b.bin": "present"}
     assert told(capsys) == found | {"free.bin": "absent"}
-    assert len(server.asked) == 3
-    assert command.main(["fetch", "one", *here]) == 0 and len(server.asked) == 3
+    assert len(server.requested) == 3
+    assert command.main(["fetch", "one", *here]) == 0 and len(server.requested) == 3
     path = tmp_path / "w" / "one.pth"
     state = path.stat()
     put(path, CONTENT[:-1] + b"?")
@@ -342,7 +342,7 @@ def test_what_cannot_be_verified_is_accepted_once(manifest, server, tmp_path, ca
     assert command.main(["fetch", "free", *here]) == 1
     error = capsys.readouterr().err.strip()
     assert error.startswith("weights: free: the sha256 of free.bin is not known")
-    assert "--accept" in error and "\n" not in error and not server.asked
+    assert "--accept" in error and "\n" not in error and not server.requested
     put(tmp_path / "free.bin", b"by hand")
     assert command.main(["list", *here]) == 0
     assert told(capsys)["free.bin"] == "unverifiable"

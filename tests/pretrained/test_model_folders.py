@@ -19,7 +19,7 @@ class Kind:
     def from_pretrained(self, folder, **options):
         if self.error:
             raise self.error
-        self.asked = folder, options
+        self.requested = folder, options
         return torch.nn.Linear(2, 2).half().train(), {"missing_keys": set(self.missing)}
 
 
@@ -33,7 +33,7 @@ def folder(tmp_path):
 def test_nothing_is_fetched_or_unpickled(folder):
     kind = Kind()
     net, sha256 = model_folders.network(kind, folder, "model.safetensors", width=3)
-    assert kind.asked == (
+    assert kind.requested == (
         str(folder),
         {
             "local_files_only": True,

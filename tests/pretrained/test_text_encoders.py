@@ -10,16 +10,18 @@ from pretrained import WORDS, clip, copied, offline  # noqa: F401
 from stages import refused
 
 from routing.pretrained import text_encoders
-from routing.pretrained.text_encoders import TEXTS, ClipTokens, Sentence, Words
+from routing.pretrained.text_encoders import TEXT_ENCODERS, ClipTokens, Sentence, Words
 
 CAPTIONS = ["A red apple, painted.", "the night sky", "a crimson apple in watercolour", "sky"]
 LONG = "an apple and a pear " * 80
 
 
 def test_the_table_of_texts():
-    assert TEXTS == {"words": Words, "sentence": Sentence, "clip_tokens": ClipTokens}
-    assert {name for name, kind in TEXTS.items() if kind.is_table} == TEXTS.keys() - {"words"}
-    assert all(hasattr(kind, "load") == kind.is_table for kind in TEXTS.values())
+    assert TEXT_ENCODERS == {"words": Words, "sentence": Sentence, "clip_tokens": ClipTokens}
+    assert {
+        name for name, kind in TEXT_ENCODERS.items() if kind.is_table
+    } == TEXT_ENCODERS.keys() - {"words"}
+    assert all(hasattr(kind, "load") == kind.is_table for kind in TEXT_ENCODERS.values())
 
 
 def test_a_text_is_built_and_described():

@@ -7,7 +7,7 @@ from stages import content, make, refused
 
 from routing.data import pixel_values
 from routing.loading import fitted_encoders
-from routing.metrics import feature_spaces
+from routing.metrics import feature_space_names
 from routing.stages import embed
 from routing.workflow import artifacts
 
@@ -64,14 +64,14 @@ def test_a_sample_is_encoded_alone(digits, shards, tmp_path):
 
 def test_features_say_of_which_space_they_are(shards, tmp_path):
     encoder = fitted(tmp_path, EXAMPLES["pca"], **shards)
-    for spec in ({"space": "pixels"}, {}):
+    for spec in ({"feature_space": "pixels"}, {}):
         given = {"encoder": [encoder], "samples": [shards["samples"][0]]}
         path = stage("embed", tmp_path / "f.safetensors", spec, **given)
-        expected = feature_spaces.note(
-            spec.get("space"), artifacts.read_provenance(encoder), (1, 8, 8)
+        expected = feature_space_names.note(
+            spec.get("feature_space"), artifacts.read_provenance(encoder), (1, 8, 8)
         )
-        assert artifacts.read_provenance(path)["space"] == expected
-        assert expected["name"] == spec.get("space") and expected["image"] == [1, 8, 8]
+        assert artifacts.read_provenance(path)["feature_space"] == expected
+        assert expected["name"] == spec.get("feature_space") and expected["image"] == [1, 8, 8]
 
 
 class Double:

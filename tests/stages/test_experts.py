@@ -23,7 +23,12 @@ EXACT = {"name": "exact"}
 
 def spec(expert, cluster=0, num_experts=1, partition="p", seed=7, training=0, condition="none"):
     parts = {"cluster": cluster, "num_experts": num_experts, "partition": partition}
-    return {"seed": seed, "expert": expert, "training": training, "condition": condition} | parts
+    return {
+        "seed": seed,
+        "expert": expert,
+        "training_seed": training,
+        "condition": condition,
+    } | parts
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def test_the_first_loss_is_that_of_a_network_that_says_nothing(inputs, tmp_path)
     loss = artifacts.read_table(files["loss"])["loss"][0]
     assert loss == pytest.approx(((eps - x0) ** 2).mean(), rel=1e-5)
     note = artifacts.read_provenance(files["weights"])
-    assert note["levels"] == 16 and note["codec"] is None and note["model"]["name"] == "dit"
+    assert note["levels"] == 16 and note["autoencoder"] is None and note["model"]["name"] == "dit"
     assert note["model"]["image_size"] == 4 and note["model"]["width"] == 16
 
 

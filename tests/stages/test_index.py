@@ -8,7 +8,7 @@ from stages import make, refused, run
 from routing.stages.index import repeated, split_by_label
 from routing.workflow import artifacts
 
-SPEC = {"seed": 7, "heldout": 0.25, "rejects": 0.2}
+SPEC = {"seed": 7, "heldout_fraction": 0.25, "max_rejected_fraction": 0.2}
 
 
 def shard(folder, number, ids, labels, rejected=(), **more):
@@ -92,7 +92,7 @@ def test_rows_after_a_rejected_one_are_their_own(tmp_path):
         shard(tmp_path, 1, ["b0", "a1", "b1"], [1, 0, 1]),
         shard(tmp_path, 2, ["c0", "b1", "c1", "c0"], [2, 2, 2, 2]),
     ]
-    files = indexed(tmp_path, parts, rejects=0.5)
+    files = indexed(tmp_path, parts, max_rejected_fraction=0.5)
     index, rejected = artifacts.read_table(files["index"]), artifacts.read_table(files["rejected"])
     columns = index[["source_id", "label", "shard", "row"]].to_numpy().tolist()
     assert columns == [
@@ -113,8 +113,8 @@ def test_too_many_rejects_stop_the_run(tmp_path):
     lost = [("x", "truncated"), ("y", "animated")]
     parts = [shard(tmp_path, 0, ids("a", 8), 0, lost)]
     indexed(tmp_path, parts)  # 2 of 10 are allowed
-    with refused(r"data.rejects: wanted at most 0.19 .* got 2 of 10 \(1 truncated, 1 animated\)"):
-        indexed(tmp_path, parts, rejects=0.19)
+    with refused(r"data.max_rejected_fraction: .* 0.19 .* 2 of 10 \(1 truncated, 1 animated\)"):
+        indexed(tmp_path, parts, max_rejected_fraction=0.19)
     with refused("got 0 of 0"):
         indexed(tmp_path, [shard(tmp_path, 1, [], 0)])
 
@@ -148,5 +148,5 @@ def test_the_split_is_drawn_label_by_label():
 
 @pytest.mark.parametrize("share", [0.01, 0.99])
 def test_both_splits_have_images(share):
-    with refused("data.heldout: wanted a share that leaves both"):
+    with refused("data.heldout_fraction: wanted a share that leaves both"):
         split_by_label(np.arange(10), share, 0)

@@ -1,4 +1,4 @@
-"""The latents stage: what the codec says of each image, a shard at a time."""
+"""The latents stage: what the autoencoder says of each image, a shard at a time."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,9 @@ def pixels(num=5, shape=(3, 8, 16)):
 def test_latents_of_a_shard(folder, tmp_path, num):
     stored = pixels(num)
     made = shard(tmp_path / "x.safetensors", stored)
-    files = run("latents", tmp_path / "z", {"codec": choice(folder, batch_size=2)}, samples=made)
+    files = run(
+        "latents", tmp_path / "z", {"autoencoder": choice(folder, batch_size=2)}, samples=made
+    )
     found = artifacts.read_arrays(files["samples"])["samples"]
     coder = autoencoders.load(choice(folder))
     expected = coder.encode(torch.from_numpy(pixel_values.to_values(stored, 255))).numpy()
@@ -43,13 +45,13 @@ def test_latents_of_a_shard(folder, tmp_path, num):
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-5)
     note = artifacts.read_provenance(files["samples"])
     assert note["levels"] is None and note["world"] is None
-    assert note["codec"] == coder.note | {"batch_size": 2}
+    assert note["autoencoder"] == coder.note | {"batch_size": 2}
     assert (note["licence"], note["visibility"]) == (["CC0"], "private")
     assert pixel_values.to_values(found, note["levels"]).dtype == np.float32
 
 
 def test_shards_are_rows_of_the_whole(folder, tmp_path):
-    stored, spec = pixels(6), {"codec": choice(folder)}
+    stored, spec = pixels(6), {"autoencoder": choice(folder)}
     cuts = {"whole": slice(0, 6), "a": slice(0, 2), "b": slice(2, 6)}
     made = {}
     for name, rows in cuts.items():
@@ -67,7 +69,7 @@ def test_what_has_no_latents_is_refused(folder, tmp_path):
     def refuse(message, stored, levels=255, chosen=None):
         path = shard(tmp_path / "x.safetensors", stored, levels)
         with refused(message):
-            spec = {"codec": chosen or choice(folder)}
+            spec = {"autoencoder": chosen or choice(folder)}
             run("latents", tmp_path / "z", spec, samples=path)
         assert not (tmp_path / "z" / "samples.safetensors").exists()
 

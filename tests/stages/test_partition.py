@@ -435,15 +435,15 @@ def test_what_no_training_image_has_is_not_counted(tmp_path):
 
 
 def test_silhouettes_are_of_a_sample_that_no_method_chooses(digits, tmp_path, monkeypatch):
-    asked = []
+    requested = []
     monkeypatch.setattr(partition, "SILHOUETTES", 100)
-    monkeypatch.setattr(partition, "silhouettes", lambda x, c: asked.append((x, c)))
+    monkeypatch.setattr(partition, "silhouettes", lambda x, c: requested.append((x, c)))
     _, train, _ = parts(digits)
     for name in ("kmeans", "random_equal"):
         method = {"name": name, "num_clusters": 5}
         table = report_of(divide(tmp_path / name, digits, method, 5))
         assert ("silhouette", -1) not in table
-    (x, _), (again, _) = asked
+    (x, _), (again, _) = requested
     assert len(x) == 100 and np.array_equal(x, again)
     among = {row.tobytes() for row in parts(digits)[0][train].astype(np.float32)}
     assert all(row.tobytes() in among for row in x)

@@ -24,7 +24,7 @@ SHAPE = (1, 4, 4)
 
 
 def spec(first_state=0, **sizes):
-    names = {"partition": "p", "training": 0}
+    names = {"partition": "p", "training_seed": 0}
     return {"seed": ROOT, "probe": PROBE | sizes, "first_state": first_state} | names
 
 
@@ -204,7 +204,7 @@ def world(tmp_path_factory):
 def test_exact_experts_are_asked_in_double(condition, world, tmp_path):
     paths = []
     for k in range(2):
-        names = {"partition": "p", "training": 0, "condition": condition}
+        names = {"partition": "p", "training_seed": 0, "condition": condition}
         kind = {"expert": {"name": "exact"}, "cluster": k, "num_experts": 2, "seed": ROOT}
         paths.append(run("experts", tmp_path / str(k), kind | names, **world)["weights"])
     data = {name: world[name] for name in ("samples", "index")}

@@ -42,7 +42,7 @@ READS = {name: kind.reads for name, kind in OBJECTIVES.items()}
 
 def spec(objective="cluster", partition="p", training=0, num_experts=2, **options):
     objective = {"name": objective} if isinstance(objective, str) else objective
-    names = {"router_name": "r", "partition": partition, "training": training}
+    names = {"router_name": "r", "partition": partition, "training_seed": training}
     kind = TINY | {"objective": objective} | options
     return {"seed": ROOT, "router": kind, "num_experts": num_experts} | names
 
@@ -159,7 +159,7 @@ def test_the_first_loss_is_that_of_a_network_that_says_nothing(inputs, tmp_path,
         assert first_loss(quick[name]) >= np.log(2) * (1 - 1e-6)
     assert first_loss(quick["cluster"]) == pytest.approx(np.log(2), rel=1e-5)
     table, arrays = stored(inputs)
-    fit = np.flatnonzero(table["part"] == "fit")
+    fit = np.flatnonzero(table["split"] == "fit")
     rows = stream("velocity").integers(len(fit), size=8)
     expected = arrays["gram"][fit[rows]].sum((1, 2)).mean() / 4
     assert first_loss(quick["velocity"]) == pytest.approx(expected, rel=1e-5)
@@ -219,7 +219,7 @@ def test_a_probe_objective_gets_stored_states(inputs, tmp_path, monkeypatch):
     run("router", tmp_path, spec("consistency"), **inputs)
     images, clusters = blobs()
     table, arrays = stored(inputs)
-    fit = table[table["part"] == "fit"]
+    fit = table[table["split"] == "fit"]
     held = probe_states.states(fit, images[fit["row"]], ROOT)
     along = probe_states.directions(fit, 2, SHAPE, ROOT)
     for step, batch in enumerate(batches):
@@ -287,7 +287,7 @@ def test_train_images_are_not_looked_at_where_the_probe_is_read(
 @pytest.mark.parametrize("part", ["fit", "calibrate", "report"])
 def test_each_part_of_the_probe_has_one_use(part, objective, inputs, quick, tmp_path):
     table, arrays = stored(inputs)
-    gram, mine = arrays["gram"].copy(), table["part"] == part
+    gram, mine = arrays["gram"].copy(), table["split"] == part
     gram[mine] = gram[mine][:, ::-1, ::-1] * 2  # the experts change places
     clusters = blobs()[1]
     rows = table["row"][mine].unique()
@@ -370,11 +370,11 @@ def test_what_was_begun_for_other_options_or_inputs_is_not_gone_on_with(
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_no_expert_is_asked(objective, inputs, tmp_path, monkeypatch):
-    asked, loaded = [], []
+    requested, loaded = [], []
     forward, load, velocity = DiT.forward, networks.load, Mixture.velocity
 
     def counted(self, x, *told, **named):
-        asked.append(self.architecture.num_logits)
+        requested.append(self.architecture.num_logits)
         return forward(self, x, *told, **named)
 
     def opened(arrays, notes):
@@ -383,9 +383,9 @@ def test_no_expert_is_asked(objective, inputs, tmp_path, monkeypatch):
 
     monkeypatch.setattr(DiT, "forward", counted)
     monkeypatch.setattr(networks, "load", opened)
-    monkeypatch.setattr(Mixture, "velocity", lambda *a: asked.append(None) or velocity(*a))
+    monkeypatch.setattr(Mixture, "velocity", lambda *a: requested.append(None) or velocity(*a))
     run("router", tmp_path, spec(objective, temperature="error"), **inputs)
-    assert asked == [2] * (4 + 2)  # the router at 4 steps and 2 parts, an expert (None) never
+    assert requested == [2] * (4 + 2)  # the router at 4 steps and 2 parts, an expert (None) never
     assert [(model["name"], model["num_logits"]) for model in loaded] == [("dit", 2)]
 
 
@@ -438,7 +438,7 @@ def reported(request, inputs, quick, told_label):
     prompter = of_note(artifacts.read_provenance(files["weights"])["prompts"])
     parts = {}
     for part in probe_states.PARTS:
-        chosen = table[table["part"] == part]
+        chosen = table[table["split"] == part]
         held = probe_states.states(chosen, images[chosen["row"]], ROOT)
         told = None
         if prompter is not None:
@@ -537,10 +537,10 @@ def test_a_state_is_told_what_the_experts_were_told(condition, inputs, tmp_path,
     run("router", tmp_path, spec("velocity", condition=condition), **inputs)
     table = stored(inputs)[0]
     index = artifacts.read_table(inputs["index"])
-    fit = table[table["part"] == "fit"]
+    fit = table[table["split"] == "fit"]
     states_of = [stream("velocity", step).integers(len(fit), size=8) for step in range(4)]
     chosen = [fit.iloc[rows] for rows in states_of]
-    chosen += [table[table["part"] == part] for part in ("calibrate", "report")]
+    chosen += [table[table["split"] == part] for part in ("calibrate", "report")]
     assert len(told) == len(chosen)
     for said, of in zip(told, chosen, strict=True):
         label = index["label"].to_numpy()[of["row"]]

@@ -81,20 +81,20 @@ def test_a_sample_depends_on_neither_batch_nor_shard(kind, tmp_path, request):
         )
         for first in (0, 8)
     ]
-    assert ("asked" in whole["samples"]) == ("guidance" in more)
+    assert ("requested" in whole["samples"]) == ("guidance" in more)
     for file, arrays in (f for f in whole.items() if f[0] in ("samples", "trace", "trajectories")):
         for key, values in arrays.items():
             if key == "times":
                 assert all(np.array_equal(piece[file][key], values) for piece in pieces)
                 continue
             joined = np.concatenate([piece[file][key] for piece in pieces])
-            if key in ("seeds", "asked"):
+            if key in ("seeds", "requested"):
                 assert np.array_equal(joined, values)
             np.testing.assert_allclose(joined, values, rtol=1e-5, atol=1e-5)
     assert whole["samples"]["seeds"].tolist() == list(range(16))
     assert whole["trajectories"]["seeds"].tolist() == list(range(11))
-    sums = [piece["bill"][["evaluations", "flop"]] for piece in pieces]
-    np.testing.assert_allclose((sums[0] + sums[1]) / 2, whole["bill"][["evaluations", "flop"]])
+    sums = [piece["cost"][["evaluations", "flop"]] for piece in pieces]
+    np.testing.assert_allclose((sums[0] + sums[1]) / 2, whole["cost"][["evaluations", "flop"]])
     assert whole["samples"]["samples"].std(0).min() > 0.01
 
 
@@ -162,7 +162,7 @@ def test_the_trace_holds_the_posterior_of_the_states(exact, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("router", "policy", "asked"),
+    ("router", "policy", "requested"),
     [
         ("learned", {"name": "top_k", "k": 2}, 4),
         ("learned", {"name": "nucleus", "mass": 0.6}, 4),
@@ -170,10 +170,10 @@ def test_the_trace_holds_the_posterior_of_the_states(exact, tmp_path):
         ("uniform", FULL, 0),
     ],
 )
-def test_the_bill_is_the_support_of_the_weights(router, policy, asked, trained, tmp_path):
+def test_the_bill_is_the_support_of_the_weights(router, policy, requested, trained, tmp_path):
     found = draw(tmp_path, trained, spec(router, policy, num=10, batch_size=4))
-    table, bill = found["trace"]["weights"], found["bill"]
-    assert list(bill) == ["part", "number", "evaluations", "flop", "seconds"]
+    table, bill = found["trace"]["weights"], found["cost"]
+    assert list(bill) == ["component", "expert_index", "evaluations", "flop", "seconds"]
     experts, router_row, total = bill[:5], bill.iloc[5], bill.iloc[6]
     np.testing.assert_allclose(experts["evaluations"], (table > 0).sum((0, 1)) / 10)
     path = trained["experts"][0]
@@ -181,17 +181,19 @@ def test_the_bill_is_the_support_of_the_weights(router, policy, asked, trained, 
     np.testing.assert_allclose(experts["flop"], experts["evaluations"] * flop_per_sample(net))
     path = trained["router"][0]
     net = networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
-    assert router_row["part"] == "router" and router_row["evaluations"] == asked
-    assert router_row["flop"] == asked * flop_per_sample(net)
-    assert total["part"] == "total" and total["seconds"] > 0 and bill["seconds"][:6].isna().all()
+    assert router_row["component"] == "router" and router_row["evaluations"] == requested
+    assert router_row["flop"] == requested * flop_per_sample(net)
+    assert (
+        total["component"] == "total" and total["seconds"] > 0 and bill["seconds"][:6].isna().all()
+    )
     assert total["evaluations"] == pytest.approx(experts["evaluations"].sum())
     assert total["flop"] == pytest.approx(experts["flop"].sum() + router_row["flop"])
     has_posterior = ~np.isnan(found["trace"]["posteriors"]).all((0, 2))
-    assert router == "uniform" or has_posterior.sum() == asked
+    assert router == "uniform" or has_posterior.sum() == requested
 
 
 def test_closed_forms_are_billed_by_evaluation_and_not_by_flop(exact, tmp_path):
-    bill = draw(tmp_path, exact["components"], spec("exact", num=8))["bill"]
+    bill = draw(tmp_path, exact["components"], spec("exact", num=8))["cost"]
     assert bill["evaluations"].tolist() == [4.0, 4, 4, 4, 0, 16] and (bill["flop"] == 0).all()
 
 
@@ -292,9 +294,9 @@ def test_what_is_asked_for_is_of_the_seed_and_the_same_in_all_arms(labelled, tmp
     found = [draw(tmp_path / str(n), inputs, parts) for n, parts in enumerate(kinds)]
     rows, names = asked_of(inputs, range(400))
     for arm in found:
-        assert np.array_equal(names[arm["samples"]["asked"]], rows["label"])
-    assert "asked" not in draw(tmp_path / "n", inputs, spec("exact", num=4))["samples"]
-    counts = torch.from_numpy(np.bincount(found[0]["samples"]["asked"])[None].astype(float))
+        assert np.array_equal(names[arm["samples"]["requested"]], rows["label"])
+    assert "requested" not in draw(tmp_path / "n", inputs, spec("exact", num=4))["samples"]
+    counts = torch.from_numpy(np.bincount(found[0]["samples"]["requested"])[None].astype(float))
     assert chi_square_p_value(counts, torch.tensor([0.4, 0.2, 0.4], dtype=torch.float64)) > 1e-3
 
 
@@ -302,14 +304,14 @@ def test_labels_are_ranks_where_they_are_not_numbers_from_zero(told, tmp_path):
     found = draw(tmp_path, told, spec(CONDITIONAL, num=30, steps=1, **ASKED))
     rows, names = asked_of(told, range(30))
     assert names.tolist() == [2, 5, 8]
-    assert np.array_equal(names[found["samples"]["asked"]], rows["label"])
+    assert np.array_equal(names[found["samples"]["requested"]], rows["label"])
 
 
 def test_a_router_is_told_the_prompt_and_speaks_at_its_temperature(told, tmp_path):
     found = draw(tmp_path, told, spec(CONDITIONAL, num_trajectories=16, **ASKED))
     (path,) = told["router"]
     net = Told(networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
-    condition = Condition(label=torch.from_numpy(found["samples"]["asked"]))
+    condition = Condition(label=torch.from_numpy(found["samples"]["requested"]))
     for call, time in enumerate([1.0, 0.75, 0.5, 0.25]):
         x = torch.from_numpy(found["trajectories"]["states"][:, call])
         bin_temperature = [0.5, 1.0, 2.0, 4.0][min(3, int(time * 4))]
@@ -327,7 +329,7 @@ def test_sticky_draws_from_the_prior_given_the_label(labelled, tmp_path):
     parts = spec("conditional_prior", {"name": "sticky"}, num=600, steps=2, batch_size=600)
     found = draw(tmp_path, inputs, parts | ASKED)
     counts = artifacts.read_arrays(inputs["centroids"])["label_counts"]
-    p = (counts / counts.sum(0)).T[found["samples"]["asked"]]
+    p = (counts / counts.sum(0)).T[found["samples"]["requested"]]
     np.testing.assert_allclose(found["trace"]["posteriors"][:, 0], p, atol=1e-6)
     u = seeds.uniforms(7, "routing", range(600), 2)[:, 0]
     chosen = found["trace"]["weights"]
@@ -345,10 +347,10 @@ def test_exact_experts_guided_apart_draw_what_the_guided_monolith_draws(
     whole, halves = (draw(tmp_path / n, labelled[n], parts) for n in ("monolith", "halves"))
     drawn = halves["samples"]["samples"]
     np.testing.assert_allclose(drawn, whole["samples"]["samples"], rtol=1e-9, atol=1e-9)
-    asked = halves["samples"]["asked"]
+    requested = halves["samples"]["requested"]
     means, labels = np.array(WORLD["means"]), np.array(LABELLED["labels"])
     nearest = np.sqrt(((drawn[:, None] - means) ** 2).sum(-1)).argmin(1)
-    assert np.array_equal(labels[nearest], asked)
+    assert np.array_equal(labels[nearest], requested)
     shared = draw(tmp_path / "s", labelled["halves"], parts | {"guidance": SHARED})
     assert np.abs(shared["samples"]["samples"] - drawn).max() > 0.1
     blind = draw(tmp_path / "b", labelled["halves"], spec("exact", num=64, steps=20))
@@ -359,7 +361,7 @@ def test_exact_experts_guided_apart_draw_what_the_guided_monolith_draws(
 
 
 @pytest.mark.parametrize(
-    ("router", "guidance", "each", "asked"),
+    ("router", "guidance", "each", "requested"),
     [
         ("uniform", SEPARATE, 2 * 4, 0),
         ("uniform", SHARED, 2 * 4, 0),
@@ -371,23 +373,23 @@ def test_exact_experts_guided_apart_draw_what_the_guided_monolith_draws(
     ids=str,
 )
 def test_both_branches_and_what_routers_read_are_billed(
-    router, guidance, each, asked, labelled, tmp_path
+    router, guidance, each, requested, labelled, tmp_path
 ):
     parts = spec(router, num=6, batch_size=4, guidance=guidance)
-    bill = draw(tmp_path, labelled["halves"], parts)["bill"]
-    assert bill["evaluations"].tolist() == [each, each, asked, 2 * each]
+    bill = draw(tmp_path, labelled["halves"], parts)["cost"]
+    assert bill["evaluations"].tolist() == [each, each, requested, 2 * each]
     assert (bill["flop"] == 0).all()
 
 
 @pytest.mark.parametrize(
-    ("guidance", "asked"), [(SEPARATE, 8), (SHARED, 4), ({"name": "none"}, 4)], ids=str
+    ("guidance", "requested"), [(SEPARATE, 8), (SHARED, 4), ({"name": "none"}, 4)], ids=str
 )
-def test_a_router_speaks_once_for_every_branch_that_it_weighs(guidance, asked, told, tmp_path):
-    bill = draw(tmp_path, told, spec(CONDITIONAL, num=6, guidance=guidance))["bill"]
-    assert bill["evaluations"][5] == asked and bill["flop"][5] > 0
+def test_a_router_speaks_once_for_every_branch_that_it_weighs(guidance, requested, told, tmp_path):
+    bill = draw(tmp_path, told, spec(CONDITIONAL, num=6, guidance=guidance))["cost"]
+    assert bill["evaluations"][5] == requested and bill["flop"][5] > 0
     (path,) = told["router"]
     net = networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
-    assert bill["flop"][5] == asked * flop_per_sample(net)
+    assert bill["flop"][5] == requested * flop_per_sample(net)
 
 
 def test_a_text_is_billed_with_its_tokens(tmp_path):
@@ -397,7 +399,7 @@ def test_a_text_is_billed_with_its_tokens(tmp_path):
     rows, _ = asked_of(inputs, range(12))
     longest = max(len(caption.split()) for caption in rows["caption"])
     assert longest == 4  # "a digit 8 again", the others have three words
-    bill = found["bill"]
+    bill = found["cost"]
     for table, path in ((bill[:5], inputs["experts"][0]), (bill[5:6], inputs["router"][0])):
         net = networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
         np.testing.assert_allclose(
@@ -405,7 +407,7 @@ def test_a_text_is_billed_with_its_tokens(tmp_path):
         )
     assert flop_per_sample(net, longest) > flop_per_sample(net, 1)
     untold = draw(tmp_path / "u", inputs, spec(learned, num=12, guidance={"name": "none"}))
-    table = untold["bill"][5:6]
+    table = untold["cost"][5:6]
     np.testing.assert_allclose(table["flop"], table["evaluations"] * flop_per_sample(net, 1))
 
 
@@ -444,13 +446,13 @@ def test_a_router_by_distance_pays_for_the_network_that_embeds(tmp_path, monkeyp
         def rows(self, values):
             return {"features": self(values)}
 
-    bills = {}
+    costs = {}
     for name, load in (("product", plain), ("network", Deep)):
         monkeypatch.setattr(fitted_encoders, "load", load)
         drawn = draw(tmp_path / name, inputs, spec("nearest_centroid", steps=4, num=6))
-        bills[name] = drawn["bill"].set_index("part")
-    assert bills["product"].loc["router", ["evaluations", "flop"]].tolist() == [0, 0]
-    found = bills["network"].loc["router", ["evaluations", "flop"]].tolist()
+        costs[name] = drawn["cost"].set_index("component")
+    assert costs["product"].loc["router", ["evaluations", "flop"]].tolist() == [0, 0]
+    found = costs["network"].loc["router", ["evaluations", "flop"]].tolist()
     assert found == [3, 3000]
-    total = bills["network"].loc["total", "flop"] - bills["product"].loc["total", "flop"]
+    total = costs["network"].loc["total", "flop"] - costs["product"].loc["total", "flop"]
     assert total == found[1]

@@ -34,7 +34,7 @@ def test_holm_is_the_step_down_by_hand():
             holm(np.array([0.1, bad]))
 
 
-@pytest.mark.parametrize("trainings", [1, 3])
+@pytest.mark.parametrize("num_training_seeds", [1, 3])
 def test_every_pair_is_the_paired_difference_with_its_p_value(trainings, rng):
     found = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, trainings)
     made = comparisons(found, None, None, "b", np.random.default_rng(0))
@@ -65,7 +65,7 @@ def test_the_bootstrap_error_is_the_spread_of_the_paired_draws(rng):
     assert c.se_bootstrap == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("trainings", [1, 3])
+@pytest.mark.parametrize("num_training_seeds", [1, 3])
 def test_the_bootstrap_interval_is_that_of_the_paired_draws(trainings, rng):
     found = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, trainings)
     draws = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, trainings, blocks=50)
@@ -118,10 +118,10 @@ def test_scores_are_flipped_where_there_was_one_training(rng, monkeypatch):
         return sign_flip_p_values(stacked, num_flips, draws)
 
     monkeypatch.setattr(module, "sign_flip_p_values", flipped)
-    asked = []
-    monkeypatch.setattr(module, "enough_flips", lambda *of: asked.append(of) or 20_000)
+    requested = []
+    monkeypatch.setattr(module, "enough_flips", lambda *of: requested.append(of) or 20_000)
     made = comparisons(found, None, scores, "b", np.random.default_rng(0))
-    assert seen == [20_000] and asked == [(6, 0.05)]  # of all pairs
+    assert seen == [20_000] and requested == [(6, 0.05)]  # of all pairs
     names = list(SHIFTS)
     p = sign_flip_p_values(torch.stack([*scores.values()]), *seen, np.random.default_rng(0))
     for c in made:

@@ -308,7 +308,11 @@ def test_an_array_that_is_not_there_is_damage(read, tmp_path):
 def test_a_note_that_is_not_there_is_damage(suffix, tmp_path):
     """At any depth; what may be there or not is asked for with `get` or `in`."""
     note = artifacts.read_provenance(artifact(tmp_path, suffix, spec={"arm": {"router": "x"}}))
-    for found, name in ((note, "space"), (note["spec"], "run"), (note["spec"]["arm"], "policy")):
+    for found, name in (
+        (note, "feature_space"),
+        (note["spec"], "run"),
+        (note["spec"]["arm"], "policy"),
+    ):
         with refused(f"^artifact .* is damaged .it has no note {name!r}.; delete it and"):
             found[name]
         assert name not in found and found.get(name) is None

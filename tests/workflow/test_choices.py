@@ -253,15 +253,17 @@ class Entry:
 
 
 def test_other_packages_add_rows(monkeypatch):
-    asked = []
+    requested = []
 
     def installed(group):
-        asked.append(group)
+        requested.append(group)
         return [Entry()]
 
     monkeypatch.setattr(choices.metadata, "entry_points", installed)
     table = choices.rows("shapes", TABLE)
-    assert asked == ["routing.shapes"] and table == TABLE | {"mine": Mine} and "mine" not in TABLE
+    assert (
+        requested == ["routing.shapes"] and table == TABLE | {"mine": Mine} and "mine" not in TABLE
+    )
     assert choices.build(table, "mine", "x") == Mine()
     with pytest.raises(ValueError, match="routing.shapes:mine .*; give it another name"):
         choices.rows("shapes", {"mine": Disc})

@@ -310,7 +310,7 @@ def data(tmp_path_factory):
     note = {"kind": "linear", "shape": list(SHAPE)}
     return made | {
         "centroids": make("partition", folder / "c.safetensors", division),
-        "encoder": make("encoder", folder / "e.safetensors", linear, encoder=note),
+        "encoder": make("fit_encoder", folder / "e.safetensors", linear, encoder=note),
     }
 
 
@@ -378,7 +378,7 @@ def twice(tmp_path, monkeypatch):
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_an_expert_learns_elsewhere_what_it_learns_here(condition, data, twice):
     kind = {"name": "transformer", "total_batch": 4 * K, "drop": 0.5} | SMALL | SHORT
-    spec = {"seed": ROOT, "partition": "p", "cluster": 1, "training": 0, "expert": kind}
+    spec = {"seed": ROOT, "partition": "p", "cluster": 1, "training_seed": 0, "expert": kind}
     inputs = {name: data[name] for name in ("samples", "index", "assignments")}
     files = twice("experts", spec | {"num_experts": K, "condition": condition}, **inputs)
     assert artifacts.read_table(files["loss"])["loss"].nunique() == 3
@@ -392,14 +392,18 @@ def test_experts_answer_elsewhere_what_they_answer_here(condition, data, worlds,
 OPTIONS = {"velocity_topk": {"max_k": 3}}
 
 
-TRAININGS = [*((name, "label") for name in OBJECTIVES), ("velocity", "none"), ("cluster", "text")]
+TRAINING_SEEDS = [
+    *((name, "label") for name in OBJECTIVES),
+    ("velocity", "none"),
+    ("cluster", "text"),
+]
 
 
-@pytest.mark.parametrize(("objective", "condition"), TRAININGS)
+@pytest.mark.parametrize(("objective", "condition"), TRAINING_SEEDS)
 def test_a_router_learns_elsewhere_what_it_learns_here(objective, condition, data, worlds, twice):
     kind = {"name": "learned", "objective": {"name": objective} | OPTIONS.get(objective, {})}
     kind |= SMALL | SHORT | {"batch_size": 8, "condition": condition, "temperature": "nll"}
-    spec = {"seed": ROOT, "partition": "p", "router_name": "r", "router": kind, "training": 0}
+    spec = {"seed": ROOT, "partition": "p", "router_name": "r", "router": kind, "training_seed": 0}
     names = ("samples", "index", "assignments")
     inputs = {name: data[name] for name in names} | {
         name: worlds[condition][name] for name in ("gram", "states")
@@ -409,7 +413,13 @@ def test_a_router_learns_elsewhere_what_it_learns_here(objective, condition, dat
 
 def test_a_router_goes_on_elsewhere_from_another_one(data, worlds, twice):
     kind = {"name": "learned", "objective": {"name": "cluster"}, "batch_size": 8, "start": "s"}
-    spec = {"seed": ROOT, "partition": "p", "router_name": "r", "training": 0, "num_experts": K}
+    spec = {
+        "seed": ROOT,
+        "partition": "p",
+        "router_name": "r",
+        "training_seed": 0,
+        "num_experts": K,
+    }
     inputs = {name: data[name] for name in ("samples", "index", "assignments")}
     inputs |= {name: worlds["none"][name] for name in ("gram", "states")}
     for steps in (0, 2):
@@ -419,11 +429,13 @@ def test_a_router_goes_on_elsewhere_from_another_one(data, worlds, twice):
 
 def test_a_classifier_learns_and_answers_elsewhere(data, twice):
     kind = {"name": "classifier", "width": 4, "dim": 8, "batch_size": 8, "steps": 3}
-    spec = {"seed": ROOT, "extractor_name": "digits", "extractor": kind}
-    made = twice("extractor", spec, samples=data["samples"], index=data["index"])
-    spec = {"set": "arm", "codec": None, "shard_size": NUM}
-    twice("features", spec, samples=data["samples"], extractor=made["weights"])
-    files = twice("features", spec, device="cpu", samples=data["samples"], encoder=data["encoder"])
+    spec = {"seed": ROOT, "classifier_name": "digits", "classifier": kind}
+    made = twice("classifier", spec, samples=data["samples"], index=data["index"])
+    spec = {"set": "arm", "autoencoder": None, "shard_size": NUM}
+    twice("sample_features", spec, samples=data["samples"], classifier=made["weights"])
+    files = twice(
+        "sample_features", spec, device="cpu", samples=data["samples"], encoder=data["encoder"]
+    )
     assert artifacts.read_arrays(files["features"])["features"].shape == (NUM, 16)
 
 

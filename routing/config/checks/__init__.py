@@ -16,9 +16,9 @@ from routing.ensemble.policies import POLICIES
 from routing.ensemble.routers import ROUTERS as TRAINING_FREE
 from routing.ensemble.routers import ConditionalPriorOptions, ExactOptions, NearestCentroidOptions
 from routing.flow.samplers import SAMPLERS
-from routing.metrics import feature_spaces
+from routing.metrics import feature_space_names
+from routing.stages.classifier import CLASSIFIERS, TrainedClassifier
 from routing.stages.experts import EXPERTS, Exact, Transformer
-from routing.stages.extractor import EXTRACTORS, TrainedClassifier
 from routing.stages.router import LEARNED, Learned
 from routing.statistics.intervals import seed_blocks
 from routing.workflow import choices
@@ -73,22 +73,24 @@ def _data(spec: dict) -> None:
             f"data.image: source {source!r} is stored as it is, got a rule for encoded images; "
             f"take it out"
         )
-    if spec["codec"] and kind is MixtureSource:
-        raise ValueError(f"codec: wants images, got points (data.source {source!r}); leave it out")
+    if spec["autoencoder"] and kind is MixtureSource:
+        raise ValueError(
+            f"autoencoder: wants images, got points (data.source {source!r}); leave it out"
+        )
     for name, encoder in spec["encoders"].items():
-        if encoder.get("reads") == "latents" and spec["codec"] is None:
+        if encoder.get("reads") == "latents" and spec["autoencoder"] is None:
             raise ValueError(
                 f"encoders.{name}.reads: wanted 'images', since there are no latents without a "
-                f"codec, got 'latents'; give the config a codec"
+                f"autoencoder, got 'latents'; give the config an autoencoder"
             )
 
 
 def _spaces(spec: dict) -> None:
     """No space but the published one wears its name, nor a name that begins with it."""
-    for group in ("encoders", "extractors"):
+    for group in ("encoders", "classifiers"):
         for name, choice in spec[group].items():
-            feature_spaces.check_name(f"{group}.{name}", name, choice)
-            if re.search(r"_\d+k?$", name) and name not in feature_spaces.WEIGHTS:
+            feature_space_names.check_name(f"{group}.{name}", name, choice)
+            if re.search(r"_\d+k?$", name) and name not in feature_space_names.WEIGHTS:
                 raise ValueError(
                     f"{group}.{name}: wanted a name that does not end in a number, which in names "
                     f"of metrics is that of the samples, got {name!r}; rename it"
@@ -184,7 +186,11 @@ def _conditions(spec: dict) -> None:
             )
         encoder = spec["encoders"][spec["partitions"][of]["encoder"]]
         is_latent = encoder.get("reads") == "latents"
-        if routers[router["name"]] is NearestCentroidOptions and spec["codec"] and not is_latent:
+        if (
+            routers[router["name"]] is NearestCentroidOptions
+            and spec["autoencoder"]
+            and not is_latent
+        ):
             raise ValueError(
                 f"{where}.router: {arm['router']!r} (nearest_centroid) looks at latents, the "
                 f"centroids of partition {of!r} are of images; take an encoder that reads latents"
@@ -227,9 +233,10 @@ def _counts(spec: dict) -> None:
             f"probe.shard_size: wanted a divisor of {probe['num_states']} (num_states), got "
             f"{probe['shard_size']}; change one of them"
         )
-    if not probe["fit"] + probe["calibrate"] < 1:
+    if not probe["fit_fraction"] + probe["calibration_fraction"] < 1:
         raise ValueError(
-            f"probe.calibrate: wanted fit + calibrate < 1, so that some images are left for "
+            f"probe.calibration_fraction: wanted fit + calibrate < 1, so that some images are "
+            f"left for "
             f"reports, got {probe['fit']} + {probe['calibrate']}; lower one"
         )
     nums = num_experts(spec["partitions"])
@@ -274,8 +281,8 @@ def _worlds(spec: dict) -> None:
             raise ValueError(
                 f"{where} wants experts 'exact', got {experts!r}; take another router"
             )
-    space = spec["metrics"]["extractor"]
-    kind = spec["extractors"].get(space, {}).get("name")
-    table = choices.rows("extractors", EXTRACTORS)
+    space = spec["metrics"]["feature_space"]
+    kind = spec["classifiers"].get(space, {}).get("name")
+    table = choices.rows("classifiers", CLASSIFIERS)
     if is_mixture and kind and table[kind] is TrainedClassifier:
-        raise ValueError(f"metrics.extractor: {space!r} ({kind}) {images}; name an encoder")
+        raise ValueError(f"metrics.feature_space: {space!r} ({kind}) {images}; name an encoder")

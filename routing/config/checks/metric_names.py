@@ -4,7 +4,7 @@ import re
 
 from routing.metrics.classes import ClassShares
 from routing.metrics.clusters import ClusterShares
-from routing.metrics.feature_spaces import lpips_net, metric_name
+from routing.metrics.feature_space_names import lpips_net, metric_name
 from routing.metrics.pairs import LPIPS
 from routing.metrics.table import METRICS
 from routing.workflow import choices
@@ -26,7 +26,7 @@ def rows(metric: dict, metrics: dict, where: str) -> list[str]:
         start, within = f"lpips_{lpips_net(metrics['lpips'])}", metrics["lpips"]["within"]
         diversity = f"{start}_diversity" + ("" if within == "all" else f"_within_{within}")
         return [diversity, f"{start}_to_{metrics['reference_arm']}"]
-    found, space = [], metric.get("space") or metrics["extractor"]
+    found, space = [], metric.get("feature_space") or metrics["feature_space"]
     for kind in measure.kinds:
         plain = kind.removesuffix("_cluster")
         name = metric_name(plain, space, metric.get("num_samples"), measure.departures(plain))

@@ -19,15 +19,15 @@ DIGITS_SIDE = 8  # pixels; other sources have the side of data.image
 def check(spec: dict) -> None:
     """Raise ValueError (one line, key first) if `metrics` of the config cannot be measured."""
     metrics = spec["metrics"]
-    if shared := sorted(spec["extractors"].keys() & spec["encoders"].keys()):
-        raise ValueError(f"extractors.{shared[0]}: an encoder has this name too; rename one")
-    spaces = [*spec["extractors"], *spec["encoders"]]
-    named("metrics.extractor", metrics["extractor"], spaces)
+    if shared := sorted(spec["classifiers"].keys() & spec["encoders"].keys()):
+        raise ValueError(f"classifiers.{shared[0]}: an encoder has this name too; rename one")
+    spaces = [*spec["classifiers"], *spec["encoders"]]
+    named("metrics.feature_space", metrics["feature_space"], spaces)
     named("metrics.reference_arm", metrics["reference_arm"], spec["arms"])
     named("metrics.shares_partition", metrics["shares_partition"], spec["partitions"])
     seen: dict[str, int] = {}
     for i, metric in enumerate(metrics["list"]):
-        where, space = f"metrics.list.{i}", metric.get("space") or metrics["extractor"]
+        where, space = f"metrics.list.{i}", metric.get("feature_space") or metrics["feature_space"]
         for row in rows(metric, metrics, where):
             if row in seen:
                 raise ValueError(
@@ -35,8 +35,8 @@ def check(spec: dict) -> None:
                     f"does; take one out or choose other options"
                 )
             seen[row] = i
-        if metric.get("space") is not None:
-            named(f"{where}.space", metric["space"], spaces)
+        if metric.get("feature_space") is not None:
+            named(f"{where}.space", metric["feature_space"], spaces)
         _metric(where, metric, space, spec)
     if metrics["num_bootstrap"] == 1:
         raise ValueError(
@@ -63,8 +63,8 @@ def _metric(where: str, metric: dict, space: str, spec: dict) -> None:
     encoder = spec["encoders"].get(space, {}).get("name")
     if kind in (ClassShares, Agreement) and encoder:
         raise ValueError(
-            f"{where}: {name!r} wants an extractor that tells classes, got the encoder {space!r} "
-            f"(space or metrics.extractor); name one of extractors or take {name!r} out"
+            f"{where}: {name!r} wants a classifier that tells classes, got the encoder {space!r} "
+            f"(space or metrics.feature_space); name one of classifiers or take {name!r} out"
         )
     if kind is InceptionScore and encoder != "inception":
         raise ValueError(
@@ -156,7 +156,9 @@ def measured(spec: dict) -> list[str]:
     metrics = spec["metrics"]
     place = spec["partitions"][metrics["shares_partition"]]["encoder"]
     own = [
-        metric["space"] or metrics["extractor"] for metric in metrics["list"] if "space" in metric
+        metric["feature_space"] or metrics["feature_space"]
+        for metric in metrics["list"]
+        if "feature_space" in metric
     ]
     return list(dict.fromkeys([place, *own]))
 
@@ -165,4 +167,4 @@ def phrased(spec: dict) -> list[str]:
     """The spaces in which captions are compared with samples."""
     metrics, table = spec["metrics"], choices.rows("metrics", METRICS)
     of = [m for m in metrics["list"] if table[m["name"]] is CLIPScore]
-    return list(dict.fromkeys(m["space"] or metrics["extractor"] for m in of))
+    return list(dict.fromkeys(m["feature_space"] or metrics["feature_space"] for m in of))

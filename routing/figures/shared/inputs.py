@@ -1,6 +1,6 @@
 """What a figure may read, by the words of the pipeline instead of file numbers.
 
-`needs` of a figure names any of: metrics, differences, comparisons, replicates, bills, traces,
+`needs` of a figure names any of: metrics, differences, comparisons, replicates, costs, traces,
 samples, trajectories, losses, router_losses, router_reports, reliability, probes, places, data,
 partitions, reports. The rule hands over just these files, in the order of the names in the spec.
 Where everything was trained several times, pictures, trajectories and losses are those of the
@@ -28,7 +28,8 @@ class Inputs(Named):
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """run, arm, metric, value, lo, hi, errors, counts, note (routing/stages/metrics.py)."""
+        """run, arm, metric, value, lo, hi, errors, counts, note "
+        "(routing/stages/metric_tables.py)."""
         return self.job.table("metrics")
 
     @cached_property
@@ -46,7 +47,7 @@ class Inputs(Named):
         table = self._replicates
         mine = table[(table["arm"] == arm) & (table["metric"] == metric)]
         known(metric, list(dict.fromkeys(table["metric"])), "metric")
-        wide = mine.pivot(index="training", columns="block", values="value")
+        wide = mine.pivot(index="training_seed", columns="block", values="value")
         return wide.sort_index().sort_index(axis=1).to_numpy()
 
     def rows_of(self, metric: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -54,13 +55,13 @@ class Inputs(Named):
         known(metric, list(dict.fromkeys(table["metric"])), "metric")
         return table[table["metric"] == metric].set_index("arm", drop=False)
 
-    def bill(self, arm: str) -> pd.DataFrame:
+    def cost(self, arm: str) -> pd.DataFrame:
         """part (expert, router, total), number, evaluations and flop per sample, seconds.
 
         Means over the shards and trainings; seconds are the sum.
         """
-        parts = [self.job.table("bills", i) for i in self._shards("bills", arm)]
-        mean = pd.concat(parts).groupby(["part", "number"], as_index=False, sort=False)
+        parts = [self.job.table("costs", i) for i in self._shards("costs", arm)]
+        mean = pd.concat(parts).groupby(["component", "expert_index"], as_index=False, sort=False)
         return mean.agg({"evaluations": "mean", "flop": "mean", "seconds": "sum"})
 
     def trace(self, arm: str) -> dict[str, np.ndarray]:
@@ -78,7 +79,7 @@ class Inputs(Named):
     def samples(self, arm: str, num: int) -> np.ndarray:
         """The first `num` generated samples, not clipped; latents are decoded to images.
 
-        By the codec that made the latents; ValueError if its folder now holds other weights.
+        By the autoencoder that made the latents; ValueError if its folder now holds other weights.
         """
         parts, missing = [], num
         for part in self.outputs(arm):
@@ -87,7 +88,7 @@ class Inputs(Named):
             if missing == 0:
                 break
         values = np.concatenate(parts)
-        return values if self.spec["codec"] is None else self._decoded(values, arm)
+        return values if self.spec["autoencoder"] is None else self._decoded(values, arm)
 
     def outputs(self, arm: str) -> Iterator[np.ndarray]:
         """What the arm's experts made (latents stay latents), shard by shard of the seeds."""
@@ -120,11 +121,11 @@ class Inputs(Named):
         """States (number, row, t, is_null, part, training) and their Gram matrices."""
         per_training, first = self.spec["num_probe_shards"], self.spec["probed"].index(partition)
         tables, grams = [], []
-        for training in range(self.num_trainings):
+        for training in range(self.num_training_seeds):
             for part in range(per_training):
-                i = (first * self.num_trainings + training) * per_training + part
-                self._expect("grams", i, partition=partition, training=training)
-                tables.append(self.job.table("states", i).assign(training=training))
+                i = (first * self.num_training_seeds + training) * per_training + part
+                self._expect("grams", i, partition=partition, training_seed=training)
+                tables.append(self.job.table("states", i).assign(training_seed=training))
                 grams.append(self.job.arrays("grams", i)["gram"])
         return pd.concat(tables, ignore_index=True), np.concatenate(grams)
 
@@ -188,7 +189,9 @@ class Inputs(Named):
         from routing.pretrained import autoencoders
 
         made = self.job.notes("samples", self._shards("samples", arm)[0])
-        loaded = autoencoders.load(made["codec"])  # with the sha256 of then: those weights or none
+        loaded = autoencoders.load(
+            made["autoencoder"]
+        )  # with the sha256 of then: those weights or none
         return loaded.decode(torch.from_numpy(latents.astype(np.float32))).numpy()
 
     @cached_property
@@ -196,12 +199,12 @@ class Inputs(Named):
         return self.job.table("replicates")
 
     def _of_trainings(self, name: str, partition: str, router: str) -> pd.DataFrame:
-        first = self.spec["routers"].index([partition, router]) * self.num_trainings
+        first = self.spec["routers"].index([partition, router]) * self.num_training_seeds
         parts = []
-        for training in range(self.num_trainings):
-            whose = {"partition": partition, "router_name": router, "training": training}
+        for training in range(self.num_training_seeds):
+            whose = {"partition": partition, "router_name": router, "training_seed": training}
             self._expect(name, first + training, **whose)
-            parts.append(self.job.table(name, first + training).assign(training=training))
+            parts.append(self.job.table(name, first + training).assign(training_seed=training))
         return pd.concat(parts, ignore_index=True)
 
     def _shards(self, name: str, arm: str) -> range:

@@ -24,7 +24,7 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
 
 def by_training(inputs: Inputs, values: np.ndarray) -> np.ndarray:
     """[trainings, samples, ...] of `values` [samples of all trainings, ...]."""
-    return values.reshape(inputs.num_trainings, -1, *values.shape[1:])
+    return values.reshape(inputs.num_training_seeds, -1, *values.shape[1:])
 
 
 def by_time(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,9 @@ class Named:
         return self.spec["arms"]
 
     @property
-    def num_trainings(self) -> int:
+    def num_training_seeds(self) -> int:
         """How often everything was trained."""
-        return self.spec["trainings"]
+        return self.spec["num_training_seeds"]
 
     @property
     def routers(self) -> dict[str, dict]:

@@ -23,7 +23,7 @@ DOTTED = {"color": GREY, "linewidth": 0.8, "dashes": (1, 1.5)}
 TIME = "time $t$, from noise (1) to data (0)"
 
 PICTURES = ("pdf", "png")
-TEXTS = ("md", "tex")
+TEXT_ENCODERS = ("md", "tex")
 
 RC = {
     "font.family": "STIXGeneral",

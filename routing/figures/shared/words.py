@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from routing.metrics.feature_spaces import WEIGHTS
+from routing.metrics.feature_space_names import WEIGHTS
 
 WORDS = {  # by what a name begins with
     "fid": "FID",

@@ -44,7 +44,7 @@ def check_lengths(name: str, x: Float[Tensor, "rows dim"]) -> None:
     if bad:
         raise ValueError(
             f"{name}: wanted rows of a positive finite length, got zero or overflow in {bad} of "
-            f"{len(x)}; features without a direction come from a broken image or extractor"
+            f"{len(x)}; features without a direction come from a broken image or classifier"
         )
 
 

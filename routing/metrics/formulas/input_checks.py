@@ -52,7 +52,7 @@ def weighted_samples(
     if samples.shape[1] != dim:
         raise ValueError(
             f"samples: wanted {dim} features as the reference has, got {samples.shape[1]}; "
-            "take both from one extractor"
+            "take both from one classifier"
         )
     x = _features("samples", samples, at_least)
     return x, sample_counts(weights, at_least)

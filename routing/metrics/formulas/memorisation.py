@@ -120,7 +120,7 @@ def nearest_in(
         if y.shape[1] != x.shape[1]:
             raise ValueError(
                 f"samples: wanted {y.shape[1]} features as the reference has, got {x.shape[1]}; "
-                "take both from one extractor"
+                "take both from one classifier"
             )
         found, which = nearest(x, y, 1, block, None if own is None else own - first)
         nearer = found[:, 0] < d

@@ -260,7 +260,7 @@ def test_sticky_keeps_what_it_drew_and_lets_before_speak_until_then(rng):
 
 
 def test_sticky_asks_for_the_posterior_once(rng):
-    def asked(policy):
+    def requested(policy):
         carry, answers = None, []
         for p, t, u in trajectory(rng, torch.linspace(1, 0, 6)):
             answers.append(policy.needs_posterior(t[0].item(), carry))
@@ -268,12 +268,12 @@ def test_sticky_asks_for_the_posterior_once(rng):
         return answers
 
     yes, no = True, False
-    assert asked(Full()) == [yes] * 6
-    assert asked(Sticky()) == [yes] + [no] * 5
-    assert asked(Sticky(0.6)) == [yes, yes, yes, no, no, no]
-    assert asked(Sticky(0.4, Sticky(0.8))) == [yes, yes, no, yes, no, no]
-    assert asked(Switch(Full(), Sticky(), 0.6)) == [yes, yes, yes, no, no, no]
-    assert asked(Switch(Sticky(), TopK(1), 0.4)) == [yes, no, no, yes, yes, yes]
+    assert requested(Full()) == [yes] * 6
+    assert requested(Sticky()) == [yes] + [no] * 5
+    assert requested(Sticky(0.6)) == [yes, yes, yes, no, no, no]
+    assert requested(Sticky(0.4, Sticky(0.8))) == [yes, yes, no, yes, no, no]
+    assert requested(Switch(Full(), Sticky(), 0.6)) == [yes, yes, yes, no, no, no]
+    assert requested(Switch(Sticky(), TopK(1), 0.4)) == [yes, no, no, yes, yes, yes]
 
 
 def changes(weights):

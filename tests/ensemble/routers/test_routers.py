@@ -173,16 +173,16 @@ def test_logits_are_divided_by_the_temperature_of_the_bin_of_t():
 
 def test_a_conditional_network_is_told_what_is_asked_for_and_a_blind_one_is_not(rng):
     x, t = states(rng)
-    condition, asked = Condition(label=LABELS), []
+    condition, requested = Condition(label=LABELS), []
 
     def net(x, t, *condition):
-        asked.append(condition)
+        requested.append(condition)
         return logits(x, t)
 
     for router in (Network(net), ConditionalNetwork(net)):
         for given in (condition, None):
             router.posterior(x, t, router.start(x, None, given))
-    assert asked == [(), (), (condition,), (None,)]
+    assert requested == [(), (), (condition,), (None,)]
 
 
 def test_conditional_prior_counts_training_images(rng):

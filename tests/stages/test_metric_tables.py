@@ -18,7 +18,7 @@ from routing.metrics.formulas.frechet_distance import (
 )
 from routing.metrics.formulas.kernel_distance import KernelReference, kernel_distance
 from routing.metrics.formulas.precision_recall import NeighbourReference, neighbour_metrics
-from routing.stages.metrics import COLUMNS, refuse_unequal, wide
+from routing.stages.metric_tables import COLUMNS, refuse_unequal, wide
 from routing.statistics.bootstrap import bootstrap_counts
 from routing.statistics.comparisons import Comparison
 from routing.statistics.intervals import jackknife_interval, jackknife_weights, seed_blocks
@@ -80,11 +80,11 @@ def values(table, arm):
 
 def test_the_columns_are_the_promised_ones(tables):
     _, metrics, differences = tables
-    errors = ["se_sampling", "se_training", "num_samples", "num_trainings"]
+    errors = ["se_sampling", "se_training", "num_samples", "num_training_seeds"]
     assert (
         list(metrics) == ["run", "arm", "metric", "value", "lo", "hi", *errors, "note"] == COLUMNS
     )
-    assert (metrics["num_trainings"] == 1).all() and metrics["se_training"].isna().all()
+    assert (metrics["num_training_seeds"] == 1).all() and metrics["se_training"].isna().all()
     assert list(differences) == [*COLUMNS[:2], "reference", *COLUMNS[2:-1]]
     assert metrics["arm"].unique().tolist() == ["heldout", *ARMS]
     assert differences["arm"].unique().tolist() == ["shifted", "collapsed"]
@@ -195,31 +195,31 @@ def test_two_arms_are_one_pair_and_one_is_none(tmp_path):
 
 def test_tables_are_read_in_the_order_of_trainings_and_blocks():
     rows = [(1, 0, 5.0), (0, 1, 3.0), (1, -1, 4.0), (0, -1, 1.0), (1, 1, 6.0), (0, 0, 2.0)]
-    table = pd.DataFrame(rows, columns=["training", "block", "value"]).assign(metric="fd")
+    table = pd.DataFrame(rows, columns=["training_seed", "block", "value"]).assign(metric="fd")
     assert wide(table, "block")["fd"].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_scores_of_each_sample_are_compared_by_sign_flips(tmp_path):
     world = World(tmp_path, ARMS)
-    asked = {}
+    requested = {}
     for i, arm in enumerate(ARMS):
         said = world.drawn[arm]["logits"].argmax(1)
         wrong = np.random.default_rng(i).random(NUM) < 0.2 * (i + 1)
-        world.drawn[arm]["asked"] = np.where(wrong, (said + 1) % 3, said)[:, None]
-        asked[arm] = torch.from_numpy(~wrong).double()
+        world.drawn[arm]["requested"] = np.where(wrong, (said + 1) % 3, said)[:, None]
+        requested[arm] = torch.from_numpy(~wrong).double()
     files, *_ = world.run(list=[{"name": "agreement"}])
     found = artifacts.read_table(files["comparisons"])
     rng = seeds.stream(7, "permutation", seeds.number("agreement_toy"))
-    p = sign_flip_p_values(torch.stack([*asked.values()])[:, None], enough_flips(3, 0.05), rng)
+    p = sign_flip_p_values(torch.stack([*requested.values()])[:, None], enough_flips(3, 0.05), rng)
     assert found["test"].tolist() == ["sign flip"] * 3
     assert found["p"].tolist() == [p[1, 0], p[2, 0], p[1, 2]]
     scores = artifacts.read_table(files["scores"])
-    assert list(scores) == ["arm", "metric", "training", "seed", "value"]
-    for arm, values in asked.items():
+    assert list(scores) == ["arm", "metric", "training_seed", "seed", "value"]
+    for arm, values in requested.items():
         mine = scores[scores["arm"] == arm]
         assert mine["value"].tolist() == values.tolist()
     replicates = artifacts.read_table(files["replicates"])
-    assert list(replicates) == ["arm", "metric", "training", "block", "value"]
+    assert list(replicates) == ["arm", "metric", "training_seed", "block", "value"]
     assert replicates["arm"].unique().tolist() == ["heldout", *ARMS]
 
 
@@ -291,8 +291,8 @@ def test_twice_the_same_whatever_was_measured_between(world, tables, tmp_path):
 def test_agreement_is_the_share_of_those_in_the_class_that_was_asked_for(tmp_path):
     world = World(tmp_path, ARMS)
     said = world.drawn["shifted"]["logits"].argmax(1)
-    asked = np.where(np.arange(NUM) % 4 == 0, (said + 1) % 3, said)
-    world.drawn["shifted"]["asked"] = asked[:, None]
+    requested = np.where(np.arange(NUM) % 4 == 0, (said + 1) % 3, said)
+    world.drawn["shifted"]["requested"] = requested[:, None]
     _, table, differences = world.run(list=[{"name": "agreement"}])
     assert values(table, "shifted")["value"]["agreement_toy"] == pytest.approx(0.75)
     truth = np.searchsorted([4, 5, 9], world.labels[~world.is_train])
@@ -306,7 +306,7 @@ def test_agreement_is_the_share_of_those_in_the_class_that_was_asked_for(tmp_pat
 def test_trainings_are_views_of_one_file(world, tables, tmp_path):
     """Two trainings: the halves of the rows; means, spreads and pairs by hand."""
     twice = trained_again(World(tmp_path, ARMS), World(tmp_path / "b", ARMS, seed=5))
-    files, metrics, differences = twice.run(num_trainings=2)
+    files, metrics, differences = twice.run(num_training_seeds=2)
     w, y = jackknife_weights(seed_blocks(NUM, 8)), tensor(world.real["features"][world.is_train])
     y = FrechetReference.fit(y)
     each = {}
@@ -316,7 +316,7 @@ def test_trainings_are_views_of_one_file(world, tables, tmp_path):
         row = values(metrics, arm).loc["fd_toy"]
         found = row[["value", "lo", "hi", "se_sampling", "se_training"]].tolist()
         assert found == pytest.approx(list(jackknife_interval(each[arm])), rel=1e-9)
-        assert row["num_trainings"] == 2 and row["num_samples"] == NUM
+        assert row["num_training_seeds"] == 2 and row["num_samples"] == NUM
     row = values(differences, "shifted").loc["fd_toy"]
     expected = jackknife_interval(each["shifted"] - each["good"])
     assert row[["value", "lo", "hi"]].tolist() == pytest.approx(list(expected)[:3], rel=1e-8)
@@ -327,7 +327,7 @@ def test_trainings_are_views_of_one_file(world, tables, tmp_path):
     np.testing.assert_allclose(share, [(x == 0).mean() for x in nearest])
     assert share.nunique() == 2
     table = artifacts.read_table(files["replicates"]).query("arm == 'good' and metric == 'fd_toy'")
-    wide = table.pivot(index="training", columns="block", values="value").to_numpy()
+    wide = table.pivot(index="training_seed", columns="block", values="value").to_numpy()
     np.testing.assert_allclose(wide, each["good"].numpy(), rtol=1e-12)
     assert sorted(table["block"].unique()) == list(range(-1, 8))
 
@@ -348,7 +348,7 @@ def test_a_cluster_that_one_training_starves_has_no_row_and_its_siblings_say_so(
     starved = ARMS | {"shifted": ([0.6, 0.4, 0.0], 0.1, 0.0)}
     world = trained_again(World(tmp_path, ARMS), World(tmp_path / "b", starved, seed=5))
     chosen = [{"name": "cluster_frechet"}, {"name": "kernel"}]
-    _, metrics, differences = world.run(list=chosen, num_trainings=2)
+    _, metrics, differences = world.run(list=chosen, num_training_seeds=2)
     every = {f"fd_toy_cluster_{k}" for k in (0, 1, 2, "worst")} | {"kd_toy"}
     assert set(values(metrics, "good").index) == every
     assert set(values(metrics, "shifted").index) == every - {
@@ -437,7 +437,7 @@ def test_class_shares_want_classes(tmp_path):
     world = World(tmp_path, {"good": ARMS["good"]})
     for arrays in (world.real, world.drawn["good"]):
         del arrays["logits"]
-    with refused("metrics: 'class_shares' wants an extractor with classes, got one without"):
+    with refused("metrics: 'class_shares' wants a classifier with classes, got one without"):
         world.run()
 
 
@@ -458,5 +458,5 @@ def test_arms_of_other_numbers_of_samples_are_not_compared(tmp_path):
     spec = {"run": "test", "seed": 7, "arms": ["good", "shifted"], "reference_arm": "good"}
     word = "wanted as many samples of all arms, got 40 of 'good' and 16 of 'shifted'; draw"
     with refused(f"^cluster_share_0: {word}"):
-        run("metrics", tmp_path, spec, **given)
+        run("metric_tables", tmp_path, spec, **given)
     refuse_unequal({"heldout": {"a": 5}, "x": {"a": 7, "b": 3}, "y": {"a": 7}})

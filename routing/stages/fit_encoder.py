@@ -1,4 +1,4 @@
-"""Stage encoder: the map from samples to features, fitted once on a sample of the train split.
+"""Stage fit_encoder: the map from samples to features, fitted once on a sample of the train split.
 
 Fitted on all training samples, in the order of the index, where there are no more than `max_fit`,
 else on that many drawn without replacement by one seeded stream (the same for all encoders), in

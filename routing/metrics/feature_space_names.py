@@ -59,7 +59,7 @@ FACTS = {  # of a space's note, and how a reader knows them
     "resize": "resize rule",
     "precision": "precision",
     "image": "image shape",
-    "maker": "extractor",
+    "maker": "classifier",
 }
 
 

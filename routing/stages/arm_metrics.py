@@ -1,4 +1,4 @@
-"""Stage scores: every metric of one arm, with the replicates that intervals are made of.
+"""Stage arm_metrics: every metric of one arm, with the replicates that intervals are made of.
 
 `replicates` (metric, training, block, value, num_samples, note): block -1 is all samples, b all
 but the b-th block of seeds; the note says what a number of so few samples is worth, and which
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from routing.data.shards import Shards
-from routing.metrics import feature_spaces
+from routing.metrics import feature_space_names
 from routing.metrics.base import Pairs
 from routing.metrics.formulas.input_checks import said_of
 from routing.metrics.table import METRICS, Measure, View
@@ -49,7 +49,7 @@ def run(job) -> None:
         num = getattr(measure, "num_samples", None)
         if arm.is_heldout and (num or 0) > arm.num_samples:
             continue  # fewer real images than the name promises
-        for training in range(arm.num_trainings):
+        for training in range(arm.num_training_seeds):
             try:
                 with said_of(f"arm {spec['arm']!r}, metric {choice['name']!r}"):
                     view = arm.view(measure, choice, training)
@@ -58,7 +58,7 @@ def run(job) -> None:
                 if not arm.is_heldout:
                     raise
                 print(f"scores: left out, {error}", file=sys.stderr)
-        for line in found.settled(arm.num_trainings):
+        for line in found.settled(arm.num_training_seeds):
             print(f"scores {spec['arm']}: {line}", file=sys.stderr, flush=True)
     job.write_table("replicates", found.table(found.replicates, "block", -1))
     job.write_table("bootstrap", found.table(found.draws, "draw", 0))
@@ -88,7 +88,7 @@ class Found:
         self.draws |= {(name, training): v for name, v in drawn.items()}
         self.scores |= {(name, training): v for name, v in measure.scores(view).items()}
 
-    def settled(self, num_trainings: int) -> list[str]:
+    def settled(self, num_training_seeds: int) -> list[str]:
         """After all trainings of one metric: which of its names were left out, and why.
 
         What some training lacks does not pair with another arm, and what is not finite has no
@@ -96,10 +96,10 @@ class Found:
         """
         left_out: dict[str, list[str]] = {}
         for name in self._open:
-            keys = [(name, r) for r in range(num_trainings) if (name, r) in self.replicates]
+            keys = [(name, r) for r in range(num_training_seeds) if (name, r) in self.replicates]
             values = torch.cat([self.replicates[key] for key in keys])
             broken = values[~values.isfinite()]
-            if len(keys) < num_trainings:
+            if len(keys) < num_training_seeds:
                 why = f"there after {len(keys)} of {num_trainings} trainings"
             elif len(broken):
                 why = f"got {broken[0]:g}, which has no interval"
@@ -118,7 +118,7 @@ class Found:
 
     def table(self, values: dict, column: str, first: int) -> pd.DataFrame:
         """metric, training, `column` (counted from `first`), value, num_samples, note."""
-        names = ["metric", "training", column, "value", "num_samples", "note"]
+        names = ["metric", "training_seed", column, "value", "num_samples", "note"]
         empty = {name: np.zeros(0, KINDS.get(name, np.int64)) for name in names}
         parts = []
         for (name, training), value in values.items():
@@ -145,7 +145,7 @@ class Arm:
         """Read what all metrics share."""
         self.job, self.spec = job, job.spec
         self.is_heldout = self.spec["arm"] == HELDOUT
-        self.num_trainings = 1 if self.is_heldout else self.spec["num_trainings"]
+        self.num_training_seeds = 1 if self.is_heldout else self.spec["num_training_seeds"]
         self._spaces: dict[str, Space] = {}
         self._rows: dict[int, Tensor] = {}
         self.num_samples = self.spec["num_samples"]
@@ -163,16 +163,16 @@ class Arm:
     def space(self, name: str) -> Space:
         """Features and references; ValueError (one line) if they do not belong together."""
         if name not in self._spaces:
-            job, number = self.job, self.spec["spaces"].index(name)
+            job, number = self.job, self.spec["feature_spaces"].index(name)
             notes = job.notes("references", number)
             path = job.inputs["features"][number]
-            feature_spaces.refuse_mismatch(
-                notes["space"], job.notes("features", number)["space"], path
+            feature_space_names.refuse_mismatch(
+                notes["feature_space"], job.notes("features", number)["feature_space"], path
             )
             stored = job.mapped("features", number)
             arrays = {key: np.asarray(stored[key]) for key in {"features", *stored}}
             for key, array in arrays.items():
-                if len(array) != (wanted := self.num_trainings * self.num_samples):
+                if len(array) != (wanted := self.num_training_seeds * self.num_samples):
                     raise ValueError(
                         f"{path}: wanted {wanted} rows of {key} ({self.num_trainings} x "
                         f"{self.num_samples} samples of arm {self.spec['arm']!r}), got "
@@ -209,7 +209,7 @@ class Arm:
 
     def view(self, measure: Measure, choice: dict, training: int) -> View:
         """What `measure` sees of the arm after one training."""
-        name = choice.get("space") or self.spec["extractor"]
+        name = choice.get("feature_space") or self.spec["feature_space"]
         space, num = self.space(name), choice.get("num_samples") or self.num_samples
         first = training * self.num_samples
         if num > self.num_samples:
@@ -230,7 +230,7 @@ class Arm:
             class_shares=tensor(known["class_shares"]),
             cluster_shares=tensor(known["cluster_shares"]),
             classes=of["logits"].argmax(1) if "logits" in of else None,
-            asked=of["asked"][:, 0] if "asked" in of else None,
+            requested=of["requested"][:, 0] if "requested" in of else None,
             clusters=self.clusters[first : first + num],
             point_clusters=tensor(known["point_clusters"]),
             num_train=space.num_train,
@@ -240,7 +240,9 @@ class Arm:
         )
 
     def _named(self, measure: Measure, space: str, num: int | None) -> Callable[[str], str]:
-        return lambda kind: feature_spaces.metric_name(kind, space, num, measure.departures(kind))
+        return lambda kind: feature_space_names.metric_name(
+            kind, space, num, measure.departures(kind)
+        )
 
     def _reference(self, measure: Measure, space: str) -> Any:
         if measure.reference is None:
@@ -258,9 +260,11 @@ class Arm:
         """All training images in the space, a block at a time."""
         job, number = self.job, self.spec["searched"].index(space)
         num = job.count("real") // len(self.spec["searched"])
-        note = job.notes("references", self.spec["spaces"].index(space))["space"]
+        note = job.notes("references", self.spec["feature_spaces"].index(space))["feature_space"]
         path = job.inputs["real"][number * num]
-        feature_spaces.refuse_mismatch(note, job.notes("real", number * num)["space"], path)
+        feature_space_names.refuse_mismatch(
+            note, job.notes("real", number * num)["feature_space"], path
+        )
         index = job.table("index", columns=["split", "shard", "row"])
         files = range(number * num, (number + 1) * num)
         train = Shards(job, "real", index[index["split"] == "train"], "features", files=files)
@@ -270,16 +274,16 @@ class Arm:
         """The caption that each sample was asked for, in the space, if captions are there.
 
         As `texts`, and as `depicted` after "A photo depicts ". An empty one has no place there
-        (routing.stages.phrases) and is nan.
+        (routing.stages.clip_captions) and is nan.
         """
-        if space not in self.spec["phrases"] or "prompts" not in of:
+        if space not in self.spec["clip_captions"] or "prompts" not in of:
             return {}
-        number = self.spec["phrases"].index(space)
+        number = self.spec["clip_captions"].index(space)
         captions = self.job.table("captions", number)["caption"]
-        asked = self._captions.iloc[of["prompts"][:, 0].numpy()]
-        rows = pd.Index(captions).get_indexer(asked)
-        assert not asked[rows < 0].str.strip().any(), "phrases have every caption with words"
-        phrases = self.job.arrays("phrases", number)
+        requested = self._captions.iloc[of["prompts"][:, 0].numpy()]
+        rows = pd.Index(captions).get_indexer(requested)
+        assert not requested[rows < 0].str.strip().any(), "phrases have every caption with words"
+        phrases = self.job.arrays("clip_captions", number)
         found = {"texts": tensor(phrases["features"][rows])}
         found["depicted"] = tensor(phrases["depicted"][rows])
         for texts in found.values():
@@ -293,15 +297,15 @@ class Arm:
     def _pairs(self, training: int) -> Pairs | None:
         if not self.job.count("pairs"):
             return None
-        pairs, scores = self.job.table("pairs"), self.job.table("perceptual")
-        mine = pairs[pairs["training"] == training]
+        pairs, scores = self.job.table("pairs"), self.job.table("lpips")
+        mine = pairs[pairs["training_seed"] == training]
         num = mine["block_b"].max() + 1
         total, count = np.zeros((2, num, num))
         total[mine["block_a"], mine["block_b"]] = mine["total"]
         count[mine["block_a"], mine["block_b"]] = mine["num_pairs"]
-        to = scores.loc[scores["training"] == training, "to_baseline"].to_numpy()
+        to = scores.loc[scores["training_seed"] == training, "to_baseline"].to_numpy()
         return Pairs(
-            net=feature_spaces.lpips_net(self.spec["lpips"]),
+            net=feature_space_names.lpips_net(self.spec["lpips"]),
             total=torch.from_numpy(total),
             count=torch.from_numpy(count),
             to_baseline=None if np.isnan(to).any() else tensor(to),

@@ -1,4 +1,4 @@
-"""Stage metrics: all arms beside each other, with intervals, in long tables.
+"""Stage metric_tables: all arms beside each other, with intervals, in long tables.
 
 `metrics.parquet` has a row per arm and metric (run, arm, metric, value, lo, hi, se_sampling,
 se_training, num_samples, num_trainings, note); `differences.parquet` the same metrics minus those
@@ -18,7 +18,7 @@ from routing.statistics.comparisons import Comparison, comparisons
 from routing.statistics.intervals import jackknife_interval, paired_difference
 from routing.workflow import seeds
 
-ENDS = ["value", "lo", "hi", "se_sampling", "se_training", "num_samples", "num_trainings"]
+ENDS = ["value", "lo", "hi", "se_sampling", "se_training", "num_samples", "num_training_seeds"]
 COLUMNS = ["run", "arm", "metric", *ENDS, "note"]
 HELDOUT = "heldout"
 Replicates = dict[str, Tensor]  # by metric: [trainings, replicates]
@@ -64,7 +64,7 @@ def wide(table: pd.DataFrame, column: str) -> Replicates:
     """By metric, the values [trainings, values of `column`]."""
     found = {}
     for metric, rows in table.groupby("metric", sort=False):
-        values = rows.pivot(index="training", columns=column, values="value")  # both in order
+        values = rows.pivot(index="training_seed", columns=column, values="value")  # both in order
         found[metric] = torch.from_numpy(values.to_numpy(copy=True))
     return found
 

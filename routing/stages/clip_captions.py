@@ -1,4 +1,4 @@
-"""Stage phrases: every caption of the data in the space of a CLIP, for CLIP scores.
+"""Stage clip_captions: every caption of the data in the space of a CLIP, for CLIP scores.
 
 A row per distinct caption in the order of the alphabet; captions of white space alone have none.
 The encoder says which tower belongs to its images; it must keep the whole embedding, since a text
@@ -56,7 +56,7 @@ def run(job) -> None:
 
 def embedded(tower: TextTower, captions: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
     """Embeddings, a batch at a time. Raises ValueError where they are no numbers."""
-    progress = Progress("phrases", len(captions))
+    progress = Progress("clip_captions", len(captions))
     for first in range(0, len(captions), BATCH):
         batch = captions[first : first + BATCH]
         read = {"features": batch, "depicted": [DEPICTS + caption for caption in batch]}

@@ -48,13 +48,13 @@ class LetterText:
 
 @pytest.fixture(autouse=True)
 def letters(monkeypatch):
-    monkeypatch.setitem(text_encoders.TEXTS, "letters", LetterText)
+    monkeypatch.setitem(text_encoders.TEXT_ENCODERS, "letters", LetterText)
 
 
 def captions(to, of, **options):
     index = pd.DataFrame({"sample_id": range(len(of)), "caption": of, "label": 0})
     made = make("data", to / "i.parquet", index, licence=["CC0"])
-    return run("captions", to, {"text": {"name": "letters"} | options}, index=made)
+    return run("text_embeddings", to, {"text": {"name": "letters"} | options}, index=made)
 
 
 FOUND = ["bb", "abc", "", "dd", "bb", "abcdefgh", " ", "abc", "a b", "abcdef", "x"]
@@ -117,5 +117,5 @@ def test_sentences_of_real_captions(tmp_path):
     expected = text_encoders.Sentence().load()(["a red apple", "the night sky"])[0].numpy()
     np.testing.assert_allclose(found["text"], expected, atol=1e-4)
     assert found["mask"].all() and found["mask"].shape == (2, 1)
-    resolved = choices.resolve(text_encoders.TEXTS, "sentence", "text")
+    resolved = choices.resolve(text_encoders.TEXT_ENCODERS, "sentence", "text")
     assert artifacts.read_provenance(files["tokens"])["text"] == resolved

@@ -9,7 +9,7 @@ from stages import content, refused
 from routing.metrics.formulas.frechet_distance import FrechetReference
 from routing.metrics.formulas.kernel_distance import KernelReference
 from routing.metrics.formulas.precision_recall import NeighbourReference
-from routing.stages import references
+from routing.stages import reference_statistics
 from routing.workflow import artifacts, seeds
 
 LIST = [{"name": "frechet"}, {"name": "kernel"}, {"name": "neighbours", "k_precision": 2}]
@@ -66,7 +66,7 @@ def test_metrics_of_one_reference_share_it(world):
 
 
 def test_few_points_for_pairs_but_all_images_for_moments(world, monkeypatch):
-    monkeypatch.setattr(references, "BLOCK", 9)
+    monkeypatch.setattr(reference_statistics, "BLOCK", 9)
     files, few, _ = made(world, list=LIST, num_references=20)
     kept = few["points"]
     rows = [np.flatnonzero((world.real["features"] == p).all(1)).item() for p in kept]
@@ -121,12 +121,12 @@ def test_clusters_are_fitted_on_the_points_that_were_drawn_but_all_images_are_se
 
 def test_held_out_images_look_like_an_arm(world):
     _, _, unseen = made(world)
-    assert set(unseen) == {"features", "logits", "asked", "prompts"}
+    assert set(unseen) == {"features", "logits", "requested", "prompts"}
     rows = unseen["prompts"][:, 0]
     assert not world.is_train[rows].any() and len(rows) == 24  # 8 blocks
     np.testing.assert_array_equal(unseen["features"], world.real["features"][rows])
     np.testing.assert_array_equal(unseen["logits"], world.real["logits"][rows])
-    assert (np.array([4, 5, 9])[unseen["asked"][:, 0]] == world.labels[rows]).all()
+    assert (np.array([4, 5, 9])[unseen["requested"][:, 0]] == world.labels[rows]).all()
     few = made(world, num_samples=16)[2]
     np.testing.assert_array_equal(few["prompts"], unseen["prompts"][:16])
 

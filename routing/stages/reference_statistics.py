@@ -1,4 +1,4 @@
-"""Stage references: what the metrics of one space know of the real images, fitted once.
+"""Stage reference_statistics: what the metrics of one space know of the real images, fitted once.
 
 Moments are of all training images, a block at a time. Pairs of images (kernels, neighbours) are
 made with `num_references` of them, drawn once by a seeded stream; null is all. `heldout` are real
@@ -46,7 +46,7 @@ def run(job) -> None:
     unseen = {"features": finite(features.take(kept), job).numpy()}
     for extra in sorted({"logits", "inception_logits"} & job.mapped("real").keys()):
         unseen[extra] = Shards(job, "real", index, extra).take(kept)
-    unseen |= {"asked": labels[kept][:, None], "prompts": kept[:, None]}
+    unseen |= {"requested": labels[kept][:, None], "prompts": kept[:, None]}
     num_clusters = spec["num_clusters"]
     real = Real(
         points=points,
@@ -61,10 +61,13 @@ def run(job) -> None:
         "class_shares": shares_of(labels[train], len(names)),
         "cluster_shares": shares_of(clusters[train], num_clusters),
     }
-    arrays |= fitted(spec["list"], real, spec["space"])
-    note = {"space": job.notes("real")["space"], "class_names": [str(n) for n in names]}
+    arrays |= fitted(spec["list"], real, spec["feature_space"])
+    note = {
+        "feature_space": job.notes("real")["feature_space"],
+        "class_names": [str(n) for n in names],
+    }
     job.write_arrays("references", arrays, num_train=len(train), **note)
-    job.write_arrays("heldout", unseen, space=note["space"])
+    job.write_arrays("heldout", unseen, feature_space=note["feature_space"])
 
 
 def table() -> dict[str, type]:

@@ -8,7 +8,7 @@ import torch
 from stages import make, refused, run
 
 from routing.networks.classifier import Classifier, ClassifierShape
-from routing.stages import features as stage
+from routing.stages import sample_features as stage
 from routing.workflow import artifacts
 
 PLANE = {"mean": np.arange(4.0), "projection": np.eye(4)[:, :3] * 2}
@@ -16,7 +16,7 @@ SHAPE = ClassifierShape(channels=1, size=2, width=3, dim=4, num_classes=5)
 
 
 def plane(path, shape):
-    return make("encoder", path, PLANE, encoder={"kind": "linear", "shape": shape})
+    return make("fit_encoder", path, PLANE, encoder={"kind": "linear", "shape": shape})
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def shard(folder, values, name="s", levels=16):
 def features(folder, samples, shard_size=None, **maker):
     some = samples if isinstance(samples, Path) else samples[0]
     size = shard_size or len(artifacts.read_arrays(some)["samples"])
-    spec = {"set": "arm", "codec": None, "shard_size": size}
-    files = run("features", folder, spec, samples=samples, **maker)
+    spec = {"set": "arm", "autoencoder": None, "shard_size": size}
+    files = run("sample_features", folder, spec, samples=samples, **maker)
     return artifacts.read_arrays(files["features"])
 
 
@@ -78,25 +78,25 @@ def test_an_extractor_gives_features_and_logits(tmp_path):
     torch.manual_seed(0)
     net = Classifier(SHAPE).eval()
     arrays = {name: p.detach().numpy() for name, p in net.named_parameters()}
-    path = make("extractor", tmp_path / "x.safetensors", arrays, model=SHAPE.note())
+    path = make("classifier", tmp_path / "x.safetensors", arrays, model=SHAPE.note())
     values = np.random.default_rng(0).normal(size=(7, 1, 2, 2)).astype(np.float32)
-    found = features(tmp_path, shard(tmp_path, values), extractor=path)
+    found = features(tmp_path, shard(tmp_path, values), classifier=path)
     seen = np.rint((np.clip(values, -1, 1) + 1) * 8) / 8 - 1
     logits, units = net(torch.from_numpy(seen.astype(np.float32)))
     np.testing.assert_allclose(found["features"], units.detach(), atol=1e-6)
     np.testing.assert_allclose(found["logits"], logits.detach(), atol=1e-6)
-    again = features(tmp_path, shard(tmp_path, values), extractor=path)
+    again = features(tmp_path, shard(tmp_path, values), classifier=path)
     assert np.array_equal(again["features"], found["features"])
 
 
 def test_what_samples_were_asked_for_goes_with_them(flat, tmp_path):
     points = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     parts = []
-    for i, asked in enumerate(([2, 0, 1], [1, 3, 0])):
-        arrays = {"samples": points[3 * i : 3 * i + 3], "asked": np.array(asked)}
+    for i, requested in enumerate(([2, 0, 1], [1, 3, 0])):
+        arrays = {"samples": points[3 * i : 3 * i + 3], "requested": np.array(requested)}
         parts.append(make("samples", tmp_path / f"{i}.safetensors", arrays, levels=None))
     found = features(tmp_path, parts, encoder=flat)
-    assert found["asked"].tolist() == [[2], [0], [1], [1], [3], [0]]
+    assert found["requested"].tolist() == [[2], [0], [1], [1], [3], [0]]
     assert len(found["features"]) == 6
 
 
@@ -112,10 +112,10 @@ def test_another_number_of_samples_than_promised_is_refused(num, encoder, tmp_pa
 def test_samples_of_another_shape_are_refused(shape, encoder, tmp_path):
     torch.manual_seed(0)
     arrays = {name: p.detach().numpy() for name, p in Classifier(SHAPE).named_parameters()}
-    trained = make("extractor", tmp_path / "x.safetensors", arrays, model=SHAPE.note())
+    trained = make("classifier", tmp_path / "x.safetensors", arrays, model=SHAPE.note())
     samples = shard(tmp_path, np.zeros((4, *shape), np.float32))
     word = rf"/s.safetensors: wanted samples of shape \[1, 2, 2\] .*, got \[{shape[0]}.*\]; embed"
-    for maker in ({"encoder": encoder}, {"extractor": trained}):
+    for maker in ({"encoder": encoder}, {"classifier": trained}):
         with refused(word):
             features(tmp_path, samples, **maker)
 
@@ -151,6 +151,6 @@ def test_memory_holds_a_batch_and_the_features_are_those_of_the_whole(flat, tmp_
 
 def test_an_empty_shard_of_real_images_has_features(flat, tmp_path):
     empty = shard(tmp_path, np.zeros((0, 4), np.float32), "e", None)
-    spec = {"set": "data", "codec": None, "shard": 0}
-    files = run("features", tmp_path, spec, samples=empty, encoder=flat)
+    spec = {"set": "data", "autoencoder": None, "shard": 0}
+    files = run("sample_features", tmp_path, spec, samples=empty, encoder=flat)
     assert artifacts.read_arrays(files["features"])["features"].shape == (0, 3)

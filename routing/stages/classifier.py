@@ -1,7 +1,7 @@
-"""Stage extractor: a small classifier of the data's labels, the feature extractor of a run.
+"""Stage classifier: a small classifier of the data's labels, the feature classifier of a run.
 
 Trained on the train split with small random shifts and smoothed labels; its features are the
-penultimate units. Distances in this space carry the extractor's name (`fd_digits`), never the
+penultimate units. Distances in this space carry the classifier's name (`fd_digits`), never the
 name of a metric of another space.
 """
 
@@ -34,14 +34,14 @@ class TrainedClassifier:
 
 
 BATCH = 500  # images in one forward pass
-EXTRACTORS = {"classifier": TrainedClassifier}
+CLASSIFIERS = {"classifier": TrainedClassifier}
 
 
 def run(job) -> None:
     """Write `weights`, the `loss` curve and the held-out `report` (accuracy)."""
     spec = job.spec
-    where = f"extractors.{spec['extractor_name']}"
-    kind = choices.build(choices.rows("extractors", EXTRACTORS), spec["extractor"], where)
+    where = f"classifiers.{spec['classifier_name']}"
+    kind = choices.build(choices.rows("classifiers", CLASSIFIERS), spec["classifier"], where)
     index = job.table("index")
     values = shards.values(job, index)
     if len(values.shape) != 3 or values.shape[1] != values.shape[2]:
@@ -78,7 +78,7 @@ def fit(
     job,
 ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Train on the rows `among` of `values`, images with class indices `target`."""
-    identity = (seeds.number("extractor"), kind.seed)
+    identity = (seeds.number("classifier"), kind.seed)
     torch.manual_seed(seeds.integer(job.spec["seed"], "initial_weights", *identity))
 
     def loss(net: nn.Module, rng: np.random.Generator) -> Tensor:
@@ -88,11 +88,11 @@ def fit(
         return F.cross_entropy(net(x)[0], y, label_smoothing=0.1)
 
     schedule = Schedule(kind.steps, kind.batch_size, kind.learning_rate, weight_decay=0.01)
-    who = Identity(f"extractor {job.spec['extractor_name']}", job.spec["seed"], identity)
+    who = Identity(f"classifier {job.spec['classifier_name']}", job.spec["seed"], identity)
     key = {
         "spec": job.spec,
         "inputs": job.digests(),
-        "code": code_digest.stage_digest("extractor"),
+        "code": code_digest.stage_digest("classifier"),
     }
     state = job.unfinished("weights")
     return train(Classifier(shape).to(device), loss, schedule, who, state, key)

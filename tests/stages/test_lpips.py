@@ -11,8 +11,7 @@ from stages import ROOT, make, refused, run
 
 from routing.data import heldout, pixel_values
 from routing.metrics.formulas.lpips_distance import diversity
-from routing.pretrained import autoencoders as codec
-from routing.stages import perceptual as stage
+from routing.stages import lpips as stage
 from routing.statistics.intervals import jackknife_interval, jackknife_weights
 from routing.workflow import artifacts, seeds
 
@@ -47,11 +46,11 @@ def seen(values):
     return (np.rint((np.clip(values, -1, 1) + 1) * 8) / 8 - 1).astype(np.float32)
 
 
-def shard(path, values, first=0, levels=16, codec=None, **more):
+def shard(path, values, first=0, levels=16, autoencoder=None, **more):
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = np.arange(first, first + len(values))
     arrays = {"samples": values, "seeds": numbers} | more
-    return make("samples", path, arrays, levels=levels, codec=codec)
+    return make("samples", path, arrays, levels=levels, autoencoder=autoencoder)
 
 
 def shards(folder, values, cuts=(0, NUM), **more):
@@ -65,9 +64,9 @@ def shards(folder, values, cuts=(0, NUM), **more):
 def perceptual(folder, samples, **options):
     lpips = {"net": "alex", "weights": None, "sha256": None}
     inputs = {n: options.pop(n) for n in ("baseline", "index") if n in options}
-    spec = {"seed": ROOT, "arm": "top1", "lpips": lpips, "num_blocks": 4, "num_trainings": 1}
+    spec = {"seed": ROOT, "arm": "top1", "lpips": lpips, "num_blocks": 4, "num_training_seeds": 1}
     spec |= {"num_samples": NUM, "within": "all"} | options
-    files = run("perceptual", folder, spec, samples=samples, **inputs)
+    files = run("lpips", folder, spec, samples=samples, **inputs)
     return tuple(artifacts.read_table(files[name]) for name in ("scores", "pairs"))
 
 
@@ -88,18 +87,18 @@ def test_tables_are_those_of_the_loop(within, tmp_path):
     values, base = drawn(0), drawn(1)
     scores, pairs = perceptual(
         tmp_path / "o",
-        shards(tmp_path / "a", values, (0, 6, 12), asked=ASKED),
+        shards(tmp_path / "a", values, (0, 6, 12), requested=ASKED),
         baseline=shards(tmp_path / "b", base, (0, 6, 12)),
         within=within,
     )
     groups = ASKED if within == "label" else np.zeros(NUM, int)
     x, y = seen(values), seen(base)
-    assert scores.columns.tolist() == ["training", "seed", "group", "to_baseline"]
+    assert scores.columns.tolist() == ["training_seed", "seed", "group", "to_baseline"]
     assert scores["seed"].tolist() == list(range(NUM)) and scores["group"].tolist() == list(groups)
     truth = np.square(x.astype(float) - y).sum((1, 2, 3))
     np.testing.assert_allclose(scores["to_baseline"], truth, rtol=1e-12)
-    assert pairs.columns.tolist() == ["training", "block_a", "block_b", "total", "num_pairs"]
-    table = pairs.drop(columns="training").to_numpy()
+    assert pairs.columns.tolist() == ["training_seed", "block_a", "block_b", "total", "num_pairs"]
+    table = pairs.drop(columns="training_seed").to_numpy()
     np.testing.assert_allclose(table, loop(x, groups, 4), rtol=1e-11, atol=1e-12)
     assert pairs["num_pairs"].dtype == np.int64 and pairs["num_pairs"].sum() > 18
 
@@ -127,7 +126,7 @@ def test_batches_and_shards_change_nothing(within, room, tmp_path, monkeypatch):
     values, base = drawn(0), drawn(1)
     whole = perceptual(
         tmp_path / "a",
-        shards(tmp_path / "a", values, asked=ASKED),
+        shards(tmp_path / "a", values, requested=ASKED),
         baseline=shards(tmp_path / "b", base),
         within=within,
     )
@@ -135,7 +134,7 @@ def test_batches_and_shards_change_nothing(within, room, tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "ROOM", room)
     parts = perceptual(
         tmp_path / "c",
-        shards(tmp_path / "c", values, (0, 1, 5, 12), asked=ASKED),
+        shards(tmp_path / "c", values, (0, 1, 5, 12), requested=ASKED),
         baseline=shards(tmp_path / "d", base, (0, 1, 5, 12)),
         within=within,
     )
@@ -160,16 +159,16 @@ def test_trainings_stand_one_after_the_other(tmp_path):
         [p for i, v in enumerate(sets) for p in shards(tmp_path / f"{n}{i}", v, (0, 6, 12))]
         for n, sets in (("a", values), ("b", base))
     )
-    scores, pairs = perceptual(tmp_path / "o", files, baseline=of_base, num_trainings=2)
-    assert scores["training"].tolist() == [0] * NUM + [1] * NUM
+    scores, pairs = perceptual(tmp_path / "o", files, baseline=of_base, num_training_seeds=2)
+    assert scores["training_seed"].tolist() == [0] * NUM + [1] * NUM
     assert scores["seed"].tolist() == [*range(NUM)] * 2
     for i in range(2):
         alone = perceptual(
             tmp_path / f"{i}", files[2 * i : 2 * i + 2], baseline=of_base[2 * i : 2 * i + 2]
         )
         for whole, own in zip((scores, pairs), alone, strict=True):
-            mine = whole[whole["training"] == i].reset_index(drop=True)
-            assert mine.drop(columns="training").equals(own.drop(columns="training"))
+            mine = whole[whole["training_seed"] == i].reset_index(drop=True)
+            assert mine.drop(columns="training_seed").equals(own.drop(columns="training_seed"))
 
 
 def test_an_arm_is_at_no_distance_from_itself_and_without_baseline_at_none(tmp_path):
@@ -193,18 +192,18 @@ def test_every_way_to_group_is_asked():
 def test_labels_group_by_class_and_texts_by_caption(within, tmp_path):
     """Samples always say both; images with one caption are one prompt."""
     values = drawn()
-    files = shards(tmp_path / "a", values, (0, 6, 12), asked=ASKED, prompts=PROMPTS)
+    files = shards(tmp_path / "a", values, (0, 6, 12), requested=ASKED, prompts=PROMPTS)
     index = pd.DataFrame({"caption": np.array(CAPTIONS, object), "label": 0})
     path = make("index", tmp_path / "index.parquet", index)
     scores, pairs = perceptual(tmp_path / "o", files, index=path, within=within)
     groups = {"all": np.zeros(NUM, int), "label": ASKED, "text": FIRST[PROMPTS]}[within]
     assert scores["group"].tolist() == groups.tolist()
     truth = loop(seen(values), groups, 4)
-    np.testing.assert_allclose(pairs.drop(columns="training").to_numpy(), truth, rtol=1e-11)
+    np.testing.assert_allclose(pairs.drop(columns="training_seed").to_numpy(), truth, rtol=1e-11)
 
 
 def test_who_is_asked_alone_has_no_pairs(tmp_path):
-    files = shards(tmp_path, drawn(), asked=np.arange(NUM))
+    files = shards(tmp_path, drawn(), requested=np.arange(NUM))
     _, pairs = perceptual(tmp_path / "a", files, within="label")
     assert (pairs["num_pairs"] == 0).all() and (pairs["total"] == 0).all()
 
@@ -243,7 +242,7 @@ def test_the_heldout_images_are_one_more_arm(within, tmp_path):
     }[within]
     assert scores["group"].tolist() == groups.tolist()
     truth = loop(pixel_values.to_values(stored[rows], 16), groups, 4)
-    np.testing.assert_allclose(pairs.drop(columns="training").to_numpy(), truth, rtol=1e-11)
+    np.testing.assert_allclose(pairs.drop(columns="training_seed").to_numpy(), truth, rtol=1e-11)
 
 
 def test_few_heldout_images_are_blocks_of_one(tmp_path):
@@ -251,7 +250,7 @@ def test_few_heldout_images_are_blocks_of_one(tmp_path):
     _, pairs = perceptual(tmp_path / "o", files, arm="heldout", index=path, num_blocks=20)
     rows = heldout.rows(index["split"].to_numpy(), ROOT, 20)
     truth = loop(pixel_values.to_values(stored[rows], 16), np.zeros(4), 4)
-    mine = pairs[pairs["num_pairs"] > 0].drop(columns="training").to_numpy()
+    mine = pairs[pairs["num_pairs"] > 0].drop(columns="training_seed").to_numpy()
     np.testing.assert_allclose(mine, [row for row in truth if row[3]], rtol=1e-11)
 
 
@@ -271,17 +270,17 @@ def test_heldout_rows_are_the_metrics_rows():
 def test_latents_are_decoded(tmp_path):
     net = autoencoder(tmp_path / "net")
     spec = {"name": "autoencoder_kl", "folder": str(tmp_path / "net")}
-    coder = codec.load(spec)
+    coder = autoencoder.load(spec)
     z = np.random.default_rng(0).normal(size=(4, 2, 4, 4)).astype(np.float16)
-    path = shard(tmp_path / "z.safetensors", z, levels=None, codec=coder.note)
+    path = shard(tmp_path / "z.safetensors", z, levels=None, autoencoder=coder.note)
     scores, pairs = perceptual(tmp_path / "o", [path], baseline=[path], num_blocks=2)
     x = pixel_values.quantised(coder.decode(torch.from_numpy(z)).numpy(), 255)
     np.testing.assert_allclose(
-        pairs.drop(columns="training").to_numpy(), loop(x, np.zeros(4), 2), rtol=1e-4
+        pairs.drop(columns="training_seed").to_numpy(), loop(x, np.zeros(4), 2), rtol=1e-4
     )
     torch.nn.init.constant_(net.decoder.conv_out.bias, 0.5)
     net.save_pretrained(tmp_path / "net")  # other weights in the same folder
-    with refused(f"codec.folder: wanted weights with sha256 {coder.note['sha256']}, got"):
+    with refused(f"autoencoder.folder: wanted weights with sha256 {coder.note['sha256']}, got"):
         perceptual(tmp_path / "o", [path], num_blocks=2)
 
 
@@ -295,7 +294,7 @@ def test_bad_input_is_one_line(tmp_path):
     with refused("wanted the same seeds of the reference arm as of top1, got others; draw"):
         perceptual(tmp_path, files, baseline=other)
     with refused("wanted samples of 2 trainings, got 1 files; give"):
-        perceptual(tmp_path, files, num_trainings=2)
+        perceptual(tmp_path, files, num_training_seeds=2)
     with refused("wanted samples of 1 trainings, got 0 files; give"):
         perceptual(tmp_path, [])
     with refused("asked for something, got an arm without guidance; set within to 'all'"):

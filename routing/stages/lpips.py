@@ -1,4 +1,4 @@
-"""Stage perceptual: LPIPS of an arm's samples, to those of the reference arm and to each other.
+"""Stage lpips: LPIPS of an arm's samples, to those of the reference arm and to each other.
 
 `scores` has a row per sample, in the order of trainings and seeds (training, seed, group,
 to_baseline): its distance to the sample of the same seed of the reference arm, nan where there
@@ -37,7 +37,7 @@ from routing.statistics.intervals import seed_blocks
 from routing.workflow.progress import Progress
 
 HELDOUT = "heldout"
-WITHIN = {"all": None, "label": "asked", "text": "prompts"}  # and what of the samples tells it
+WITHIN = {"all": None, "label": "requested", "text": "prompts"}  # and what of the samples tells it
 ROOM = 1 << 25  # floats of phi in a batch
 MOST = 256  # images in a batch
 Read = Callable[[np.ndarray], np.ndarray]  # positions in a set -> values [n, ...]
@@ -64,12 +64,12 @@ def run(job) -> None:
     net = PerceptualNet.load(options["net"], options["weights"], options["sha256"])
     job.device = str(net.device)
     sets = [real(job)] if job.spec["arm"] == HELDOUT else list(drawn(job))
-    progress = Progress("perceptual", sum(len(one.seeds) for one in sets))
+    progress = Progress("lpips", sum(len(one.seeds) for one in sets))
     scores, pairs = [], []
     for training, one in enumerate(sets):
         to_baseline, total, num_pairs = measured(net, one, job.spec["num_blocks"], progress)
         columns = {"seed": one.seeds, "group": one.groups, "to_baseline": to_baseline}
-        scores.append(pd.DataFrame({"training": training} | columns))
+        scores.append(pd.DataFrame({"training_seed": training} | columns))
         pairs.append(pair_table(training, total, num_pairs))
     notes = {"lpips": net.note, "within": job.spec["within"]}
     job.write_table("scores", pd.concat(scores, ignore_index=True), **notes)
@@ -129,12 +129,12 @@ def pair_table(training: int, total: np.ndarray, num_pairs: np.ndarray) -> pd.Da
     a, b = np.triu_indices(len(total))
     columns = {"block_a": a, "block_b": b, "total": total[a, b]}
     counts = num_pairs[a, b].astype(np.int64)
-    return pd.DataFrame({"training": training} | columns | {"num_pairs": counts})
+    return pd.DataFrame({"training_seed": training} | columns | {"num_pairs": counts})
 
 
 def drawn(job) -> Iterator[Set]:
     """The samples of the arm, a set per training, each with its baseline if there is one."""
-    num, trainings = job.count("samples"), job.spec["num_trainings"]
+    num, trainings = job.count("samples"), job.spec["num_training_seeds"]
     captions = caption_groups(job) if job.spec["within"] == "text" else None
     if num % trainings or not num:
         raise ValueError(
@@ -188,8 +188,8 @@ def groups_of(
             "lpips: wanted samples that were asked for something, got an arm without guidance; "
             "set within to 'all'"
         )
-    asked = np.concatenate([part[word] for part in parts]).astype(np.int64)
-    return asked if captions is None else captions[asked]
+    requested = np.concatenate([part[word] for part in parts]).astype(np.int64)
+    return requested if captions is None else captions[requested]
 
 
 def caption_groups(job) -> np.ndarray:
@@ -236,6 +236,6 @@ def real(job) -> Set:
 
 
 def _see(notes: dict) -> Callable[[np.ndarray], np.ndarray]:
-    if notes["levels"] is None and not notes.get("codec"):
+    if notes["levels"] is None and not notes.get("autoencoder"):
         raise ValueError("lpips: wanted images, got points of a closed form; leave lpips out")
-    return stored_images.viewer(notes, bool(notes.get("codec")))
+    return stored_images.viewer(notes, bool(notes.get("autoencoder")))

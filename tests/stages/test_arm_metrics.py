@@ -38,7 +38,7 @@ def tensor(array):
 
 def test_copies_of_any_training_image_are_found_whatever_pairs_are_made_of(world, monkeypatch):
     """From shards, in the space of the metric, which need not be the first one searched."""
-    monkeypatch.setattr("routing.stages.scores.SEARCHED", 9)
+    monkeypatch.setattr("routing.stages.arm_metrics.SEARCHED", 9)
     train = world.real["features"][world.is_train]
     world.drawn["good"]["features"] = train[:NUM].copy()
     unseen = world.real["features"][~world.is_train]
@@ -70,9 +70,9 @@ def test_copies_of_any_training_image_are_found_whatever_pairs_are_made_of(world
         assert 0.5 < found["copy_ratio_toy"] and 0.1 < found["authenticity_toy"] < 1
         for name, value in expected.items():
             assert found[f"{name}_toy"] == pytest.approx(value.item(), rel=1e-12)
-    with refused("real-toy.safetensors: .* wanted extractor place, got toy"):
+    with refused("real-toy.safetensors: .* wanted classifier place, got toy"):
         given = {"real": [toy, place]}
-        chosen = [{"name": "copies", "space": "place"}]
+        chosen = [{"name": "copies", "feature_space": "place"}]
         files = world.fitted(shared, list=[{"name": "copies"}])
         world.scores("good", files, shared, list=chosen, searched=["place", "toy"], given=given)
 
@@ -95,19 +95,21 @@ def test_draws_are_the_metric_of_resampled_seeds(world):
 def test_clusters_are_found_in_blocks(world, monkeypatch):
     chosen = {"list": [{"name": "cluster_shares"}]}
     whole = scored(world, **chosen)["replicates"]
-    monkeypatch.setattr("routing.stages.scores.BLOCK", 7)
+    monkeypatch.setattr("routing.stages.arm_metrics.BLOCK", 7)
     pd.testing.assert_frame_equal(scored(world, **chosen)["replicates"], whole)
 
 
 def test_without_draws_the_table_is_empty_but_has_its_columns(world):
     found = scored(world, num_bootstrap=0)
     assert found["bootstrap"].empty
-    assert list(found["bootstrap"])[:4] == ["metric", "training", "draw", "value"]
+    assert list(found["bootstrap"])[:4] == ["metric", "training_seed", "draw", "value"]
 
 
 def test_scores_are_per_seed_and_their_mean_is_the_metric(world):
     said = world.drawn["good"]["logits"].argmax(1)
-    world.drawn["good"]["asked"] = np.where(np.arange(NUM) % 5 == 0, (said + 1) % 3, said)[:, None]
+    world.drawn["good"]["requested"] = np.where(np.arange(NUM) % 5 == 0, (said + 1) % 3, said)[
+        :, None
+    ]
     found = scored(world, list=[{"name": "agreement"}])
     scores = found["scores"]
     assert scores["seed"].tolist() == list(range(NUM))
@@ -133,7 +135,7 @@ def test_the_first_seeds_are_those_of_each_training(world):
         for name in more:
             of[name] = np.concatenate([of[name], more[name]])
     chosen = [{"name": "frechet", "num_samples": 16}]
-    found = scored(world, list=chosen, num_trainings=2)["replicates"].query("block == -1")
+    found = scored(world, list=chosen, num_training_seeds=2)["replicates"].query("block == -1")
     y = FrechetReference.fit(tensor(world.real["features"][world.is_train]))
     parts = [tensor(world.drawn["good"]["features"][a : a + 16]) for a in (0, NUM)]
     truth = [frechet_distance(x, y, torch.ones(1, 16))[0].item() for x in parts]
@@ -198,7 +200,7 @@ def test_what_few_held_out_images_cannot_give_is_left_out_and_said(num, left, wo
         if space == "toy":
             few["inception_logits"] = few["logits"]
         path = world.folder / f"few-{space}.safetensors"
-        unseen.append(make("references", path, few, space=world.noted(space)))
+        unseen.append(make("reference_statistics", path, few, feature_space=world.noted(space)))
     files = world.scores("heldout", fitted, shared, unseen, list=chosen)
     found = set(artifacts.read_table(files["replicates"])["metric"])
     names = {"is": "inception_score_toy_splits5", "recall": "recall_toy_k2"}
@@ -216,10 +218,10 @@ def test_trainings_of_held_out_images_are_one(world):
     shared = world.inputs()
     fitted = world.fitted(shared, list=[{"name": "kernel"}])
     unseen = [fitted[space]["heldout"] for space in ("place", "toy")]
-    chosen = {"list": [{"name": "kernel"}], "num_trainings": 2}
+    chosen = {"list": [{"name": "kernel"}], "num_training_seeds": 2}
     files = world.scores("heldout", fitted, shared, unseen, **chosen)
     found = artifacts.read_table(files["replicates"])
-    assert (found["training"] == 0).all() and (found["num_samples"] == 24).all()
+    assert (found["training_seed"] == 0).all() and (found["num_samples"] == 24).all()
     assert len(found) == 9
 
 
@@ -250,7 +252,7 @@ def test_the_inception_score_is_of_the_logits_of_inception(world):
 @pytest.mark.parametrize(
     ("key", "value", "word"),
     [
-        ("maker", "x", "wanted extractor place, got x"),
+        ("maker", "x", "wanted classifier place, got x"),
         ("weights", "0", "wanted weights None, got 0"),
         ("resize", "x", "wanted resize rule None, got x"),
         ("precision", "x", "wanted precision float32, got x"),
@@ -266,7 +268,7 @@ def test_features_of_another_space_are_refused(world, key, value, word):
         world.scores("good", fitted, shared)
 
 
-@pytest.mark.parametrize("space", ["place", "toy"])
+@pytest.mark.parametrize("feature_space", ["place", "toy"])
 @pytest.mark.parametrize("num", [0, 8, NUM - 1, NUM + 8])
 def test_another_number_of_samples_than_promised_is_refused(space, num, world):
     """Arms of other sizes are not paired; nor may the rows of a later training be taken."""
@@ -290,11 +292,11 @@ def test_features_without_a_note_of_their_space_or_without_any_are_damaged(world
     shared = world.inputs()
     fitted = world.fitted(shared)
     files = world.features("good")
-    make("features", files[1], world.drawn["good"])
+    make("sample_features", files[1], world.drawn["good"])
     with refused("t-good.safetensors is damaged .it has no note 'space'.; delete it"):
         world.scores("good", fitted, shared, files)
     logits = {"logits": world.drawn["good"]["logits"]}
-    make("features", files[1], logits, space=world.noted("toy"))
+    make("sample_features", files[1], logits, feature_space=world.noted("toy"))
     with refused("t-good.safetensors is damaged .it has no array 'features'.; delete it"):
         world.scores("good", fitted, shared, files)
 
@@ -309,7 +311,12 @@ def test_no_held_out_images_are_refused(world):
     shared = world.inputs()
     fitted = world.fitted(shared)
     none = {"features": np.zeros((0, 2), np.float32)}
-    path = make("references", world.folder / "none.safetensors", none, space=world.noted("place"))
+    path = make(
+        "reference_statistics",
+        world.folder / "none.safetensors",
+        none,
+        feature_space=world.noted("place"),
+    )
     with refused("/none.safetensors: wanted images, got none; raise data.heldout"):
         world.scores("heldout", fitted, shared, [path, path])
 
@@ -342,13 +349,13 @@ def test_how_many_training_images_pairs_are_made_with_is_noted_if_not_all(world)
 
 def test_rows_are_called_as_the_config_foresees(world):
     """All that names stand for is written, and nothing else."""
-    metrics = {"extractor": "toy", "reference_arm": "good", "lpips": None}
+    metrics = {"classifier": "toy", "reference_arm": "good", "lpips": None}
     plain = ["frechet", "kernel", "energy", "cmmd", "vendi", "copies", "frechet_infinity"]
     chosen = [{"name": name} for name in plain]
     chosen += [{"name": "neighbours", "k_density": 2, "num_samples": 32}]
     chosen += [{"name": name} for name in ("class_shares", "cluster_shares", "cluster_recall")]
     chosen += [{"name": name} for name in ("cluster_kernel", "cluster_frechet", "agreement")]
-    world.drawn["good"]["asked"] = np.arange(NUM)[:, None] % 3
+    world.drawn["good"]["requested"] = np.arange(NUM)[:, None] % 3
     found = scored(world, list=chosen)["replicates"]["metric"].unique()
     foreseen = {row for entry in chosen for row in rows(entry, metrics, "metrics.list")}
     assert set(map(pattern, found)) == foreseen
@@ -385,8 +392,8 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
     fitted = world.fitted(shared, list=[])
     arrays = {"features": texts, "depicted": depicted}
     given = {
-        "phrases": [make("phrases", tmp_path / "t.safetensors", arrays)],
-        "captions": [make("phrases", tmp_path / "t.parquet", captions)],
+        "clip_captions": [make("clip_captions", tmp_path / "t.safetensors", arrays)],
+        "captions": [make("clip_captions", tmp_path / "t.parquet", captions)],
     }
     files = world.scores(
         "good", fitted, shared, list=[{"name": "clip_score"}], phrases=["toy"], given=given
@@ -408,13 +415,13 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
     np.testing.assert_allclose(hessel, 2.5 * cos(depicted[rows]).clip(0), rtol=1e-5)
 
 
-def perceptual(folder, num_trainings=1, is_compared=True, seed=4):
+def perceptual(folder, num_training_seeds=1, is_compared=True, seed=4):
     """The tables of the stage perceptual, the distances of all pairs, and to the baseline."""
     rng = np.random.default_rng(seed)
     i, j = np.triu_indices(NUM, 1)
     block = np.arange(NUM) // 5
     pairs, scores, distances, to = [], [], [], []
-    for training in range(num_trainings):
+    for training in range(num_training_seeds):
         distance = rng.random(len(i))
         table = pd.DataFrame({"block_a": block[i], "block_b": block[j], "total": distance})
         table = table.groupby(["block_a", "block_b"], as_index=False).agg(
@@ -422,12 +429,12 @@ def perceptual(folder, num_trainings=1, is_compared=True, seed=4):
         )
         to.append(rng.random(NUM) if is_compared else np.full(NUM, np.nan))
         score = {"seed": np.arange(NUM), "group": 0, "to_baseline": to[-1]}
-        pairs.append(table.assign(training=training))
-        scores.append(pd.DataFrame({"training": training} | score))
+        pairs.append(table.assign(training_seed=training))
+        scores.append(pd.DataFrame({"training_seed": training} | score))
         distances.append(distance)
     given = {
-        "pairs": make("perceptual", folder / "p.parquet", pd.concat(pairs)),
-        "perceptual": make("perceptual", folder / "s.parquet", pd.concat(scores)),
+        "pairs": make("lpips", folder / "p.parquet", pd.concat(pairs)),
+        "lpips": make("lpips", folder / "s.parquet", pd.concat(scores)),
     }
     return given, distances, to, (block[i], block[j])
 
@@ -436,13 +443,13 @@ def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
     for of in (world.places, world.drawn["shifted"]):
         for name in list(of):
             of[name] = np.concatenate([of[name]] * 2) if name != "good" else of[name]
-    given, distances, to, blocks = perceptual(tmp_path, num_trainings=2)
+    given, distances, to, blocks = perceptual(tmp_path, num_training_seeds=2)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
     options = {"list": [{"name": "lpips"}], "lpips": ALEX, "given": given}
-    files = world.scores("shifted", fitted, shared, num_trainings=2, **options)
+    files = world.scores("shifted", fitted, shared, num_training_seeds=2, **options)
     found = artifacts.read_table(files["replicates"])
-    found = found.set_index(["metric", "training", "block"])["value"].sort_index()
+    found = found.set_index(["metric", "training_seed", "block"])["value"].sort_index()
     for r in range(2):
         diversity = found["lpips_alex_diversity", r]
         assert diversity[-1] == pytest.approx(distances[r].mean())
@@ -451,7 +458,7 @@ def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
         assert found["lpips_alex_to_good", r, -1] == pytest.approx(to[r].mean())
         assert found["lpips_alex_to_good", r, 7] == pytest.approx(to[r][:35].mean())
     scores = artifacts.read_table(files["scores"])
-    assert scores["training"].tolist() == [0] * NUM + [1] * NUM
+    assert scores["training_seed"].tolist() == [0] * NUM + [1] * NUM
     assert scores["seed"].tolist() == [*range(NUM)] * 2
     assert scores["value"].tolist() == np.concatenate(to).tolist()
 
@@ -460,7 +467,7 @@ def test_lpips_of_an_arm_that_is_compared_with_none_is_its_diversity(world, tmp_
     given, *_ = perceptual(tmp_path, is_compared=False)
     shared = world.inputs()
     fitted = world.fitted(shared, list=[])
-    for within, word in (("all", ""), ("asked", "_within_asked")):
+    for within, word in (("all", ""), ("condition", "_within_condition")):
         options = {"list": [{"name": "lpips"}], "given": given}
         options["lpips"] = ALEX | {"within": within}
         files = world.scores("good", fitted, shared, **options)

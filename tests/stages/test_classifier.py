@@ -1,4 +1,4 @@
-"""The extractor stage: it sees digits, its features are reproducible, its shifts are shifts."""
+"""The classifier stage: it sees digits, its features are reproducible, its shifts are shifts."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import torch
 from stages import DIGITS, content, make_data, read, refused, run
 
 from routing.networks.classifier import Classifier, ClassifierShape, logits_and_features
-from routing.stages.extractor import EXTRACTORS, shifted
+from routing.stages.classifier import CLASSIFIERS, shifted
 from routing.workflow import artifacts
 
 KIND = {"name": "classifier", "width": 8, "dim": 16, "batch_size": 64}
 
 
 def spec(kind):
-    return {"seed": 7, "extractor_name": "digits", "extractor": kind}
+    return {"seed": 7, "classifier_name": "digits", "classifier": kind}
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,12 @@ def load(files):
 
 
 def test_the_table_has_one_kind():
-    assert EXTRACTORS.keys() == {"classifier"}
+    assert CLASSIFIERS.keys() == {"classifier"}
 
 
 def test_a_short_training_sees_the_held_out_digits(digits, tmp_path):
     files = run(
-        "extractor", tmp_path, spec(KIND | {"steps": 300, "learning_rate": 5e-3}), **digits
+        "classifier", tmp_path, spec(KIND | {"steps": 300, "learning_rate": 5e-3}), **digits
     )
     report = artifacts.read_table(files["report"])
     assert report["num_images"][0] == 359 and report["accuracy"][0] >= 0.95
@@ -58,9 +58,9 @@ def test_training_twice_gives_the_same_and_never_sees_held_out_images(digits, tm
     made = make_data(tmp_path, stored, train, labels=labels, levels=16)
     inputs = {"samples": made["samples"], "index": made["index"]}
     short = spec(KIND | {"steps": 5})
-    first = run("extractor", tmp_path / "a", short, **digits)
-    again = run("extractor", tmp_path / "b", short, **digits)
-    other = run("extractor", tmp_path / "c", short, **inputs)
+    first = run("classifier", tmp_path / "a", short, **digits)
+    again = run("classifier", tmp_path / "b", short, **digits)
+    other = run("classifier", tmp_path / "c", short, **inputs)
     assert content(first["weights"]) == content(again["weights"]) == content(other["weights"])
     assert content(first["loss"]) == content(other["loss"])
 
@@ -70,14 +70,14 @@ def test_labels_may_be_any_numbers(tmp_path):
     stored = np.random.default_rng(0).integers(17, size=(12, 1, 4, 4)).astype(np.uint8)
     made = make_data(tmp_path, stored, np.arange(12) % 4 > 0, labels=labels, levels=16)
     inputs = {"samples": made["samples"], "index": made["index"]}
-    files = run("extractor", tmp_path, spec(KIND | {"steps": 2}), **inputs)
+    files = run("classifier", tmp_path, spec(KIND | {"steps": 2}), **inputs)
     assert artifacts.read_provenance(files["weights"])["labels"] == [10, 20, 30]
 
 
 def test_points_are_refused(tmp_path):
     made = make_data(tmp_path, np.zeros((4, 2), np.float32), np.arange(4) < 3)
-    with refused(r"extractors.digits: a classifier wants square images .* of shape \[2\]"):
-        run("extractor", tmp_path, spec(KIND), samples=made["samples"], index=made["index"])
+    with refused(r"classifiers.digits: a classifier wants square images .* of shape \[2\]"):
+        run("classifier", tmp_path, spec(KIND), samples=made["samples"], index=made["index"])
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 2])

@@ -1,9 +1,9 @@
-"""Stage features: samples, or a shard of the real images, embedded once per feature space.
+"""Stage sample_features: samples, or a shard of the real images, embedded once per feature space.
 
-A space is a trained extractor or an encoder. Latents are decoded, unless the encoder reads them;
+A space is a trained classifier or an encoder. Latents are decoded, unless the encoder reads them;
 samples are then clipped and rounded to the storable values, as real images were. Rows are in the
 order of the trainings, and within each of the seeds (or as in the shard). One batch is in memory
-at a time. The note `space` says what the features are (`routing.metrics.feature_spaces`).
+at a time. The note `space` says what the features are (`routing.metrics.feature_space_names`).
 
 `logits` are of a trained classifier, whose classes are the labels of the data; `inception_logits`
 are of the 1008 classes of Inception-v3, for the Inception score, and say nothing about labels.
@@ -16,10 +16,10 @@ import numpy as np
 
 from routing.data import pixel_values
 from routing.loading import stored_images
-from routing.metrics import feature_spaces
+from routing.metrics import feature_space_names
 
 BATCH = 512  # samples at a time
-ASKED = {"asked", "prompts"}  # what a sample was asked for goes on with its features
+ASKED = {"requested", "prompts"}  # what a sample was asked for goes on with its features
 
 
 def run(job) -> None:
@@ -30,8 +30,8 @@ def run(job) -> None:
         refuse_count([part["samples"] for part in parts], job)
     embed = space(job)
     notes = job.notes("samples")
-    see, levels = stored_images.viewer(notes, bool(job.spec["codec"])), notes["levels"]
-    maker = job.notes("encoder" if job.count("encoder") else "extractor")
+    see, levels = stored_images.viewer(notes, bool(job.spec["autoencoder"])), notes["levels"]
+    maker = job.notes("encoder" if job.count("encoder") else "classifier")
     shape: list[tuple[int, ...]] = []  # of what the maker saw
 
     def blocks() -> Iterator[dict[str, np.ndarray]]:
@@ -53,7 +53,9 @@ def run(job) -> None:
     job.write_rows(
         "features",
         blocks(),
-        space=lambda: feature_spaces.note(job.spec.get("space"), maker, shape[0]),
+        feature_space=lambda: feature_space_names.note(
+            job.spec.get("feature_space"), maker, shape[0]
+        ),
     )
 
 
@@ -98,10 +100,10 @@ def space(job) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     from routing.networks.classifier import Classifier, ClassifierShape, logits_and_features
     from routing.workflow import devices
 
-    model = job.notes("extractor")["model"]
+    model = job.notes("classifier")["model"]
     shape = ClassifierShape(**{k: v for k, v in model.items() if k != "name"})
     device = devices.use(job)
-    net = Classifier.from_arrays(shape, job.arrays("extractor")).to(device)
+    net = Classifier.from_arrays(shape, job.arrays("classifier")).to(device)
 
     def classify(values: np.ndarray) -> dict[str, np.ndarray]:
         x = devices.moved(torch.from_numpy(values), device)

@@ -16,7 +16,7 @@ from routing.metrics.formulas import clip_score
 from routing.pretrained.clip_text_networks import TextTower
 from routing.pretrained.image_networks import CLIP
 from routing.pretrained.manifest import sha256_of
-from routing.stages import phrases as stage
+from routing.stages import clip_captions as stage
 from routing.workflow import artifacts
 
 VISION = {"image_size": 16, "layers": 1, "width": 64, "patch_size": 8, "head_width": 32}
@@ -177,13 +177,13 @@ def made_encoder(path, drawn, arrays=None, **changed):
     name, weights, _ = drawn
     backbone = {"name": "clip", "model": name, "weights": str(weights), "sha256": None}
     note = {"kind": "network", "backbone": backbone, "sha256": sha256_of(weights), "dim": 24}
-    return make("encoder", path, arrays or {}, encoder=note | changed)
+    return make("fit_encoder", path, arrays or {}, encoder=note | changed)
 
 
 def phrases(folder, encoder, captions):
     index = pd.DataFrame({"sample_id": range(len(captions)), "caption": captions, "label": 0})
     path = make("index", folder / "index.parquet", index, licence=["CC0"])
-    return run("phrases", folder, {"encoder": "clip"}, encoder=encoder, index=path)
+    return run("clip_captions", folder, {"encoder": "clip"}, encoder=encoder, index=path)
 
 
 def test_every_caption_stands_once(drawn, tmp_path, monkeypatch, offline):  # noqa: F811
@@ -208,7 +208,7 @@ def test_the_stage_refuses(drawn, tmp_path):
     good = made_encoder(tmp_path / "e.safetensors", drawn)
     with refused("wanted captions in the data, got none that are not empty; leave clip_score"):
         phrases(tmp_path, good, ["", "  "])
-    linear = make("encoder", tmp_path / "l.safetensors", {}, encoder={"kind": "linear"})
+    linear = make("fit_encoder", tmp_path / "l.safetensors", {}, encoder={"kind": "linear"})
     with refused("wanted an encoder of kind clip, got 'clip'; name one"):
         phrases(tmp_path, linear, ["a"])
     backbone = {"name": "timm", "model": "resnet10t"}

@@ -4,7 +4,7 @@ import pytest
 from stages import refused
 
 from routing.figures.shared import words
-from routing.metrics.feature_spaces import (
+from routing.metrics.feature_space_names import (
     WEIGHTS,
     check_name,
     label,
@@ -15,7 +15,7 @@ from routing.metrics.feature_spaces import (
 )
 from routing.pretrained import manifest
 from routing.pretrained.lpips_networks import NETS
-from routing.stages.encoder import ENCODERS
+from routing.stages.fit_encoder import ENCODERS
 from routing.workflow import choices
 
 
@@ -160,7 +160,7 @@ def test_a_word_more_is_enough_and_other_names_are_free(key, choice):
 
 
 @pytest.mark.parametrize(
-    ("kind", "space", "num", "name"),
+    ("kind", "feature_space", "num", "name"),
     [
         ("frechet", "inception", 50_000, "fid_inception_50k"),
         ("frechet", "dinov2_vitl14", 50_000, "fd_dinov2_vitl14_50k"),
@@ -230,9 +230,9 @@ def test_where_a_file_lies_and_what_it_costs_change_no_note():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"content": "d"}, ["extractor"]),
-        ({"normalise": "l2"}, ["extractor"]),
-        ({"backbone": MADE["backbone"] | {"image_size": 98}}, ["extractor"]),
+        ({"content": "d"}, ["classifier"]),
+        ({"normalise": "l2"}, ["classifier"]),
+        ({"backbone": MADE["backbone"] | {"image_size": 98}}, ["classifier"]),
         ({"sha256": "6" * 64}, ["weights 555555555555, got 666666666666"]),
         ({"resize": "tf1_bilinear_299"}, ["rule bicubic_antialias_224, got tf1_bilinear_299"]),
         ({"precision": "bfloat16"}, ["precision float32, got bfloat16"]),
@@ -241,7 +241,7 @@ def test_where_a_file_lies_and_what_it_costs_change_no_note():
     ],
 )
 def test_features_of_another_maker_are_refused_with_what_differs_alone(changed, words):
-    everything = {"extractor", "weights", "resize rule", "precision", "image shape"}
+    everything = {"classifier", "weights", "resize rule", "precision", "image shape"}
     with refused("^here: these features cannot be compared .*; embed both by the same") as error:
         refuse_mismatch(noted(), noted(**changed), "here")
     text = str(error.value)

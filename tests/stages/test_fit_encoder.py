@@ -10,7 +10,7 @@ from stages import content, refused
 
 from routing.data import pixel_values
 from routing.loading import fitted_encoders
-from routing.stages.encoder import (
+from routing.stages.fit_encoder import (
     CLIP,
     ENCODERS,
     PCA,
@@ -57,8 +57,8 @@ def test_pca_is_bit_equal_to_scikit_learn_on_all_training_rows(digits, shards, t
 
 def test_many_values_are_decomposed_by_their_covariance(digits, shards, tmp_path, monkeypatch):
     path = fitted(tmp_path / "a", {"name": "pca", "dim": 12}, **shards)
-    monkeypatch.setattr("routing.stages.encoder.WHOLE", 1000)
-    monkeypatch.setattr("routing.stages.encoder.decomposed", None)
+    monkeypatch.setattr("routing.stages.fit_encoder.WHOLE", 1000)
+    monkeypatch.setattr("routing.stages.fit_encoder.decomposed", None)
     other = fitted(tmp_path / "b", {"name": "pca", "dim": 12}, **shards)
     one, two = artifacts.read_arrays(path), artifacts.read_arrays(other)
     np.testing.assert_allclose(two["mean"], one["mean"], rtol=1e-12, atol=1e-12)

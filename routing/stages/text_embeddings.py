@@ -1,4 +1,4 @@
-"""Stage captions: every caption of the data through the text encoder, once.
+"""Stage text_embeddings: every caption of the data through the text encoder, once.
 
 Rows stand in the order longest caption first (in word pieces), then by the alphabet: batches are
 of captions of nearly one length, the first is the largest that memory must hold, and the same
@@ -16,7 +16,7 @@ from routing.pretrained import text_encoders
 
 def run(job) -> None:
     """Write `tokens` (text [captions, keys, dim], mask [captions, keys]) and `captions`."""
-    text = text_encoders.build(job.spec["text"])
+    text = text_encoders.build(job.spec["text_encoder"])
     resolved = text_encoders.describe(text)
     if not text.is_table:
         raise ValueError(
@@ -38,7 +38,7 @@ def run(job) -> None:
     lengths = encoder.lengths(unique)
     ordered = [unique[i] for i in np.argsort(-lengths, kind="stable")]
     note = {
-        "text": resolved,
+        "text_encoder": resolved,
         "dim": encoder.dim,
         "sha256": encoder.sha256,
         "num_cut": int((lengths > encoder.num_pieces).sum()),  # captions that are read in part

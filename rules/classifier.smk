@@ -1,0 +1,28 @@
+"""The classifier in whose features the default experiment is measured."""
+
+
+rule classifier:
+    input:
+        samples=IMAGES,
+        index=INDEX,
+    output:
+        weights=f"{R}/classifier/{{classifier}}/weights.safetensors",
+        loss=f"{R}/classifier/{{classifier}}/loss.parquet",
+        report=f"{R}/classifier/{{classifier}}/report.parquet",
+    log:
+        f"{R}/logs/classifier/{{classifier}}.log",
+    conda:
+        "../envs/routing.yaml"
+    threads: 1
+    params:
+        spec=lambda wildcards: part(
+            classifier_name=wildcards.classifier,
+            classifier=SPEC["classifiers"][wildcards.classifier],
+        ),
+        code=code("classifier"),
+    message:
+        "classifier: train the classifier {wildcards.classifier}"
+    shell:
+        "python -m routing classifier --in samples={input.samples} --in index={input.index}"
+        " --out weights={output.weights} --out loss={output.loss} --out report={output.report}"
+        " --spec {params.spec:q} --log {log}"
