@@ -1,4 +1,4 @@
-"""Routing among independently trained diffusion experts: the whole study as one graph."""
+"""Routing among independently trained diffusion experts: the whole experiment as one graph."""
 
 from snakemake.utils import min_version
 
@@ -34,8 +34,8 @@ include: "rules/audit.smk"
 
 
 onstart:
-    hold_folder()
-    spare_scheduler()
+    lock_working_directory()
+    remove_local_job_rate_limit()
 
 
 localrules:

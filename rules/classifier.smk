@@ -1,4 +1,4 @@
-"""The classifier in whose features the default experiment is measured."""
+"""Train a classifier whose features serve as a feature space."""
 
 
 rule classifier:
@@ -15,7 +15,7 @@ rule classifier:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=lambda wildcards: part(
+        spec=lambda wildcards: job_spec(
             classifier_name=wildcards.classifier,
             classifier=SPEC["classifiers"][wildcards.classifier],
         ),

@@ -1,4 +1,11 @@
-"""The captions of the data in the space of a CLIP, for CLIP scores."""
+"""Embed the captions with the text tower of a CLIP, for CLIP scores."""
+
+
+def clip_captions_files(stem, suffix):
+    """One file for each CLIP whose score is measured."""
+    return [
+        f"{R}/clip_captions/{space}/{stem}.{suffix}" for space in PLAN["clip_captions"]
+    ]
 
 
 rule clip_captions:
@@ -14,10 +21,10 @@ rule clip_captions:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=lambda wildcards: part(encoder=wildcards.encoder),
+        spec=lambda wildcards: job_spec(encoder=wildcards.encoder),
         code=code("clip_captions"),
     message:
-        "clip_captions: captions in the space of {wildcards.encoder}"
+        "clip_captions: embed the captions with {wildcards.encoder}"
     shell:
         "python -m routing clip_captions --in encoder={input.encoder} --in index={input.index}"
         " --out features={output.features} --out captions={output.captions}"

@@ -1,4 +1,4 @@
-"""The images: a source becomes shards, a job each."""
+"""Read the source of the images, one job for each shard."""
 
 
 rule data:
@@ -13,7 +13,7 @@ rule data:
         "../envs/routing.yaml"
     threads: 2
     params:
-        spec=lambda wildcards: part(
+        spec=lambda wildcards: job_spec(
             source=SPEC["data"]["source"],
             image=SPEC["data"]["image"],
             shard=int(wildcards.shard),

@@ -1,4 +1,19 @@
-"""A feature space: an encoder, fitted where it has anything to fit."""
+"""Fit the encoder of a feature space."""
+
+
+def shards_read_by(encoder):
+    """The shards that this encoder reads: images or latents."""
+    return VALUES if SPEC["encoders"][encoder].get("reads") == "latents" else IMAGES
+
+
+def encoder_samples(wildcards):
+    """The samples from which those to fit on are drawn."""
+    return shards_read_by(wildcards.encoder)
+
+
+def encoder_file(encoder):
+    """The fitted encoder."""
+    return f"{R}/fit_encoder/{encoder}/encoder.safetensors"
 
 
 rule fit_encoder:
@@ -14,7 +29,7 @@ rule fit_encoder:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=lambda wildcards: part(encoder=SPEC["encoders"][wildcards.encoder]),
+        spec=lambda wildcards: job_spec(encoder=SPEC["encoders"][wildcards.encoder]),
         code=code("fit_encoder"),
     message:
         "fit_encoder: fit {wildcards.encoder}"

@@ -1,4 +1,4 @@
-"""One index of all shards, with the held-out split."""
+"""Join the rows of all shards into one index and split off the held-out images."""
 
 
 rule index:
@@ -15,13 +15,13 @@ rule index:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=part(
+        spec=job_spec(
             heldout_fraction=SPEC["data"]["heldout_fraction"],
             max_rejected_fraction=SPEC["data"]["max_rejected_fraction"],
         ),
         code=code("index"),
     message:
-        "index: the rows of all shards"
+        "index: join the rows of all shards"
     shell:
         "python -m routing index --in rows={input.rows} --in rejected={input.rejected}"
         " --out index={output.index} --out rejected={output.rejected}"

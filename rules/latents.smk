@@ -1,4 +1,4 @@
-"""The images as latents of an autoencoder, a job per shard."""
+"""Encode the images as latents of an autoencoder, one job for each shard."""
 
 
 rule latents:
@@ -13,7 +13,7 @@ rule latents:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=lambda wildcards: part(
+        spec=lambda wildcards: job_spec(
             autoencoder=SPEC["autoencoder"], shard=int(wildcards.shard)
         ),
         code=code("latents"),

@@ -1,11 +1,16 @@
-"""All arms beside each other, with intervals, in long tables."""
+"""Join the metrics of all arms into long tables with intervals and comparisons."""
+
+
+def arm_metrics_files(stem):
+    """One file for each arm, the held-out images first."""
+    return [f"{R}/arm_metrics/{name}/{stem}.parquet" for name in SAMPLE_SETS]
 
 
 rule metric_tables:
     input:
-        replicates=per_set("replicates"),
-        bootstrap=per_set("bootstrap"),
-        scores=per_set("scores"),
+        replicates=arm_metrics_files("replicates"),
+        bootstrap=arm_metrics_files("bootstrap"),
+        scores=arm_metrics_files("scores"),
     output:
         metrics=f"{R}/metric_tables/metrics.parquet",
         differences=f"{R}/metric_tables/differences.parquet",
@@ -18,12 +23,12 @@ rule metric_tables:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=part(
+        spec=job_spec(
             arms=list(SPEC["arms"]), reference_arm=SPEC["metrics"]["reference_arm"]
         ),
         code=code("metric_tables"),
     message:
-        "metric_tables: all arms beside each other"
+        "metric_tables: compare all arms"
     shell:
         "python -m routing metric_tables --in replicates={input.replicates}"
         " --in bootstrap={input.bootstrap} --in scores={input.scores}"

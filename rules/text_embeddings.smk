@@ -1,4 +1,24 @@
-"""The captions as tokens of a text encoder, each distinct one encoded once."""
+"""Encode each distinct caption once with the text encoder."""
+
+
+def reads_caption_tokens(condition):
+    """Whether networks under this condition read encoded captions."""
+    return condition == "text" and SPEC["text_encoder"]["name"] in PLAN["tabled_texts"]
+
+
+def caption_files(is_read, stem):
+    """The encoded captions (tokens) or their texts (captions), for jobs that read them."""
+    suffix = {"tokens": "safetensors", "captions": "parquet"}[stem]
+    return (
+        [f"{R}/text_embeddings/{SPEC['text_encoder']['name']}/{stem}.{suffix}"]
+        if is_read
+        else []
+    )
+
+
+def experts_read_captions(wildcards):
+    """Whether the experts of this partition read encoded captions."""
+    return reads_caption_tokens(SPEC["partitions"][wildcards.partition]["condition"])
 
 
 rule text_embeddings:
@@ -14,10 +34,10 @@ rule text_embeddings:
         "../envs/routing.yaml"
     threads: 1
     params:
-        spec=part(text_encoder=SPEC["text_encoder"]),
+        spec=job_spec(text_encoder=SPEC["text_encoder"]),
         code=code("text_embeddings"),
     message:
-        "text_embeddings: encode them with {wildcards.text_encoder}"
+        "text_embeddings: encode the captions with {wildcards.text_encoder}"
     shell:
         "python -m routing text_embeddings --in index={input.index} --out tokens={output.tokens}"
         " --out captions={output.captions} --spec {params.spec:q} --log {log}"

@@ -312,8 +312,9 @@ def test_rules_and_stages_give_files_the_same_names(stage):
 def test_figures_ask_for_what_the_rules_can_give():
     from routing.figures.table import FIGURES
 
-    text = (ROOT / "rules" / "common.smk").read_text()
-    table = text[text.index("\nNEEDS = {") : text.index("\n}\n", text.index("\nNEEDS = {"))]
+    text = (ROOT / "rules" / "figures.smk").read_text()
+    start = text.index("\nFIGURE_INPUTS = {")
+    table = text[start : text.index("\n}\n", start)]
     needs = set(re.findall(r'^    "(\w+)": \{', table, re.M))
     given = set(re.findall(r'[{ ]"(\w+)": (?:\[|per_|IMAGES)', table))
     for name, figure in FIGURES.items():

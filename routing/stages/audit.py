@@ -4,7 +4,7 @@ For each Parquet and safetensors file under the run's folder: the seal holds; ev
 its provenance names is still there with the recorded sha256; the source files that its stage
 can see have the recorded digests; pictures and text tables have the sha256 that the table behind
 them recorded. Files are visited in the order of the data flow, so that the first mismatch is a
-cause and not a consequence. `strangers` is the quick form for the Snakefile: artifacts that
+cause and not a consequence. `unrecorded_artifacts` is the quick form for the Snakefile: artifacts that
 Snakemake has no record of making and that other code made.
 """
 
@@ -98,7 +98,7 @@ def mismatch(path: Path, note: dict, hashes: dict[Path, store.Checked]) -> str |
     return None
 
 
-def strangers(root: Path) -> str | None:
+def unrecorded_artifacts(root: Path) -> str | None:
     """One line about artifacts of other code that Snakemake has no record of making, or None."""
     if not root.is_dir():
         return None

@@ -212,12 +212,12 @@ def record(*stages):
 
 
 def test_artifacts_of_this_code_are_no_strangers(run):
-    assert audit.strangers(Path(ROOT)) is None
-    assert audit.strangers(Path("results/none")) is None
+    assert audit.unrecorded_artifacts(Path(ROOT)) is None
+    assert audit.unrecorded_artifacts(Path("results/none")) is None
 
 
 def test_strangers_are_named_in_the_order_of_the_data(edited):
-    line = audit.strangers(Path(ROOT))
+    line = audit.unrecorded_artifacts(Path(ROOT))
     commit = artifacts.read_provenance(edited / FLOW["partition"][0])["commit"][:8]
     assert line == (
         f"{ROOT} was made by other code, e.g. {ROOT}/{FLOW['partition'][0]} (commit {commit}): "
@@ -228,9 +228,9 @@ def test_strangers_are_named_in_the_order_of_the_data(edited):
 
 def test_what_snakemake_made_is_left_to_snakemake(edited):
     record("partition", "experts")
-    assert "--forcerun figure table`" in audit.strangers(Path(ROOT))
+    assert "--forcerun figure table`" in audit.unrecorded_artifacts(Path(ROOT))
     record("figures")
-    assert audit.strangers(Path(ROOT)) is None
+    assert audit.unrecorded_artifacts(Path(ROOT)) is None
 
 
 @pytest.mark.parametrize("length", [1, 170, 171, 172, 300])
@@ -253,7 +253,7 @@ def test_a_damaged_stranger_is_one_line(edited):
     path = edited / FLOW["partition"][0]
     path.write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="assignments.parquet is damaged"):
-        audit.strangers(Path(ROOT))
+        audit.unrecorded_artifacts(Path(ROOT))
 
 
 def test_an_audit_reads_every_file_once(run, monkeypatch):
