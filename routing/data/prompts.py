@@ -147,7 +147,7 @@ def captions_of(job) -> Captions | None:
     """The table of captions that a job was given; None without its inputs `tokens`, `captions`."""
     if not job.count("tokens"):
         return None
-    tokens, notes = job.mapped("tokens"), [job.notes("tokens"), job.notes("captions")]
+    tokens, notes = job.mapped("tokens"), [job.metadata("tokens"), job.metadata("captions")]
     return Captions(
         job.table("captions")["caption"].tolist(),
         tokens["text"],

@@ -80,7 +80,7 @@ class Shards:
 def values(job, index: pd.DataFrame, name: str = "samples") -> Shards:
     """The samples of input `name` as networks see them: float32, images in [-1, 1]."""
     num = job.count(name)
-    levels = job.notes(name)["levels"] if num else None
+    levels = job.metadata(name)["levels"] if num else None
     return Shards(
         job, name, index, "samples", lambda stored: pixel_values.to_values(stored, levels)
     )

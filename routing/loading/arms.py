@@ -88,7 +88,7 @@ def assemble(job) -> Arm:
     spec = job.spec
     index = job.table("index")
     loaded = [job.arrays("experts", k) for k in range(job.count("experts"))]
-    notes = [job.notes("experts", k) for k in range(job.count("experts"))]
+    notes = [job.metadata("experts", k) for k in range(job.count("experts"))]
     nets = [networks.load(a, n) for a, n in zip(loaded, notes, strict=True)]
     is_exact = not isinstance(nets[0], DiT)
     device = devices.CPU if is_exact else devices.use(job)
@@ -131,7 +131,7 @@ def make_router(job, materials: Materials, device: torch.device) -> Router:
     if not job.count("router"):
         table = choices.rows("routers", ROUTERS)
         return choices.build(table, job.spec["router"], "routers").bind(materials)
-    notes = job.notes("router")
+    notes = job.metadata("router")
     net = networks.load(job.arrays("router"), notes).to(device)
     temperatures = notes.get("temperatures")
     if temperatures is not None:
@@ -164,7 +164,7 @@ class Encoder:
     @cached_property
     def loaded(self) -> fitted_encoders.Encode:
         """The encoder."""
-        return fitted_encoders.load(self.job.arrays("encoder"), self.job.notes("encoder"))
+        return fitted_encoders.load(self.job.arrays("encoder"), self.job.metadata("encoder"))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Features of samples, beside them."""

@@ -100,7 +100,7 @@ class Found:
             values = torch.cat([self.replicates[key] for key in keys])
             broken = values[~values.isfinite()]
             if len(keys) < num_training_seeds:
-                why = f"there after {len(keys)} of {num_trainings} trainings"
+                why = f"there after {len(keys)} of {num_training_seeds} trainings"
             elif len(broken):
                 why = f"got {broken[0]:g}, which has no interval"
             else:
@@ -164,17 +164,17 @@ class Arm:
         """Features and references; ValueError (one line) if they do not belong together."""
         if name not in self._spaces:
             job, number = self.job, self.spec["feature_spaces"].index(name)
-            notes = job.notes("references", number)
+            notes = job.metadata("references", number)
             path = job.inputs["features"][number]
             feature_space_names.refuse_mismatch(
-                notes["feature_space"], job.notes("features", number)["feature_space"], path
+                notes["feature_space"], job.metadata("features", number)["feature_space"], path
             )
             stored = job.mapped("features", number)
             arrays = {key: np.asarray(stored[key]) for key in {"features", *stored}}
             for key, array in arrays.items():
                 if len(array) != (wanted := self.num_training_seeds * self.num_samples):
                     raise ValueError(
-                        f"{path}: wanted {wanted} rows of {key} ({self.num_trainings} x "
+                        f"{path}: wanted {wanted} rows of {key} ({self.num_training_seeds} x "
                         f"{self.num_samples} samples of arm {self.spec['arm']!r}), got "
                         f"{len(array)}; delete it and run the same command again"
                     )
@@ -260,10 +260,11 @@ class Arm:
         """All training images in the space, a block at a time."""
         job, number = self.job, self.spec["searched"].index(space)
         num = job.count("real") // len(self.spec["searched"])
-        note = job.notes("references", self.spec["feature_spaces"].index(space))["feature_space"]
+        index = self.spec["feature_spaces"].index(space)
+        note = job.metadata("references", index)["feature_space"]
         path = job.inputs["real"][number * num]
         feature_space_names.refuse_mismatch(
-            note, job.notes("real", number * num)["feature_space"], path
+            note, job.metadata("real", number * num)["feature_space"], path
         )
         index = job.table("index", columns=["split", "shard", "row"])
         files = range(number * num, (number + 1) * num)

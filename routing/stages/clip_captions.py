@@ -25,7 +25,7 @@ BATCH = 256
 
 def run(job) -> None:
     """Write `features` and `depicted` [captions, dim], and `captions` (caption, is_cut)."""
-    name, note = job.spec["encoder"], job.notes("encoder")["encoder"]
+    name, note = job.spec["encoder"], job.metadata("encoder")["encoder"]
     if note["kind"] != "network" or note["backbone"]["name"] != "clip":
         raise ValueError(f"phrases: wanted an encoder of kind clip, got {name!r}; name one")
     if job.arrays("encoder"):

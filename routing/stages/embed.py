@@ -16,10 +16,10 @@ from routing.workflow.progress import Progress
 
 def run(job) -> None:
     """Write `features` [rows of the shard, dim]; the note `space` says what they are."""
-    notes = job.notes("encoder")
+    notes = job.metadata("encoder")
     encode = fitted_encoders.load(job.arrays("encoder"), notes)
     job.device = encode.device
-    stored, levels = job.mapped("samples")["samples"], job.notes("samples")["levels"]
+    stored, levels = job.mapped("samples")["samples"], job.metadata("samples")["levels"]
     space = feature_space_names.note(job.spec.get("feature_space"), notes, stored.shape[1:])
     path = job.inputs["samples"][0]
     job.write_rows("features", features(encode, stored, levels, path), feature_space=space)

@@ -77,7 +77,7 @@ def run(job) -> None:
     index = job.table("index")
     train = index["split"] == "train"
     mine = train & is_member(job.table("assignments"), job.spec["cluster"])
-    notes = job.notes("samples")
+    notes = job.metadata("samples")
     prompter = prompts.make(job.spec["condition"], index[train], prompts.captions_of(job))
     if isinstance(kind, Exact):
         weights, model = closed_form(notes["world"], index[train], index[mine], prompter)

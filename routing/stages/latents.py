@@ -1,5 +1,7 @@
-"""Stage latents: one shard of images through an autoencoder, once; what follows reads latents "
-"alone."""
+"""Stage latents: encode one shard of images with an autoencoder.
+
+Experts, the probe and routers read these latents instead of the images.
+"""
 
 from collections.abc import Iterator
 
@@ -14,12 +16,11 @@ HALF = np.finfo(np.float16).max
 
 def run(job) -> None:
     """Write `samples`, float16 [images, latents, rows, columns], from the shard `samples`."""
-    notes = job.notes("samples")
+    notes = job.metadata("samples")
     if notes["levels"] is None:
-        raise
-        ValueError(
-            "autoencoder: wanted a source of images, got one whose samples are real numbers already; "
-            "leave the autoencoder out"
+        raise ValueError(
+            "autoencoder: wanted a source of images, got samples that are real numbers; set "
+            "autoencoder to null"
         )
     coder = autoencoders.load(job.spec["autoencoder"])
     stored = job.mapped("samples")["samples"]

@@ -143,12 +143,12 @@ def drawn(job) -> Iterator[Set]:
         )
     paths = job.inputs["samples"]
     arm = [job.mapped("samples", i) for i in range(num)]
-    notes = job.notes("samples")
+    notes = job.metadata("samples")
     see, levels = _see(notes), notes["levels"]
     paths_base = job.inputs.get("baseline", [])
     base = [job.mapped("baseline", i) for i in range(job.count("baseline"))]
     if base:
-        notes = job.notes("baseline")
+        notes = job.metadata("baseline")
         see_base, levels_base = _see(notes), notes["levels"]
     of_arm, of_base = (sum(len(part["seeds"]) for part in parts) for parts in (arm, base))
     if base and of_base != of_arm:
@@ -224,7 +224,8 @@ def real(job) -> Set:
     split = index["split"].to_numpy()
     wanted, within = job.spec["num_blocks"], job.spec["within"]
     rows = heldout.rows(split, job.spec["seed"], wanted, job.spec["num_samples"])
-    stored, see = Shards(job, "samples", index.iloc[rows], "samples"), _see(job.notes("samples"))
+    stored = Shards(job, "samples", index.iloc[rows], "samples")
+    see = _see(job.metadata("samples"))
     groups = np.zeros(len(rows), np.int64)
     if within != "all":
         labels = np.unique(index["label"], return_inverse=True)[1]

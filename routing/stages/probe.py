@@ -62,7 +62,7 @@ def answer(
     job, k: int, shard: probe_states.States, index: pd.DataFrame, progress: Progress
 ) -> torch.Tensor:
     """The velocity of expert k [states, *dims]; it is gone from memory when this returns."""
-    notes = job.notes("experts", k)
+    notes = job.metadata("experts", k)
     net = networks.load(job.arrays("experts", k), notes)
     prompter = prompts.of_note(notes.get("prompts"), prompts.captions_of(job))
     is_network = isinstance(net, DiT)

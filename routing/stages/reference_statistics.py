@@ -63,7 +63,7 @@ def run(job) -> None:
     }
     arrays |= fitted(spec["list"], real, spec["feature_space"])
     note = {
-        "feature_space": job.notes("real")["feature_space"],
+        "feature_space": job.metadata("real")["feature_space"],
         "class_names": [str(n) for n in names],
     }
     job.write_arrays("references", arrays, num_train=len(train), **note)

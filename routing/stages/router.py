@@ -242,7 +242,7 @@ def fit(
 
 def begin(net: torch.nn.Module, job, model: dict) -> None:
     """Start from another router's weights; ValueError if its architecture is another one."""
-    other = job.notes("start")["model"]
+    other = job.metadata("start")["model"]
     if differ := sorted(key for key in model if model[key] != other.get(key)):
         raise ValueError(
             f"routers.{job.spec['router_name']}.start: wanted a router of the same architecture, "

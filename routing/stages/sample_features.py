@@ -29,9 +29,9 @@ def run(job) -> None:
     if "shard" not in job.spec:
         refuse_count([part["samples"] for part in parts], job)
     embed = space(job)
-    notes = job.notes("samples")
+    notes = job.metadata("samples")
     see, levels = stored_images.viewer(notes, bool(job.spec["autoencoder"])), notes["levels"]
-    maker = job.notes("encoder" if job.count("encoder") else "classifier")
+    maker = job.metadata("encoder" if job.count("encoder") else "classifier")
     shape: list[tuple[int, ...]] = []  # of what the maker saw
 
     def blocks() -> Iterator[dict[str, np.ndarray]]:
@@ -92,7 +92,7 @@ def space(job) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     if job.count("encoder"):
         from routing.loading import fitted_encoders
 
-        encode = fitted_encoders.load(job.arrays("encoder"), job.notes("encoder"))
+        encode = fitted_encoders.load(job.arrays("encoder"), job.metadata("encoder"))
         job.device = encode.device
         return encode.rows
     import torch  # encoders of pixels start in a second without it
@@ -100,7 +100,7 @@ def space(job) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     from routing.networks.classifier import Classifier, ClassifierShape, logits_and_features
     from routing.workflow import devices
 
-    model = job.notes("classifier")["model"]
+    model = job.metadata("classifier")["model"]
     shape = ClassifierShape(**{k: v for k, v in model.items() if k != "name"})
     device = devices.use(job)
     net = Classifier.from_arrays(shape, job.arrays("classifier")).to(device)

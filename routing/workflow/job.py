@@ -92,7 +92,7 @@ class Job:
         """The same, memory-mapped and read only."""
         return artifacts.map_arrays(self._open(name, index))
 
-    def notes(self, name: str, index: int = 0) -> dict[str, Any]:
+    def metadata(self, name: str, index: int = 0) -> dict[str, Any]:
         """The provenance of input `name`, with what its stage noted for its readers."""
         return artifacts.read_provenance(self._open(name, index))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.table import FIGURES
 from routing.stages.metric_tables import compared, differences, long_table
 from routing.workflow import choices
@@ -172,7 +172,7 @@ class FakeJob:
     def count(self, name):
         return len(self.files[name])
 
-    def notes(self, name, index=0):
+    def metadata(self, name, index=0):
         if f"{name} notes" in self.files:
             return self.files[f"{name} notes"][index]
         return {"spec": self.whose(name, index)}
@@ -492,7 +492,7 @@ def make(name, **options):
 
 @functools.cache
 def drawn(name):
-    return make(name).draw(Inputs(job_for(name)))
+    return make(name).draw(FigureInputs(job_for(name)))
 
 
 def job_for(name):

@@ -41,7 +41,7 @@ def test_inputs_are_read(tmp_path):
     with Job("embed", inputs, {}, {"seed": 3}) as job:
         pd.testing.assert_frame_equal(job.table("one"), FRAME)
         assert (job.arrays("many", 1)["x"] == ARRAYS["x"]).all()
-        assert job.notes("one")["levels"] == 16
+        assert job.metadata("one")["levels"] == 16
         assert [job.count(name) for name in ("one", "many", "none", "unnamed")] == [1, 2, 0, 0]
         assert job.digests()["many"] == [artifacts.check(p).sha256 for p in inputs["many"]]
 
@@ -218,7 +218,7 @@ def test_a_job_reads_a_whole_input_once(tmp_path, monkeypatch):
     read, real = [], artifacts.check
     monkeypatch.setattr(artifacts, "check", lambda path: read.append(path) or real(path))
     with Job("embed", {"table": [made["table"]]}, {"out": tmp_path / "out.parquet"}, {}) as job:
-        job.write_table("out", job.table("table"), levels=job.notes("table").get("levels"))
+        job.write_table("out", job.table("table"), levels=job.metadata("table").get("levels"))
     assert read == [made["table"]]
 
 
