@@ -118,7 +118,7 @@ class World:
         folder.mkdir(exist_ok=True, parents=True)
         parts = {"run": "test", "seed": 7, "arm": arm, "feature_spaces": ["place", "toy"]}
         parts |= {"place": "place", "clip_captions": [], "num_training_seeds": 1, "num_blocks": 8}
-        parts |= {"classifier": "toy", "reference_arm": next(iter(self.arms)), "lpips": None}
+        parts |= {"feature_space": "toy", "reference_arm": next(iter(self.arms)), "lpips": None}
         parts |= {"num_bootstrap": 20, "num_samples": NUM, "list": LIST, "searched": ["toy"]}
         return run(
             "arm_metrics",

@@ -3,7 +3,7 @@
 import pytest
 from stages import refused
 
-from routing.figures.shared import words
+from routing.figures.shared import metric_labels
 from routing.metrics.feature_space_names import (
     WEIGHTS,
     check_name,
@@ -180,8 +180,8 @@ def test_a_word_more_is_enough_and_other_names_are_free(key, choice):
         ("clip_score_hundred", "clip_vitl14", None, "clip_score_hundred_vitl14"),
     ],
 )
-def test_names_say_what_changes_the_value(kind, space, num, name):
-    assert metric_name(kind, space, num) == name
+def test_names_say_what_changes_the_value(kind, feature_space, num, name):
+    assert metric_name(kind, feature_space, num) == name
 
 
 def test_options_that_are_not_the_published_ones_are_in_the_name_before_the_samples():
@@ -278,5 +278,5 @@ def test_lpips_is_called_after_its_weights():
 @pytest.mark.parametrize("net", NETS)
 def test_names_of_lpips_are_read_whatever_its_weights(net):
     for name in (net, f"{net}_other"):
-        assert words.words(f"lpips_{name}_diversity") == f"LPIPS diversity ({name})"
-        assert not words.direction(f"lpips_{name}_to_monolith")
+        assert metric_labels.metric_label(f"lpips_{name}_diversity") == f"LPIPS diversity ({name})"
+        assert not metric_labels.direction(f"lpips_{name}_to_monolith")

@@ -270,13 +270,13 @@ def test_features_of_another_space_are_refused(world, key, value, word):
 
 @pytest.mark.parametrize("feature_space", ["place", "toy"])
 @pytest.mark.parametrize("num", [0, 8, NUM - 1, NUM + 8])
-def test_another_number_of_samples_than_promised_is_refused(space, num, world):
+def test_another_number_of_samples_than_promised_is_refused(feature_space, num, world):
     """Arms of other sizes are not paired; nor may the rows of a later training be taken."""
-    of = world.places if space == "place" else world.drawn["good"]
-    for name in ["good"] if space == "place" else list(of):
+    of = world.places if feature_space == "place" else world.drawn["good"]
+    for name in ["good"] if feature_space == "place" else list(of):
         of[name] = np.concatenate([of[name]] * 2)[:num]
     word = rf"wanted 40 rows of .* \(1 x 40 samples of arm 'good'\), got {num}; delete"
-    with refused(f"/{space[0]}-good.safetensors: {word}"):
+    with refused(f"/{feature_space[0]}-good.safetensors: {word}"):
         scored(world)
 
 
@@ -293,7 +293,7 @@ def test_features_without_a_note_of_their_space_or_without_any_are_damaged(world
     fitted = world.fitted(shared)
     files = world.features("good")
     make("sample_features", files[1], world.drawn["good"])
-    with refused("t-good.safetensors is damaged .it has no note 'space'.; delete it"):
+    with refused("t-good.safetensors is damaged .it has no note 'feature_space'.; delete it"):
         world.scores("good", fitted, shared, files)
     logits = {"logits": world.drawn["good"]["logits"]}
     make("sample_features", files[1], logits, feature_space=world.noted("toy"))
@@ -349,7 +349,7 @@ def test_how_many_training_images_pairs_are_made_with_is_noted_if_not_all(world)
 
 def test_rows_are_called_as_the_config_foresees(world):
     """All that names stand for is written, and nothing else."""
-    metrics = {"classifier": "toy", "reference_arm": "good", "lpips": None}
+    metrics = {"feature_space": "toy", "reference_arm": "good", "lpips": None}
     plain = ["frechet", "kernel", "energy", "cmmd", "vendi", "copies", "frechet_infinity"]
     chosen = [{"name": name} for name in plain]
     chosen += [{"name": "neighbours", "k_density": 2, "num_samples": 32}]
@@ -396,7 +396,7 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
         "captions": [make("clip_captions", tmp_path / "t.parquet", captions)],
     }
     files = world.scores(
-        "good", fitted, shared, list=[{"name": "clip_score"}], phrases=["toy"], given=given
+        "good", fitted, shared, list=[{"name": "clip_score"}], clip_captions=["toy"], given=given
     )
     table = artifacts.read_table(files["scores"])
     scores, hessel = (

@@ -11,6 +11,7 @@ from stages import ROOT, make, refused, run
 
 from routing.data import heldout, pixel_values
 from routing.metrics.formulas.lpips_distance import diversity
+from routing.pretrained import autoencoders
 from routing.stages import lpips as stage
 from routing.statistics.intervals import jackknife_interval, jackknife_weights
 from routing.workflow import artifacts, seeds
@@ -270,7 +271,7 @@ def test_heldout_rows_are_the_metrics_rows():
 def test_latents_are_decoded(tmp_path):
     net = autoencoder(tmp_path / "net")
     spec = {"name": "autoencoder_kl", "folder": str(tmp_path / "net")}
-    coder = autoencoder.load(spec)
+    coder = autoencoders.load(spec)
     z = np.random.default_rng(0).normal(size=(4, 2, 4, 4)).astype(np.float16)
     path = shard(tmp_path / "z.safetensors", z, levels=None, autoencoder=coder.note)
     scores, pairs = perceptual(tmp_path / "o", [path], baseline=[path], num_blocks=2)

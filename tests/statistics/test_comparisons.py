@@ -18,9 +18,11 @@ from routing.statistics.intervals import (
 from routing.statistics.permutation import sign_flip_p_values
 
 
-def arms(rng, shifts, trainings=1, blocks=8):
-    common = torch.randn(trainings, blocks + 1, generator=rng, dtype=torch.float64)
-    own = lambda: 0.1 * torch.randn(trainings, blocks + 1, generator=rng, dtype=torch.float64)  # noqa: E731
+def arms(rng, shifts, num_training_seeds=1, blocks=8):
+    common = torch.randn(num_training_seeds, blocks + 1, generator=rng, dtype=torch.float64)
+    own = lambda: (
+        0.1 * torch.randn(num_training_seeds, blocks + 1, generator=rng, dtype=torch.float64)
+    )  # noqa: E731
     return {name: common + own() + shift for name, shift in shifts.items()}
 
 
@@ -35,8 +37,8 @@ def test_holm_is_the_step_down_by_hand():
 
 
 @pytest.mark.parametrize("num_training_seeds", [1, 3])
-def test_every_pair_is_the_paired_difference_with_its_p_value(trainings, rng):
-    found = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, trainings)
+def test_every_pair_is_the_paired_difference_with_its_p_value(num_training_seeds, rng):
+    found = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, num_training_seeds)
     made = comparisons(found, None, None, "b", np.random.default_rng(0))
     assert {(c.arm, c.other) for c in made} == {("a", "b"), ("a", "c"), ("c", "b")}
     for c in made:
@@ -45,7 +47,7 @@ def test_every_pair_is_the_paired_difference_with_its_p_value(trainings, rng):
         assert c.p == pytest.approx(interval_p_value(found[c.arm] - found[c.other]), abs=1e-9)
         assert c.is_distinguishable == (c.p_holm <= 0.05)
         assert np.isnan(c.p_holm_reference) == ("b" not in (c.arm, c.other))
-        assert np.isnan(c.se_training) == (trainings == 1) and c.test == "seed blocks"
+        assert np.isnan(c.se_training) == (num_training_seeds == 1) and c.test == "seed blocks"
     p = np.array([c.p for c in made])
     assert [c.p_holm for c in made] == pytest.approx(holm(p).tolist())
 
@@ -66,9 +68,9 @@ def test_the_bootstrap_error_is_the_spread_of_the_paired_draws(rng):
 
 
 @pytest.mark.parametrize("num_training_seeds", [1, 3])
-def test_the_bootstrap_interval_is_that_of_the_paired_draws(trainings, rng):
-    found = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, trainings)
-    draws = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, trainings, blocks=50)
+def test_the_bootstrap_interval_is_that_of_the_paired_draws(num_training_seeds, rng):
+    found = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, num_training_seeds)
+    draws = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, num_training_seeds, blocks=50)
     for name, values in draws.items():
         values[:, 0] = found[name][:, 0]
     made = comparisons(found, draws, None, "b", np.random.default_rng(0))
@@ -100,9 +102,9 @@ def normal(rng, num):
     return torch.randn(num, 4, generator=rng, dtype=torch.float64)
 
 
-def scores_of(rng, shifts, trainings=1, num=30):
-    common = torch.randn(trainings, num, generator=rng, dtype=torch.float64)
-    own = torch.randn(len(shifts), trainings, num, generator=rng, dtype=torch.float64)
+def scores_of(rng, shifts, num_training_seeds=1, num=30):
+    common = torch.randn(num_training_seeds, num, generator=rng, dtype=torch.float64)
+    own = torch.randn(len(shifts), num_training_seeds, num, generator=rng, dtype=torch.float64)
     return {n: common + 0.5 * own[i] + s for i, (n, s) in enumerate(shifts.items())}
 
 
@@ -180,8 +182,8 @@ def test_a_difference_that_no_block_changes_says_nothing():
 
 
 def test_every_error_is_in_its_column(rng):
-    found = arms(rng, {"a": 0.0, "b": 0.3}, trainings=3)
-    draws = arms(rng, {"a": 0.0, "b": 0.3}, trainings=3, blocks=40)
+    found = arms(rng, {"a": 0.0, "b": 0.3}, num_training_seeds=3)
+    draws = arms(rng, {"a": 0.0, "b": 0.3}, num_training_seeds=3, blocks=40)
     (c,) = comparisons(found, draws, None, "b", np.random.default_rng(0))
     interval = jackknife_interval(found["a"] - found["b"])
     assert (c.se_sampling, c.se_training) == pytest.approx(interval[3:])
