@@ -78,7 +78,7 @@ def fit(
     job,
 ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Train on the rows `among` of `values`, images with class indices `target`."""
-    identity = (seeds.number("classifier"), kind.seed)
+    identity = (seeds.number("extractor"), kind.seed)  # a key of the streams: never rename it
     torch.manual_seed(seeds.integer(job.spec["seed"], "initial_weights", *identity))
 
     def loss(net: nn.Module, rng: np.random.Generator) -> Tensor:

@@ -73,7 +73,7 @@ def test_what_has_no_latents_is_refused(folder, tmp_path):
             run("latents", tmp_path / "z", spec, samples=path)
         assert not (tmp_path / "z" / "samples.safetensors").exists()
 
-    refuse("wanted a source of images, got one", np.zeros((2, 2), np.float32), None)
+    refuse("wanted a source of images, got samples", np.zeros((2, 2), np.float32), None)
     refuse("multiples of 4 .* got 8 x 18", pixels(2, (3, 8, 18)))
     refuse("images of 3 channels", pixels(2, (1, 8, 8)), 16)
     huge = choice(folder, scale=1e9, batch_size=2)

@@ -54,7 +54,7 @@ def letters(monkeypatch):
 def captions(to, of, **options):
     index = pd.DataFrame({"sample_id": range(len(of)), "caption": of, "label": 0})
     made = make("data", to / "i.parquet", index, licence=["CC0"])
-    return run("text_embeddings", to, {"text": {"name": "letters"} | options}, index=made)
+    return run("text_embeddings", to, {"text_encoder": {"name": "letters"} | options}, index=made)
 
 
 FOUND = ["bb", "abc", "", "dd", "bb", "abcdefgh", " ", "abc", "a b", "abcdef", "x"]
@@ -72,7 +72,7 @@ def test_every_caption_stands_once_the_longest_first(tmp_path):
     for row, some, caption in zip(text, mask, ORDER, strict=True):
         assert row[some].tolist() == [[ord(letter), 1] for letter in caption[:6]]
     note = artifacts.read_provenance(files["tokens"])
-    assert note["text"] == {"name": "letters", "batch_size": 2}
+    assert note["text_encoder"] == {"name": "letters", "batch_size": 2}
     assert (note["dim"], note["sha256"], note["num_cut"]) == (2, "abc", 1)
     assert note["licence"] == ["CC0"] and note["device"] == "cpu"
 
@@ -117,5 +117,5 @@ def test_sentences_of_real_captions(tmp_path):
     expected = text_encoders.Sentence().load()(["a red apple", "the night sky"])[0].numpy()
     np.testing.assert_allclose(found["text"], expected, atol=1e-4)
     assert found["mask"].all() and found["mask"].shape == (2, 1)
-    resolved = choices.resolve(text_encoders.TEXT_ENCODERS, "sentence", "text")
-    assert artifacts.read_provenance(files["tokens"])["text"] == resolved
+    resolved = choices.resolve(text_encoders.TEXT_ENCODERS, "sentence", "text_encoder")
+    assert artifacts.read_provenance(files["tokens"])["text_encoder"] == resolved
