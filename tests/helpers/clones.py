@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from encoder_worlds import save_resnet
+from filelock import FileLock
 from pictures import encoded, smooth
 from places import ROOT
 from pretrained import autoencoder, both_towers, vgg16
@@ -141,26 +143,48 @@ def _is_newer(path: Path, time_ns: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def checkout(tmp_path_factory) -> Workplace:
-    folder = tmp_path_factory.mktemp("checkout") / "fresh"
-    folder.mkdir()
-    for name in PARTS:
-        source = ROOT / name
-        if source.is_dir() and not source.is_symlink():
-            shutil.copytree(source, folder / name)
-        else:
-            shutil.copy2(source, folder / name, follow_symlinks=False)
-    shutil.copytree(
-        ROOT / "routing", folder / "routing", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    (folder / "tests").mkdir()
-    for name in (ORACLE, DIGITS, IMAGES):
-        shutil.copy2(ROOT / name, folder / name)
-    return Workplace(folder)
+def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """`shared(name, make)`: the folder `name`, which the first worker that asks for it makes."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        path, is_done = base / name / "fresh", base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not is_done.exists():
+                make(path)
+                is_done.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkout(shared) -> Workplace:
+    """A copy of the files that a run needs. Not to be changed: see `clone`."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        for name in PARTS:
+            source = ROOT / name
+            if source.is_dir() and not source.is_symlink():
+                shutil.copytree(source, folder / name)
+            else:
+                shutil.copy2(source, folder / name, follow_symlinks=False)
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "routing", folder / "routing", ignore=ignored)
+        for name in (ORACLE, DIGITS, IMAGES):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+
+    return Workplace(shared("checkout", make))
 
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory):
+    """`clone(place)`: a copy of a folder with its results, which a test may change."""
+
     def copy(place: Workplace, config: str | None = None) -> Workplace:
         folder = tmp_path_factory.mktemp("clone") / "copy"
         shutil.copytree(place.folder, folder, symlinks=True)
@@ -169,26 +193,32 @@ def clone(tmp_path_factory):
     return copy
 
 
-@pytest.fixture(scope="session")
-def oracle_run(checkout, clone) -> Workplace:
-    place = clone(checkout, ORACLE)
-    place.make("figures")
-    return place
+def finished(shared, checkout, name: str, config: str, prepare=None) -> Workplace:
+    """A finished run of `config`, made once in a session for all workers."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(checkout.folder, folder, symlinks=True)
+        place = Workplace(folder, config)
+        if prepare:
+            prepare(place)
+        place.make("figures")
+
+    return Workplace(shared(name, make), config)
 
 
 @pytest.fixture(scope="session")
-def digits_run(checkout, clone) -> Workplace:
-    place = clone(checkout, DIGITS)
-    place.make("figures")
-    return place
+def oracle_run(shared, checkout) -> Workplace:
+    return finished(shared, checkout, "oracle_run", ORACLE)
 
 
 @pytest.fixture(scope="session")
-def images_run(checkout, clone) -> Workplace:
-    place = clone(checkout, IMAGES)
-    with_pictures(place)
-    place.make("figures")
-    return place
+def digits_run(shared, checkout) -> Workplace:
+    return finished(shared, checkout, "digits_run", DIGITS)
+
+
+@pytest.fixture(scope="session")
+def images_run(shared, checkout) -> Workplace:
+    return finished(shared, checkout, "images_run", IMAGES, with_pictures)
 
 
 def with_pictures(place: Workplace) -> None:

@@ -48,7 +48,7 @@ def test_a_second_run_in_the_same_folder_is_refused(oracle_run, clone):
     with open(place.folder / ".snakemake" / "routing.lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         done = place.snakemake("figures")
-    assert done.status != 0 and len(done.lines("another snakemake is at work in")) == 1
+    assert done.status != 0 and len(done.lines("another snakemake runs in")) == 1
     assert not place.path("figures/quality.pdf").exists()
 
 
@@ -87,7 +87,7 @@ def cut(data):
     "name, spoilt, maker",
     [
         ("sample_features/plane/full.safetensors", flipped, "sample_features: arm full in plane"),
-        ("index/index.parquet", cut, "index: the rows of all shards"),
+        ("index/index.parquet", cut, "index: join the rows of all shards"),
     ],
 )
 def test_a_damaged_input_stops_its_reader_with_one_line(name, spoilt, maker, oracle_run, clone):
@@ -99,13 +99,13 @@ def test_a_damaged_input_stops_its_reader_with_one_line(name, spoilt, maker, ora
     path.write_bytes(spoilt(path.read_bytes()))
     os.utime(path, ns=(time_ns, time_ns))  # a disk that errs does not say so
     before = place.files()
-    done = place.snakemake("metrics")
+    done = place.snakemake("metric_tables")
     (line,) = done.lines("is damaged")
     assert done.status != 0 and f"results/tiny/{name}" in line and "delete it" in line
     assert "Traceback" not in done.text
     assert place.files() == before
     path.unlink()  # as the line says
-    assert maker in place.plan("metrics")
+    assert maker in place.plan("metric_tables")
 
 
 def test_results_of_other_code_are_refused_and_the_offered_command_mends_them(oracle_run, clone):
@@ -120,7 +120,7 @@ def test_results_of_other_code_are_refused_and_the_offered_command_mends_them(or
     )
     assert len(refused.text.splitlines()) <= 2, refused.text
     (offer,) = re.findall(r"`snakemake (.*?)`", line)
-    assert offer == "figures --forcerun references scores figure table"  # which know all kinds
+    assert offer == "figures --forcerun reference_statistics arm_metrics figure table"  # which know all kinds
     place.make(*offer.split())
     assert place.contents() == oracle_run.contents()
     assert place.plan() == set()

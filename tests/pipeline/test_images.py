@@ -21,30 +21,30 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's images in [0, 1]
 STD = (0.26862954, 0.26130258, 0.27577711)
 SHARD = "embed/resnet/features-00001.safetensors"
 FOLLOW = {  # what is made of this shard
-    *(f"partition: divide the images, {name}" for name in ("overlapping", "two_stage")),
-    *(f"experts: train expert {k} of partition overlapping, training 0" for k in range(3)),
-    "samples: arm two, training 0, shard 00000",
-    *(f"features: arm two in {space}" for space in ("latent_pca", "resnet", "small_clip")),
-    "perceptual: distances within arm two",
-    "references: the real images in resnet",
-    *(f"scores: arm {n} against the real images" for n in ("heldout", "near", "guided", "two")),
-    "metrics: all arms beside each other",
+    *(f"partition: compute {name}" for name in ("overlapping", "two_stage")),
+    *(f"experts: train expert {k} of partition overlapping, training seed 0" for k in range(3)),
+    "samples: arm two, training seed 0, shard 00000",
+    *(f"sample_features: arm two in {space}" for space in ("latent_pca", "resnet", "small_clip")),
+    "lpips: distances within arm two",
+    "reference_statistics: the real images in resnet",
+    *(f"arm_metrics: arm {n} against the real images" for n in ("heldout", "near", "guided", "two")),
+    "metric_tables: compare all arms",
     *(f"figures: draw {name}" for name in ("contact", "grids", "quality")),
     "figures: write the table report",
 }
 OF_IMAGES = {  # what no latent is needed for
     *(f"data: read shard 0000{i} of the source" for i in range(2)),
-    "index: the rows of all shards",
-    "captions: encode them with sentence",
-    *(f"encoder: fit {name}" for name in ("resnet", "small_clip")),
+    "index: join the rows of all shards",
+    "text_embeddings: encode the captions with sentence",
+    *(f"fit_encoder: fit {name}" for name in ("resnet", "small_clip")),
     *(
-        f"embed: features of encoder {name}, shard 0000{i}"
+        f"embed: encoder {name}, shard 0000{i}"
         for name in ("resnet", "small_clip")
         for i in range(2)
     ),
-    "phrases: captions in the space of small_clip",
-    "perceptual: distances within the held-out real images",
-    *(f"partition: divide the images, {name}" for name in ("overlapping", "two_stage")),
+    "clip_captions: embed the captions with small_clip",
+    "lpips: distances within the held-out real images",
+    *(f"partition: compute {name}" for name in ("overlapping", "two_stage")),
 }
 
 
@@ -240,7 +240,7 @@ def test_a_lost_shard_remakes_what_follows_and_is_the_same(images_run, clone):
     place.path(SHARD).unlink()
     assert place.plan() == set()  # nobody asks for it
     assert place.plan(f"results/tiny/{SHARD}") == {
-        "embed: features of encoder resnet, shard 00001"
+        "embed: encoder resnet, shard 00001"
     }
     place.make(f"results/tiny/{SHARD}")
     assert place.contents() == images_run.contents()
