@@ -57,7 +57,7 @@ TABLES = {
 
 def choice(group: str) -> Any:
     """The type of a key that holds a choice from the table `group`."""
-    table = choices.rows(group, TABLES[group])
+    table = choices.with_plugins(group, TABLES[group])
     return Annotated[
         dict,
         PlainValidator(lambda value: choices.resolve(table, value, "@")),
@@ -253,11 +253,11 @@ def resolve(raw: Any) -> dict:
 
 def plan(spec: dict) -> dict:
     """What the rules must know about the choices, so that they need not import them."""
-    routers = choices.rows("routers", ROUTERS)
-    policies = choices.rows("policies", POLICIES)
-    drawn = choices.rows("figures", FIGURES)
+    routers = choices.with_plugins("routers", ROUTERS)
+    policies = choices.with_plugins("policies", POLICIES)
+    drawn = choices.with_plugins("figures", FIGURES)
     figures = {name: drawn[figure["name"]] for name, figure in spec["figures"].items()}
-    image, texts = spec["data"]["image"], choices.rows("text_encoders", TEXT_ENCODERS)
+    image, texts = spec["data"]["image"], choices.with_plugins("text_encoders", TEXT_ENCODERS)
     return {
         "images": ImageRule(**image).name if image else "native",
         "tabled_texts": sorted(name for name, text in texts.items() if text.is_table),
@@ -294,10 +294,12 @@ def _line(error: ValidationError) -> str:
     if detail["type"] == "value_error":
         return str(detail["ctx"]["error"]).replace("@", where, 1)
     if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key" + choices.nearest(detail["loc"][-1], _keys(detail["loc"]))
+        return f"{where}: unknown key" + choices.suggest_names(
+            detail["loc"][-1], _keys(detail["loc"])
+        )
     if detail["type"] == "missing":
         return f"{where}: this key is missing; add it"
-    return f"{where}: {choices.complaint(detail)}"
+    return f"{where}: {choices.wanted_and_got(detail)}"
 
 
 def _keys(loc: tuple) -> list[str]:

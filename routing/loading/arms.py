@@ -106,7 +106,7 @@ def assemble(job) -> Arm:
     )
 
     def choice(group: str, table: dict, key: str):
-        return choices.build(choices.rows(group, table), spec[key], group)
+        return choices.build(choices.with_plugins(group, table), spec[key], group)
 
     return Arm(
         experts=[net.velocity if is_exact else Told(net.to(device)) for net in nets],
@@ -129,7 +129,7 @@ def assemble(job) -> Arm:
 def make_router(job, materials: Materials, device: torch.device) -> Router:
     """The arm's router: a learned one from its weights, else bound to the `materials`."""
     if not job.count("router"):
-        table = choices.rows("routers", ROUTERS)
+        table = choices.with_plugins("routers", ROUTERS)
         return choices.build(table, job.spec["router"], "routers").bind(materials)
     notes = job.metadata("router")
     net = networks.load(job.arrays("router"), notes).to(device)

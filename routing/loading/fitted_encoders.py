@@ -154,7 +154,9 @@ def load(arrays: Arrays, notes: dict[str, Any]) -> Encode:
         BACKBONES,  # linear ones start in a second without torch
     )
 
-    backbone = choices.build(choices.rows("backbones", BACKBONES), note["backbone"], "encoder")
+    backbone = choices.build(
+        choices.with_plugins("backbones", BACKBONES), note["backbone"], "encoder"
+    )
     network = backbone.load()
     if network.sha256 != note["sha256"]:
         raise ValueError(

@@ -154,4 +154,4 @@ def load(value: Any) -> Autoencoder:
 
 
 def _table() -> choices.Table:
-    return choices.rows("autoencoders", AUTOENCODERS)
+    return choices.with_plugins("autoencoders", AUTOENCODERS)

@@ -116,12 +116,14 @@ TEXT_ENCODERS: dict[str, type] = {"words": Words, "sentence": Sentence, "clip_to
 
 def build(value: Any) -> Any:
     """The row of TEXTS that `value` ({name: ..., options}) describes."""
-    return choices.build(choices.rows("text_encoders", TEXT_ENCODERS), value, "text_encoder")
+    return choices.build(
+        choices.with_plugins("text_encoders", TEXT_ENCODERS), value, "text_encoder"
+    )
 
 
 def describe(text: Any) -> dict[str, Any]:
     """The dictionary {name: ..., options} of such a row."""
-    return choices.describe(choices.rows("text_encoders", TEXT_ENCODERS), text)
+    return choices.describe(choices.with_plugins("text_encoders", TEXT_ENCODERS), text)
 
 
 class _Pieces:

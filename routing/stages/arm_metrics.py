@@ -42,7 +42,7 @@ KINDS = {"metric": str, "value": float, "note": str}  # of columns; the others a
 def run(job) -> None:
     """Write `replicates`, `bootstrap` and `scores`."""
     spec = job.spec
-    table = choices.rows("metrics", METRICS)
+    table = choices.with_plugins("metrics", METRICS)
     arm, found = Arm(job), Found()
     for choice in track(spec["list"], f"metrics {spec['arm']}", len(spec["list"])):
         measure = choices.build(table, choice, "metrics.list")

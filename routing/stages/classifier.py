@@ -41,7 +41,9 @@ def run(job) -> None:
     """Write `weights`, the `loss` curve and the held-out `report` (accuracy)."""
     spec = job.spec
     where = f"classifiers.{spec['classifier_name']}"
-    kind = choices.build(choices.rows("classifiers", CLASSIFIERS), spec["classifier"], where)
+    kind = choices.build(
+        choices.with_plugins("classifiers", CLASSIFIERS), spec["classifier"], where
+    )
     index = job.table("index")
     values = shards.values(job, index)
     if len(values.shape) != 3 or values.shape[1] != values.shape[2]:

@@ -40,7 +40,7 @@ def run(job) -> None:
             "phrases: wanted captions in the data, got none that are not empty; leave clip_score "
             "out"
         )
-    clip = choices.build(choices.rows("backbones", BACKBONES), note["backbone"], "encoder")
+    clip = choices.build(choices.with_plugins("backbones", BACKBONES), note["backbone"], "encoder")
     tower = TextTower.load(clip)
     if tower.sha256 != note["sha256"]:
         raise ValueError(

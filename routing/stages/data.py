@@ -35,7 +35,7 @@ DUPLICATE = "duplicate id"
 def run(job) -> None:
     """Write `samples` (safetensors), `rows` and `rejected` (Parquet)."""
     spec = job.spec
-    source = choices.build(choices.rows("sources", SOURCES), spec["source"], "data.source")
+    source = choices.build(choices.with_plugins("sources", SOURCES), spec["source"], "data.source")
     if not 0 <= spec["shard"] < spec["num_shards"]:
         raise ValueError(
             f"shard: wanted 0 to {spec['num_shards'] - 1}, got {spec['shard']}; correct --spec"

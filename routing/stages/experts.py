@@ -73,7 +73,7 @@ EXPERTS = {"transformer": Transformer, "exact": Exact}
 
 def run(job) -> None:
     """Write `weights` and the `loss` curve of one expert."""
-    kind = choices.build(choices.rows("experts", EXPERTS), job.spec["expert"], "experts")
+    kind = choices.build(choices.with_plugins("experts", EXPERTS), job.spec["expert"], "experts")
     index = job.table("index")
     train = index["split"] == "train"
     mine = train & is_member(job.table("assignments"), job.spec["cluster"])

@@ -1,6 +1,6 @@
 """Stage figures: one figure or table per job, with the Parquet behind it."""
 
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.table import FIGURES
 from routing.workflow import choices
 
@@ -8,9 +8,9 @@ from routing.workflow import choices
 def run(job) -> None:
     """Write the figure in its formats, and `table`, the numbers behind it."""
     where = f"figures.{job.spec['figure_name']}"
-    figure = choices.build(choices.rows("figures", FIGURES), job.spec["figure"], where)
+    figure = choices.build(choices.with_plugins("figures", FIGURES), job.spec["figure"], where)
     try:
-        drawing = figure.draw(Inputs(job))
+        drawing = figure.draw(FigureInputs(job))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     for kind in figure.formats:

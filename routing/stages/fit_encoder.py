@@ -125,7 +125,7 @@ class Network:
 
     def fit(self, sample: Sample) -> tuple[Arrays, dict[str, Any]]:
         """The projection (none without `dim`), and what finds the network again."""
-        table = choices.rows("backbones", image_networks.BACKBONES)
+        table = choices.with_plugins("backbones", image_networks.BACKBONES)
         kind = table[self.backbone]
         plain = kind(**{f.name: getattr(self, f.name) for f in fields(kind)})
         network = plain.load()
@@ -194,7 +194,9 @@ ENCODERS = {
 
 def run(job) -> None:
     """Write `encoder`: its arrays, and in the notes how they are applied."""
-    encoder = choices.build(choices.rows("encoders", ENCODERS), job.spec["encoder"], "encoder")
+    encoder = choices.build(
+        choices.with_plugins("encoders", ENCODERS), job.spec["encoder"], "encoder"
+    )
     index = job.table("index", columns=["split", "shard", "row"])
     train = np.flatnonzero(index["split"] == "train")
     if not len(train):

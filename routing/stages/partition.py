@@ -34,7 +34,7 @@ def run(job) -> None:
     report       quantity, cluster (-1: of the whole), value; see `report`
     """
     where = f"partitions.{job.spec['partition']}"
-    method = choices.build(choices.rows("partitions", METHODS), job.spec["method"], where)
+    method = choices.build(choices.with_plugins("partitions", METHODS), job.spec["method"], where)
     # Captions and the like are not read: at 10 million images they are the larger part.
     index = job.table("index", columns=None if isinstance(method, Components) else COLUMNS)
     features = Shards(job, "features", index, "features")

@@ -72,7 +72,7 @@ def run(job) -> None:
 
 def table() -> dict[str, type]:
     """The metrics there are."""
-    return choices.rows("metrics", METRICS)
+    return choices.with_plugins("metrics", METRICS)
 
 
 def drawn(train: np.ndarray, most: int | None, seed: int) -> np.ndarray:

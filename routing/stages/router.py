@@ -89,7 +89,7 @@ def run(job) -> None:
     """Write `weights`, the `loss` curve, the `report` and the `reliability` of one router."""
     spec = job.spec
     where = f"routers.{spec['router_name']}"
-    kind = choices.build(choices.rows("routers", LEARNED), spec["router"], where)
+    kind = choices.build(choices.with_plugins("routers", LEARNED), spec["router"], where)
     data = Data(job, kind.condition)
     model = networks.architecture(
         data.values.shape,
@@ -207,7 +207,7 @@ def fit(
 ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Train on what the objective reads."""
     spec, objective = job.spec, kind.objective
-    name = choices.describe(choices.rows("objectives", OBJECTIVES), objective)["name"]
+    name = choices.describe(choices.with_plugins("objectives", OBJECTIVES), objective)["name"]
     # A router that goes on from another one of its objective shall not see its batches again.
     purpose = f"{name} from {kind.start}" if kind.start else name
     identity = (seeds.number(spec["partition"]), seeds.number(purpose), spec["training_seed"])

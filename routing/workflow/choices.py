@@ -32,7 +32,7 @@ WANTED = {
 }
 
 
-def rows(group: str, own: Table) -> Table:
+def with_plugins(group: str, own: Table) -> Table:
     """The package's `own` rows and those that installed packages add to `routing.<group>`."""
     table = dict(own)
     for entry in metadata.entry_points(group=f"routing.{group}"):
@@ -58,7 +58,7 @@ def build(table: Table, value: Any, where: str) -> Any:
         if key not in fields:
             raise ValueError(
                 f"{where}: unknown option {key!r} of {name!r}"
-                + nearest(key, list(fields), "it has no options")
+                + suggest_names(key, list(fields), "it has no options")
             )
     hints = typing.get_type_hints(kind, include_extras=True)
     built = {}
@@ -100,7 +100,7 @@ def schema(table: Table, reference: str) -> dict:
     return {"oneOf": [*made.values(), *([{"enum": bare}] if bare else [])]}
 
 
-def nearest(word: Any, valid: list[str], none: str = "none is defined") -> str:
+def suggest_names(word: Any, valid: list[str], none: str = "none is defined") -> str:
     """`; did you mean 'x'? ...`: the end of an error line about an unknown name."""
     if not valid:
         return f"; {none}"
@@ -109,26 +109,26 @@ def nearest(word: Any, valid: list[str], none: str = "none is defined") -> str:
     return f"{hint} valid names: {', '.join(valid)}"
 
 
-def typed(kind: Any, value: Any, where: str) -> Any:
+def validate_type(kind: Any, value: Any, where: str) -> Any:
     """`value` if it is of type `kind` (strictly: no text for numbers), else one line."""
     try:
         return TypeAdapter(kind, config=FINITE).validate_python(_tuples(value), strict=True)
     except ValidationError as error:
         detail = error.errors()[0]
         path = ".".join([where, *[str(part) for part in detail["loc"]]])
-        raise ValueError(f"{path}: {complaint(detail)}") from None
+        raise ValueError(f"{path}: {wanted_and_got(detail)}") from None
 
 
-def complaint(detail: Any) -> str:
+def wanted_and_got(detail: Any) -> str:
     """`wanted ..., got ...`: one of pydantic's findings as the middle of an error line."""
     value = detail["input"]
     said = WANTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
     if detail.get("ctx", {}).get("pattern") == HEX:
         said = "a sha256 of 64 digits in 0-9 and a-f"
-    return f"wanted {said[:1].lower()}{said[1:]}, got {short(_lists(value))}{_remedy(detail)}"
+    return f"wanted {said[:1].lower()}{said[1:]}, got {shortened(_lists(value))}{_remedy(detail)}"
 
 
-def short(value: Any) -> str:
+def shortened(value: Any) -> str:
     """The value as it was written, cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -139,24 +139,24 @@ def _split(table: Table, value: Any, where: str) -> tuple[str, dict]:
         value = {"name": value}
     if not isinstance(value, dict) or "name" not in value:
         raise ValueError(
-            f"{where}: wanted {{name: ..., options}}, got {short(value)}; give it a name"
+            f"{where}: wanted {{name: ..., options}}, got {shortened(value)}; give it a name"
         )
     name = value["name"]
     if not isinstance(name, str) or name not in table:
-        raise ValueError(f"{where}: unknown name {name!r}" + nearest(name, list(table)))
+        raise ValueError(f"{where}: unknown name {name!r}" + suggest_names(name, list(table)))
     return name, {key: v for key, v in value.items() if key != "name"}
 
 
 def _leaf(hint: Any, value: Any, where: str, table: Table) -> Any:
     if _is_protocol(hint):
         return build(table, value, where)
-    return typed(hint, value, where)
+    return validate_type(hint, value, where)
 
 
 def _table(kind: type, option: str, table: Table) -> Table:
     """The table that the choice `option` of the row `kind` of `table` is from."""
     other = getattr(kind, "tables", {}).get(option)
-    return rows(*other) if other else table
+    return with_plugins(*other) if other else table
 
 
 def _is_protocol(hint: Any) -> bool:

@@ -643,5 +643,5 @@ def test_a_row_of_another_package_counts(monkeypatch):
         return [Entry()] if group == "routing.policies" else []
 
     monkeypatch.setattr(choices.metadata, "entry_points", installed)
-    assert "mine" in choices.rows("policies", experiment.POLICIES)
-    assert "mine" not in choices.rows("samplers", experiment.SAMPLERS)
+    assert "mine" in choices.with_plugins("policies", experiment.POLICIES)
+    assert "mine" not in choices.with_plugins("samplers", experiment.SAMPLERS)

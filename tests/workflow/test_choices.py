@@ -208,11 +208,11 @@ def test_a_mistake_of_ours_is_no_line_for_users():
 
 def test_nearest():
     assert (
-        choices.nearest("tpo1", ["top1", "full"])
+        choices.suggest_names("tpo1", ["top1", "full"])
         == "; did you mean 'top1'? valid names: top1, full"
     )
-    assert choices.nearest("xyz", ["top1"]) == "; valid names: top1"
-    assert choices.nearest("xyz", []) == "; none is defined"
+    assert choices.suggest_names("xyz", ["top1"]) == "; valid names: top1"
+    assert choices.suggest_names("xyz", []) == "; none is defined"
 
 
 @pytest.mark.parametrize(
@@ -260,13 +260,13 @@ def test_other_packages_add_rows(monkeypatch):
         return [Entry()]
 
     monkeypatch.setattr(choices.metadata, "entry_points", installed)
-    table = choices.rows("shapes", TABLE)
+    table = choices.with_plugins("shapes", TABLE)
     assert (
         requested == ["routing.shapes"] and table == TABLE | {"mine": Mine} and "mine" not in TABLE
     )
     assert choices.build(table, "mine", "x") == Mine()
     with pytest.raises(ValueError, match="routing.shapes:mine .*; give it another name"):
-        choices.rows("shapes", {"mine": Disc})
+        choices.with_plugins("shapes", {"mine": Disc})
 
 
 # A choice from another table.

@@ -61,7 +61,7 @@ def num_experts(partitions: dict[str, dict]) -> dict[str, int]:
 def _data(spec: dict) -> None:
     """Encoded images want a rule, and latents an autoencoder."""
     source, image = spec["data"]["source"]["name"], spec["data"]["image"]
-    kind = choices.rows("sources", SOURCES)[source]
+    kind = choices.with_plugins("sources", SOURCES)[source]
     is_encoded = hasattr(kind, "items")  # else ready
     if is_encoded and image is None:
         raise ValueError(
@@ -156,8 +156,8 @@ def _arms(spec: dict) -> None:
 
 def _conditions(spec: dict) -> None:
     """Only experts that are told a condition can be asked for it, and routers with them."""
-    routers = choices.rows("routers", ROUTERS)
-    is_exact = choices.rows("experts", EXPERTS)[spec["experts"]["name"]] is Exact
+    routers = choices.with_plugins("routers", ROUTERS)
+    is_exact = choices.with_plugins("experts", EXPERTS)[spec["experts"]["name"]] is Exact
     for name, arm in spec["arms"].items():
         of, where = arm["partition"], f"arms.{name}"
         condition = spec["partitions"][of]["condition"]
@@ -204,8 +204,8 @@ def _conditions(spec: dict) -> None:
 
 def _noise(spec: dict) -> None:
     """Some routers read the noise of a stochastic sampler, some the path of an ODE."""
-    routers = choices.rows("routers", ROUTERS)
-    samplers = choices.rows("samplers", SAMPLERS)
+    routers = choices.with_plugins("routers", ROUTERS)
+    samplers = choices.with_plugins("samplers", SAMPLERS)
     for name, arm in spec["arms"].items():
         kind = spec["routers"][arm["router"]]["name"]
         is_stochastic = samplers[spec["samplers"][arm["sampler"]]["name"]].is_stochastic
@@ -240,11 +240,11 @@ def _counts(spec: dict) -> None:
             f"reports, got {probe['fit']} + {probe['calibrate']}; lower one"
         )
     nums = num_experts(spec["partitions"])
-    experts = choices.build(choices.rows("experts", EXPERTS), spec["experts"], "experts")
+    experts = choices.build(choices.with_plugins("experts", EXPERTS), spec["experts"], "experts")
     for name, arm in spec["arms"].items():
         num, where = nums[arm["partition"]], f"policies.{arm['policy']}"
         options = spec["policies"][arm["policy"]]
-        policy = choices.build(choices.rows("policies", POLICIES), options, where)
+        policy = choices.build(choices.with_plugins("policies", POLICIES), options, where)
         if policy.least_experts > num:
             raise ValueError(
                 f"arms.{name}.policy: {arm['policy']!r} wants at least {policy.least_experts} "
@@ -261,17 +261,17 @@ def _counts(spec: dict) -> None:
 def _worlds(spec: dict) -> None:
     """Networks want images, closed forms a mixture."""
     source, experts = spec["data"]["source"]["name"], spec["experts"]["name"]
-    is_mixture = choices.rows("sources", SOURCES)[source] is MixtureSource
-    is_exact = choices.rows("experts", EXPERTS)[experts] is Exact
+    is_mixture = choices.with_plugins("sources", SOURCES)[source] is MixtureSource
+    is_exact = choices.with_plugins("experts", EXPERTS)[experts] is Exact
     images = f"wants images, got points (data.source {source!r})"
     if is_exact and not is_mixture:
         raise ValueError(
             f"experts: {experts!r} wants data.source 'mixture', got {source!r}, which has no "
             f"closed form; take 'transformer'"
         )
-    if is_mixture and choices.rows("experts", EXPERTS)[experts] is Transformer:
+    if is_mixture and choices.with_plugins("experts", EXPERTS)[experts] is Transformer:
         raise ValueError(f"experts: {experts!r} {images}; take 'exact'")
-    routers = choices.rows("routers", ROUTERS)
+    routers = choices.with_plugins("routers", ROUTERS)
     for name, arm in spec["arms"].items():
         kind = spec["routers"][arm["router"]]["name"]
         where = f"arms.{name}.router: {arm['router']!r} ({kind})"
@@ -283,6 +283,6 @@ def _worlds(spec: dict) -> None:
             )
     space = spec["metrics"]["feature_space"]
     kind = spec["classifiers"].get(space, {}).get("name")
-    table = choices.rows("classifiers", CLASSIFIERS)
+    table = choices.with_plugins("classifiers", CLASSIFIERS)
     if is_mixture and kind and table[kind] is TrainedClassifier:
         raise ValueError(f"metrics.feature_space: {space!r} ({kind}) {images}; name an encoder")

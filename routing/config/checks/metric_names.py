@@ -17,7 +17,7 @@ def rows(metric: dict, metrics: dict, where: str) -> list[str]:
 
     ValueError (one line, `where` first) on options that no such metric has.
     """
-    measure = choices.build(choices.rows("metrics", METRICS), metric, where)
+    measure = choices.build(choices.with_plugins("metrics", METRICS), metric, where)
     if isinstance(measure, ClassShares | ClusterShares):
         return [f"{kind}_*" if kind.endswith("_share") else kind for kind in measure.kinds]
     if isinstance(measure, LPIPS):

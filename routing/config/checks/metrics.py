@@ -59,7 +59,7 @@ def check_figures(spec: dict) -> None:
 
 def _metric(where: str, metric: dict, space: str, spec: dict) -> None:
     """What one metric wants of its space, of the arms and of the number of samples."""
-    name, kind = metric["name"], choices.rows("metrics", METRICS)[metric["name"]]
+    name, kind = metric["name"], choices.with_plugins("metrics", METRICS)[metric["name"]]
     encoder = spec["encoders"].get(space, {}).get("name")
     if kind in (ClassShares, Agreement) and encoder:
         raise ValueError(
@@ -126,7 +126,7 @@ def _lpips(where: str, spec: dict) -> None:
     lpips, source = spec["metrics"]["lpips"], spec["data"]["source"]["name"]
     if lpips is None:
         raise ValueError(f"metrics.lpips: 'lpips' ({where}) wants its network; add {{net: alex}}")
-    kind, image = choices.rows("sources", SOURCES)[source], spec["data"]["image"]
+    kind, image = choices.with_plugins("sources", SOURCES)[source], spec["data"]["image"]
     if kind is MixtureSource:
         raise ValueError(
             f"{where}: 'lpips' wants images, got points (data.source {source!r}); take it out"
@@ -141,7 +141,7 @@ def _lpips(where: str, spec: dict) -> None:
         )
     if lpips["within"] == "all":
         return
-    table = choices.rows("guidances", GUIDANCE)
+    table = choices.with_plugins("guidances", GUIDANCE)
     for name, arm in spec["arms"].items():
         guidance = spec["guidances"].get(arm["guidance"], {"name": "none"})["name"]
         if not table[guidance].is_conditional:
@@ -165,6 +165,6 @@ def measured(spec: dict) -> list[str]:
 
 def phrased(spec: dict) -> list[str]:
     """The spaces in which captions are compared with samples."""
-    metrics, table = spec["metrics"], choices.rows("metrics", METRICS)
+    metrics, table = spec["metrics"], choices.with_plugins("metrics", METRICS)
     of = [m for m in metrics["list"] if table[m["name"]] is CLIPScore]
     return list(dict.fromkeys(m["feature_space"] or metrics["feature_space"] for m in of))

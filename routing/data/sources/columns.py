@@ -59,7 +59,7 @@ class Columns:
         if name not in schema.names:
             raise ValueError(
                 f"{self.kind}: {option}: {where} has no column {name!r}"
-                + choices.nearest(name, schema.names)
+                + choices.suggest_names(name, schema.names)
             )
         return schema.field(name)
 

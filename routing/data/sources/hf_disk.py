@@ -77,7 +77,7 @@ class HfDisk:
             if self.split not in found:
                 raise ValueError(
                     f"hf_disk: split: path {self.path!r} has no split {self.split!r}"
-                    + choices.nearest(self.split, list(found))
+                    + choices.suggest_names(self.split, list(found))
                 )
             found = found[self.split]
         elif self.split is not None:

@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from routing.workflow.choices import nearest
+from routing.workflow.choices import suggest_names
 
 MANIFEST = Path(__file__).with_name("manifest.yaml")
 
@@ -71,7 +71,7 @@ def entry(name: str) -> Entry:
     """The entry of an id; an unknown one is a ValueError of one line."""
     known = entries() | entries("data")
     if name not in known:
-        raise ValueError(f"weights: unknown id {name!r}{nearest(name, list(known))}")
+        raise ValueError(f"weights: unknown id {name!r}{suggest_names(name, list(known))}")
     return known[name]
 
 
