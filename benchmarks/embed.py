@@ -27,7 +27,7 @@ import torch
 from safetensors.torch import save_file
 
 from routing.data import pixel_values
-from routing.loading import fitted_encoders
+from routing.loading.feature_encoders import fitted_encoders
 from routing.pretrained.image_networks import Backbone, DINOv2, Timm
 from routing.stages import embed
 from routing.workflow import artifacts
@@ -62,7 +62,7 @@ def vit(folder: Path, size: int) -> Backbone:
 
 def contestants(network: Backbone, stored: np.ndarray, folder: Path) -> dict:
     """Functions without argument that give the features of all of `stored`."""
-    encode = fitted_encoders.Network(network, "none", {})
+    encode = fitted_encoders.NetworkEncoder(network, "none", {})
     path = folder / "samples.safetensors"
     path.write_bytes(artifacts.sealed(artifacts.arrays_bytes({"samples": stored}, {})))
     size = fitted_encoders.CPU_BATCH if encode.device == "cpu" else fitted_encoders.GPU_BATCH

@@ -24,7 +24,8 @@ from routing.ensemble.routers import ROUTERS, ConditionalNetwork, Materials, Net
 from routing.flow.conditions import Condition, Told
 from routing.flow.exact_worlds import LabelledMixture, Mixture
 from routing.flow.samplers import SAMPLERS, Sampler
-from routing.loading import fitted_encoders, networks
+from routing.loading import networks
+from routing.loading.feature_encoders import fitted_encoders
 from routing.networks.dit import DiT
 from routing.workflow import choices, devices, seeds
 
@@ -162,7 +163,7 @@ class Encoder:
         self.job, self.evaluations = job, 0
 
     @cached_property
-    def loaded(self) -> fitted_encoders.Encode:
+    def loaded(self) -> fitted_encoders.FittedEncoder:
         """The encoder."""
         return fitted_encoders.load(self.job.arrays("encoder"), self.job.metadata("encoder"))
 

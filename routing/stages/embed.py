@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from routing.data import pixel_values
-from routing.loading import fitted_encoders
+from routing.loading.feature_encoders import fitted_encoders
 from routing.metrics import feature_space_names
 from routing.workflow.progress import Progress
 
@@ -26,15 +26,15 @@ def run(job) -> None:
 
 
 def features(
-    encode: fitted_encoders.Encode,
+    encode: fitted_encoders.FittedEncoder,
     stored: np.ndarray,
     levels: int | None,
     path: object = "samples",
 ) -> Iterator[dict[str, np.ndarray]]:
     """Blocks of `features` of all rows of `stored`, in their order; one empty block of none."""
     progress = Progress("embed", len(stored))
-    for first in range(0, max(1, len(stored)), encode.block):
-        block = stored[first : first + encode.block]
+    for first in range(0, max(1, len(stored)), encode.block_size):
+        block = stored[first : first + encode.block_size]
         pixel_values.refuse_broken(block, levels, path)
         values = pixel_values.to_values(block, levels)
         yield {"features": encode(values)}

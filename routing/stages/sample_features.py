@@ -90,11 +90,11 @@ def refuse_shape(shape: tuple[int, ...], maker: dict[str, Any], path: object) ->
 def space(job) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """The map from values to the arrays of the space named by the job's inputs."""
     if job.count("encoder"):
-        from routing.loading import fitted_encoders
+        from routing.loading.feature_encoders import fitted_encoders
 
         encode = fitted_encoders.load(job.arrays("encoder"), job.metadata("encoder"))
         job.device = encode.device
-        return encode.rows
+        return encode.outputs
     import torch  # encoders of pixels start in a second without it
 
     from routing.networks.classifier import Classifier, ClassifierShape, logits_and_features

@@ -4,6 +4,7 @@ import pytest
 from stages import refused
 
 from routing.figures.shared import metric_labels
+from routing.loading.feature_encoders.table import ENCODERS
 from routing.metrics.feature_space_names import (
     WEIGHTS,
     check_name,
@@ -15,7 +16,6 @@ from routing.metrics.feature_space_names import (
 )
 from routing.pretrained import manifest
 from routing.pretrained.lpips_networks import NETS
-from routing.stages.fit_encoder import ENCODERS
 from routing.workflow import choices
 
 

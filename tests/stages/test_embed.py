@@ -6,7 +6,7 @@ from encoder_worlds import LEVELS, fitted, stage, world
 from stages import content, make, refused
 
 from routing.data import pixel_values
-from routing.loading import fitted_encoders
+from routing.loading.feature_encoders import fitted_encoders
 from routing.metrics import feature_space_names
 from routing.stages import embed
 from routing.workflow import artifacts
@@ -28,7 +28,7 @@ def test_shards_together_are_the_whole(spec, digits, shards, tmp_path):
     encoder = fitted(tmp_path, spec, **shards)
     found = [features(embedded(tmp_path, encoder, shard)) for shard in shards["samples"]]
     values = pixel_values.to_values(digits[0], LEVELS)
-    truth = fitted_encoders.encode(artifacts.read_arrays(encoder), values)
+    truth = fitted_encoders.apply_linear(artifacts.read_arrays(encoder), values)
     assert found[0].dtype == np.float32 and found[0].shape[1] == truth.shape[1]
     np.testing.assert_allclose(np.concatenate(found), truth, rtol=1e-5, atol=1e-6)
 
@@ -39,7 +39,7 @@ def test_one_shard_is_bit_equal_to_the_product(spec, digits, tmp_path):
     encoder = fitted(tmp_path, spec, **whole)
     arrays, values = artifacts.read_arrays(encoder), pixel_values.to_values(digits[0], LEVELS)
     found = features(embedded(tmp_path, encoder, whole["samples"][0]))
-    assert np.array_equal(found, fitted_encoders.encode(arrays, values))
+    assert np.array_equal(found, fitted_encoders.apply_linear(arrays, values))
     eye = arrays | {"projection": arrays.get("projection", np.eye(64))}
     flat = values.reshape(len(values), -1).astype(np.float64) - eye["mean"]
     assert np.array_equal(found, (flat @ eye["projection"]).astype(np.float32))
@@ -77,7 +77,7 @@ def test_features_say_of_which_space_they_are(shards, tmp_path):
 class Double:
     """An encoder that counts."""
 
-    block, dim, device, flop_per_image = 4, 1, "cpu", 0
+    block_size, dim, device, flop_per_image = 4, 1, "cpu", 0
 
     def __init__(self):
         self.seen = []
@@ -86,7 +86,7 @@ class Double:
         self.seen.append(len(values))
         return 2 * values[:, :1]
 
-    def rows(self, values):
+    def outputs(self, values):
         return {"features": self(values)}
 
 
@@ -114,7 +114,9 @@ def test_a_network_embeds_a_shard(digits, few, resnet, tmp_path, monkeypatch):
 
 def test_the_features_say_where_they_were_made(shards, tmp_path, monkeypatch):
     encoder = fitted(tmp_path, EXAMPLES["identity"], **shards)
-    elsewhere = fitted_encoders.Linear({"mean": np.zeros(64)}, (1, 8, 8), device="elsewhere")
+    elsewhere = fitted_encoders.LinearEncoder(
+        {"mean": np.zeros(64)}, (1, 8, 8), device="elsewhere"
+    )
     monkeypatch.setattr(fitted_encoders, "load", lambda *_: elsewhere)
     path = embedded(tmp_path, encoder, shards["samples"][0])
     assert artifacts.read_provenance(path)["device"] == "elsewhere"

@@ -1,4 +1,4 @@
-"""The encoder stage: fitted on the train split and on nothing else, on no more than it may."""
+"""The stage fit_encoder: fitted on the train split alone, on no more samples than max_fit."""
 
 from pathlib import Path
 
@@ -9,33 +9,11 @@ from sklearn.decomposition import PCA as Decomposition
 from stages import content, refused
 
 from routing.data import pixel_values
-from routing.loading import fitted_encoders
-from routing.stages.fit_encoder import (
-    CLIP,
-    ENCODERS,
-    PCA,
-    DINOv2,
-    Identity,
-    Inception,
-    Sample,
-    Timm,
-    components,
-    drawn,
-)
+from routing.loading.feature_encoders import fitted_encoders
+from routing.loading.feature_encoders.fitting_samples import subsample
 from routing.workflow import artifacts, seeds
 
 pytest_plugins = ["encoder_worlds"]
-
-
-def test_the_table_of_encoders():
-    assert ENCODERS == {
-        "pca": PCA,
-        "identity": Identity,
-        "dinov2": DINOv2,
-        "clip": CLIP,
-        "timm": Timm,
-        "inception": Inception,
-    }
 
 
 def test_pca_is_bit_equal_to_scikit_learn_on_all_training_rows(digits, shards, tmp_path):
@@ -57,34 +35,12 @@ def test_pca_is_bit_equal_to_scikit_learn_on_all_training_rows(digits, shards, t
 
 def test_many_values_are_decomposed_by_their_covariance(digits, shards, tmp_path, monkeypatch):
     path = fitted(tmp_path / "a", {"name": "pca", "dim": 12}, **shards)
-    monkeypatch.setattr("routing.stages.fit_encoder.WHOLE", 1000)
-    monkeypatch.setattr("routing.stages.fit_encoder.decomposed", None)
+    monkeypatch.setattr("routing.loading.feature_encoders.pca.MAX_SVD_VALUES", 1000)
+    monkeypatch.setattr("routing.loading.feature_encoders.principal_components.by_svd", None)
     other = fitted(tmp_path / "b", {"name": "pca", "dim": 12}, **shards)
     one, two = artifacts.read_arrays(path), artifacts.read_arrays(other)
     np.testing.assert_allclose(two["mean"], one["mean"], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(two["projection"], one["projection"], rtol=1e-7, atol=1e-9)
-
-
-def test_components_in_one_pass():
-    """Far from zero too, where a careless covariance loses its digits; blocks of any size."""
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(501, 2, 3)) @ rng.normal(size=(3, 3)) + 1e5
-    flat = values.reshape(501, 6)
-    truth = Decomposition(4, svd_solver="full").fit(flat)
-    for size in (1, 100, 501):
-        blocks = (values[i : i + size] for i in range(0, 501, size))
-        mean, directions, variances = components(blocks, 4)
-        np.testing.assert_allclose(mean, truth.mean_, rtol=1e-12)
-        np.testing.assert_allclose(variances, truth.explained_variance_, rtol=1e-7)
-        np.testing.assert_allclose(directions, truth.components_, atol=1e-7)
-
-
-def test_no_variance_is_below_zero():
-    """Of points on a line, whatever rounding says."""
-    line = np.random.default_rng(0).normal(size=(50, 1)) * np.array([3.0, -1.0, 0.1, 7.0])
-    _, directions, variances = components(iter(line[:, None].reshape(5, 10, 4)), 4)
-    assert (variances >= 0).all() and variances[1:].max() < 1e-12 * variances[0]
-    np.testing.assert_allclose(directions @ directions.T, np.eye(4), atol=1e-12)
 
 
 def test_held_out_images_change_nothing(digits, shards, tmp_path):
@@ -106,15 +62,18 @@ def test_shards_change_nothing(digits, shards, tmp_path):
 
 def test_no_more_than_max_fit_are_seen(digits, shards, tmp_path):
     stored, train = digits
-    numbers = drawn(np.flatnonzero(train), 100, seed=7)
+    numbers = subsample(np.flatnonzero(train), 100, seed=7)
     assert len(numbers) == 100 == len(set(numbers)) and train[numbers].all()
     assert (np.diff(numbers) > 0).all()
-    assert (drawn(np.flatnonzero(train), 100, seed=8) != numbers).any()
+    assert (subsample(np.flatnonzero(train), 100, seed=8) != numbers).any()
     rng = seeds.stream(7, "encoder")  # one for all encoders
     assert numbers.tolist() == sorted(rng.choice(np.flatnonzero(train), 100, replace=False))
     rows = np.flatnonzero(train)
-    assert drawn(rows, len(rows), seed=7) is rows and drawn(rows, len(rows) + 1, seed=7) is rows
-    assert len(drawn(rows, len(rows) - 1, seed=7)) == len(rows) - 1
+    assert (
+        subsample(rows, len(rows), seed=7) is rows
+        and subsample(rows, len(rows) + 1, seed=7) is rows
+    )
+    assert len(subsample(rows, len(rows) - 1, seed=7)) == len(rows) - 1
     path = fitted(tmp_path / "a", {"name": "pca", "dim": 5, "max_fit": 100}, **shards)
     flat = pixel_values.to_values(stored, LEVELS)[numbers].reshape(100, -1).astype(np.float64)
     assert np.array_equal(artifacts.read_arrays(path)["mean"], flat.mean(0))
@@ -124,13 +83,6 @@ def test_no_more_than_max_fit_are_seen(digits, shards, tmp_path):
     spec = {"name": "pca", "dim": 5, "max_fit": 100}
     other = fitted(tmp_path, spec, **world(tmp_path / "b", stored, train))
     assert content(other) == content(path)
-
-
-def test_the_draw_is_even():
-    train = np.arange(10, 30)
-    seen = np.concatenate([drawn(train, 5, seed) for seed in range(2000)])
-    counts = np.bincount(seen)[10:]
-    assert len(counts) == 20 and np.abs(counts - 500).max() < 5 * np.sqrt(500 * 0.75)
 
 
 def test_the_identity_is_exact_and_small(digits, shards, tmp_path):
@@ -162,7 +114,9 @@ def test_what_cannot_be_fitted_is_refused(shards, digits, tmp_path):
     ):
         with refused(said):
             fitted(tmp_path, {"name": "pca"} | encoder, **shards)
-    with refused("encoder: wanted training samples to fit on, got none; lower heldout"):
+    with refused(
+        "encoder: wanted training samples to fit on, got none; lower data.heldout_fraction"
+    ):
         none = world(tmp_path / "none", digits[0], np.zeros(len(digits[0]), bool))
         fitted(tmp_path, {"name": "identity"}, **none)
 
@@ -221,7 +175,7 @@ def test_normalised_and_projected_in_this_order(digits, few, resnet, tmp_path):
 def test_a_network_fits_on_max_fit(digits, few, resnet, tmp_path):
     train = np.flatnonzero(digits[1][:90])
     path = fitted(tmp_path, resnet | {"dim": 4, "max_fit": 20}, **few)
-    truth = reference(resnet, digits[0][drawn(train, 20, seed=7)])
+    truth = reference(resnet, digits[0][subsample(train, 20, seed=7)])
     np.testing.assert_allclose(artifacts.read_arrays(path)["mean"], truth.mean(0), atol=1e-5)
 
 
@@ -233,41 +187,6 @@ def test_features_of_unit_length(digits, few, resnet, tmp_path):
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
     cosine = (found * truth).sum(1) / np.linalg.norm(truth, axis=1)
     np.testing.assert_allclose(cosine, 1, rtol=1e-5)
-
-
-def test_features_of_no_length_stay_where_they_are():
-    features = np.array([[0.0, 0.0], [3.0, -4.0]], np.float32)
-    found = fitted_encoders.Network(None, "l2", {})._fitted(features)
-    np.testing.assert_allclose(found, [[0, 0], [0.6, -0.8]], rtol=1e-6)
-
-
-def test_the_field_normalises_what_it_clusters():
-    assert DINOv2().normalise == CLIP().normalise == "l2"
-    assert Timm("x", "y").normalise == "none"
-
-
-def test_another_precision_is_another_network(few, resnet, tmp_path):
-    path = fitted(tmp_path, resnet, **few)
-    arrays, notes = artifacts.read_arrays(path), artifacts.read_provenance(path)
-    notes["encoder"]["precision"] = "bfloat16"
-    with refused("encoder: timm was fitted in bfloat16, runs in float32 here; fit and use it on"):
-        fitted_encoders.load(arrays, notes)
-
-
-def test_other_weights_are_refused(few, resnet, tmp_path):
-    copy = tmp_path / "net.safetensors"
-    copy.write_bytes(Path(resnet["weights"]).read_bytes())
-    path = fitted(tmp_path, resnet | {"weights": str(copy)}, **few)
-    arrays, notes = artifacts.read_arrays(path), artifacts.read_provenance(path)
-    fitted_encoders.load(arrays, notes)
-    data = bytearray(copy.read_bytes())
-    data[-1] ^= 1
-    copy.write_bytes(data)
-    with refused("encoder: timm was fitted with weights of sha256 .* put the old file back"):
-        fitted_encoders.load(arrays, notes)
-    copy.unlink()
-    with refused("weights: no file .*net.safetensors"):
-        fitted_encoders.load(arrays, notes)
 
 
 def test_what_a_network_cannot_see_is_refused_when_it_is_fitted(resnet, few, tmp_path):
@@ -288,16 +207,3 @@ def test_what_a_network_cannot_see_is_refused_when_it_is_fitted(resnet, few, tmp
             fitted(tmp_path, resnet | options, **few)
     with refused("encoder: dinov2 wants image_size a multiple of 14, got 100"):
         fitted(tmp_path, {"name": "dinov2", "image_size": 100}, **few)
-
-
-def test_a_sample_reads_what_it_is_asked_for():
-    class Rows:
-        shape = (1, 2)
-
-        def take(self, numbers):
-            return np.asarray(numbers)[:, None, None] * np.ones((1, 2))
-
-    sample = Sample(Rows(), np.array([3, 5, 8]))
-    assert len(sample) == 3 and sample.shape == (1, 2) and sample.dim == 2
-    blocks = [block[:, 0, 0].tolist() for block in sample.blocks(2)]
-    assert blocks == [[3, 5], [8]] and sample.all()[:, 0, 0].tolist() == [3, 5, 8]

@@ -11,7 +11,8 @@ from stages import WORLD, make, refused
 
 from routing.flow.conditions import Condition, Told
 from routing.flow.samplers import SAMPLERS
-from routing.loading import fitted_encoders, networks
+from routing.loading import networks
+from routing.loading.feature_encoders import fitted_encoders
 from routing.metrics.formulas.category_shares import chi_square_p_value
 from routing.networks.dit import flop_per_sample
 from routing.stages import samples
@@ -443,7 +444,7 @@ def test_a_router_by_distance_pays_for_the_network_that_embeds(tmp_path, monkeyp
         def __call__(self, values):
             return self.encode(values)
 
-        def rows(self, values):
+        def outputs(self, values):
             return {"features": self(values)}
 
     costs = {}
