@@ -78,8 +78,8 @@ FIGURE_INPUTS = {
         "grams": per_probe("gram", "safetensors"),
         "states": per_probe("states", "parquet"),
     },
-    "places": {
-        "places": [
+    "cluster_features": {
+        "cluster_features": [
             f"{R}/sample_features/{SHARES_FEATURE_SPACE}/{arm}.safetensors"
             for arm in SPEC["arms"]
         ]

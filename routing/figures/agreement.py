@@ -12,10 +12,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from routing.figures import router_matrix
-from routing.figures.shared import arms, members, style
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.named import known
+from routing.figures.shared import cluster_members, heat_map, page_layout, style
+from routing.figures.shared.config_view import display_name, require_known
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 from routing.partitions.agreement import adjusted_rand, contingency, mutual_information
 
@@ -34,10 +33,10 @@ class Agreement:
     measure: Literal["nmi", "ari"] = "nmi"
 
     needs: ClassVar[tuple[str, ...]] = ("data", "partitions")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Partitions in the order given, or of the config; the last row is the labels."""
         columns = self._columns(inputs)
         names, num = list(columns), len(columns)
@@ -50,20 +49,22 @@ class Agreement:
                 value[i, j] = value[j, i] = measure(table)
                 rows.append([names[i], names[j], self.measure, value[i, j], int(table.sum())])
         cell = min(0.44, 5.0 / num)
-        figure = style.canvas(min(style.PAGE, max(2.4, 1.1 + cell * num)), 0.7 + 0.6 * cell * num)
+        figure = page_layout.new_figure(
+            min(style.PAGE, max(2.4, 1.1 + cell * num)), 0.7 + 0.6 * cell * num
+        )
         _map(figure.subplots(), names, value, title)
         keys = ["partition", "other", "measure", "value", "num_images"]
         return Drawing(pd.DataFrame(rows, columns=keys), figure)
 
-    def _columns(self, inputs: Inputs) -> dict[str, np.ndarray]:
+    def _columns(self, inputs: FigureInputs) -> dict[str, np.ndarray]:
         """Clusters of the training images by partition, and their labels."""
         for name in self.partitions:
-            known(name, list(inputs.partitions), "partitions")
+            require_known(name, list(inputs.partitions), "partitions")
         chosen = self.partitions or inputs.partitions
         train = (inputs.index["split"] == "train").to_numpy()
         found = {p: inputs.clusters(p)[train] for p in chosen if inputs.num_experts[p] > 1}
-        labels = members.labels(inputs.index[train])
-        if members.MISSING not in labels.names and len(labels.names) > 1:
+        labels = cluster_members.sample_labels(inputs.index[train])
+        if cluster_members.NO_LABEL not in labels.names and len(labels.names) > 1:
             found[LABELS] = labels.codes
         if len(found) < 2:
             raise ValueError(
@@ -75,12 +76,12 @@ class Agreement:
 
 def _map(axes: Any, names: list[str], value: np.ndarray, title: str) -> None:
     dark = np.clip(value, 0, 1)
-    router_matrix.heat(axes, dark)
+    heat_map.draw_heat_map(axes, dark)
     for i, j in np.ndindex(*value.shape):
-        ink = "white" if dark[i, j] > 0.42 else "black"
+        ink = heat_map.text_colour(dark[i, j])
         text = f"{value[i, j]:z.2f}".replace("-", "−")
         axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=6.5)
-    told = [arms.label(name) for name in names]
+    told = [display_name(name) for name in names]
     axes.set_yticks(range(len(names)), told)
     axes.set_xticks(range(len(names)), told, rotation=90)
     axes.set_title(f"{title}, training images")

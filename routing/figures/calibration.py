@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.losses import prior
-from routing.figures.routing import entropy
-from routing.figures.shared import arms, routers, style
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import page_layout, router_styles, style
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.distributions import entropy
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 WIDEST = 6  # routers side by side
@@ -34,17 +34,17 @@ class Calibration:
     """Accuracy, cross-entropy and calibration error by t, a column of panels per router."""
 
     needs: ClassVar[tuple[str, ...]] = ("router_reports", "partitions")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Panels of one quantity have one scale; pale: the partition's other routers, before."""
         pairs = trained(inputs, "calibration")
         table = pd.concat([report(inputs, *pair) for pair in pairs], ignore_index=True)
         table = table[table["quantity"].isin(QUANTITIES)].reset_index(drop=True)
-        figure, columns = style.columns(len(pairs), len(QUANTITIES), WIDEST, 2.75)
+        figure, columns = page_layout.panel_columns(len(pairs), len(QUANTITIES), WIDEST, 2.75)
         for own, pair in zip(columns, pairs, strict=True):
-            known = floors(prior(inputs, pair[0]))
+            known = floors(inputs.cluster_shares(pair[0]))
             for ax, quantity in zip(own, QUANTITIES, strict=True):
                 rows = table[table["quantity"] == quantity]
                 _by_time(ax, inputs, rows, pair)
@@ -55,13 +55,13 @@ class Calibration:
                 )
                 ax.set_ylim(0, 1.04 * top)
             own[0].set_title(title(pairs, pair))
-            style.label_column(own, list(QUANTITIES.values()))
+            page_layout.label_column(own, list(QUANTITIES.values()))
         figure.align_ylabels()
-        figure.supxlabel(style.TIME)
+        figure.supxlabel(style.TIME_LABEL)
         dotted = _line("the prior alone", **style.DOTTED)
         others = _line("the other routers, before", **OTHERS) if len(pairs) > 1 else None
         handles = [*_handles(), dotted, *([others] if others else [])]
-        style.legend(figure, handles, 4 if len(pairs) > 4 else 2)
+        page_layout.legend_above(figure, handles, 4 if len(pairs) > 4 else 2)
         return Drawing(table, figure)
 
 
@@ -70,17 +70,17 @@ class Reliability:
     """Accuracy by confidence over all t, a panel per router; on the diagonal it is calibrated."""
 
     needs: ClassVar[tuple[str, ...]] = ("reliability",)
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Grey bars: the share of the states in each bin of confidence, before."""
         pairs = trained(inputs, "reliability")
         table = pd.concat([diagram(inputs, *pair) for pair in pairs], ignore_index=True)
-        columns = style.balanced(len(pairs), WIDEST)
+        columns = page_layout.balanced_columns(len(pairs), WIDEST)
         size = style.PAGE / max(columns, 3)
         height = size + 0.5 / -(-len(pairs) // columns)
-        figure, axes = style.panels(len(pairs), columns, size * columns, height)
+        figure, axes = page_layout.panel_grid(len(pairs), columns, size * columns, height)
         for i, (ax, pair) in enumerate(zip(axes, pairs, strict=True)):
             mine = table[(table["partition"] == pair[0]) & (table["router"] == pair[1])]
             _diagram(ax, inputs, mine, pair[1])
@@ -89,7 +89,7 @@ class Reliability:
         figure.supxlabel("confidence (largest probability)")
         figure.supylabel("accuracy")
         dotted = _line("calibrated", **style.DOTTED)
-        style.legend(
+        page_layout.legend_above(
             figure,
             [*_handles(), dotted, _bar("share of the states")],
             (1, 2, 4)[min(columns, 3) - 1],
@@ -97,14 +97,14 @@ class Reliability:
         return Drawing(table, figure)
 
 
-def trained(inputs: Inputs, figure: str) -> list[list[str]]:
+def trained(inputs: FigureInputs, figure: str) -> list[list[str]]:
     """The [partition, router] of all trained routers; ValueError for `figure` if there is none."""
     if not inputs.spec["routers"]:
         raise ValueError(f"{figure}: no router was trained in this run; leave it out")
     return inputs.spec["routers"]
 
 
-def report(inputs: Inputs, partition: str, router: str) -> pd.DataFrame:
+def report(inputs: FigureInputs, partition: str, router: str) -> pd.DataFrame:
     """partition, router, version, quantity, t_low, t_high, value, low, high over trainings."""
     found = inputs.router_report(partition, router)
     by_bin = found.groupby(["version", "quantity", "t_low", "t_high"], sort=False)["value"]
@@ -113,7 +113,7 @@ def report(inputs: Inputs, partition: str, router: str) -> pd.DataFrame:
     return ends.assign(partition=partition, router=router)
 
 
-def diagram(inputs: Inputs, partition: str, router: str) -> pd.DataFrame:
+def diagram(inputs: FigureInputs, partition: str, router: str) -> pd.DataFrame:
     """partition, router, version, bin, num_states, confidence, accuracy, low, high.
 
     Means over trainings, weighted by their states; bins where no state is are left out.
@@ -142,20 +142,20 @@ def floors(shares: np.ndarray) -> dict[str, float]:
 
 def title(pairs: list[list[str]], pair: list[str]) -> str:
     """The router's name, with its partition where there are several."""
-    partition, router = map(arms.label, pair)
+    partition, router = map(display_name, pair)
     return router if len({p for p, _ in pairs}) == 1 else f"{router}, {partition}"
 
 
-def after(inputs: Inputs, router: str) -> str:
+def after(inputs: FigureInputs, router: str) -> str:
     """The version with temperatures: the router's own, else those of least cross-entropy."""
-    own = routers.version(inputs, router)
+    own = router_styles.sampling_version(inputs, router)
     return "nll" if own == "raw" else own
 
 
-def _by_time(axes: Any, inputs: Inputs, rows: pd.DataFrame, pair: list[str]) -> None:
-    colour = routers.colour(inputs, pair[1])
+def _by_time(axes: Any, inputs: FigureInputs, rows: pd.DataFrame, pair: list[str]) -> None:
+    colour = router_styles.router_colour(inputs, pair[1])
     for (partition, router, version), curve in rows.groupby(["partition", "router", "version"]):
-        t, value, low, high = style.steps(curve)
+        t, value, low, high = page_layout.step_curve(curve)
         if [partition, router] == pair and version in ("raw", after(inputs, router)):
             line = BEFORE if version == "raw" else AFTER
             axes.fill_between(t, low, high, color=colour, alpha=0.2, linewidth=0)
@@ -164,7 +164,7 @@ def _by_time(axes: Any, inputs: Inputs, rows: pd.DataFrame, pair: list[str]) -> 
             axes.plot(t, value, **OTHERS)
 
 
-def _most(inputs: Inputs, rows: pd.DataFrame, floor: float) -> float:
+def _most(inputs: FigureInputs, rows: pd.DataFrame, floor: float) -> float:
     """The highest number drawn of one quantity."""
     seen = [
         rows["high"][(rows["router"] == name) & rows["version"].isin(["raw", after(inputs, name)])]
@@ -173,8 +173,8 @@ def _most(inputs: Inputs, rows: pd.DataFrame, floor: float) -> float:
     return max(floor, pd.concat(seen).max())
 
 
-def _diagram(axes: Any, inputs: Inputs, mine: pd.DataFrame, router: str) -> None:
-    colour = routers.colour(inputs, router)
+def _diagram(axes: Any, inputs: FigureInputs, mine: pd.DataFrame, router: str) -> None:
+    colour = router_styles.router_colour(inputs, router)
     axes.plot([0, 1], [0, 1], **style.DOTTED)
     before = mine[mine["version"] == "raw"]
     share = before["num_states"] / before["num_states"].sum()

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from routing.figures.shared import members, pictures, style
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.named import known
+from routing.figures.shared import cluster_members, image_grids, page_layout, style
+from routing.figures.shared.config_view import require_known
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 TONES = ("#C9D7E8", "#F3E2C0")  # two light tones in turn: the label is written on them
@@ -28,7 +28,7 @@ class Clusters:
     num_images: int = 32
 
     needs: ClassVar[tuple[str, ...]] = ("data", "partitions")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
         """Refuse empty strips."""
@@ -36,26 +36,30 @@ class Clusters:
             raise ValueError(f"clusters: wanted num_images >= 1, got {self.num_images}; raise it")
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """A row per cluster."""
-        known(self.partition, list(inputs.num_experts), "partition")
-        clusters = members.members(inputs, self.partition)
-        counts = members.label_counts(members.labels(inputs.index), clusters, MOST, OWN)
+        require_known(self.partition, list(inputs.num_experts), "partition")
+        clusters = cluster_members.training_members(inputs, self.partition)
+        counts = cluster_members.label_counts(
+            cluster_members.sample_labels(inputs.index), clusters, MOST, OWN
+        )
         num, num_train = len(clusters), int((inputs.index["split"] == "train").sum())
-        figure = style.canvas(style.PAGE, 0.52 * num + 0.35)
+        figure = page_layout.new_figure(style.PAGE, 0.52 * num + 0.35)
         axes = figure.subplots(num, 2, squeeze=False, width_ratios=(3, 2))
         per_row = max(1, -(-self.num_images // 2))
         is_long = not _fit(counts["label"].unique())
         for k, rows in enumerate(clusters):
-            shown = inputs.images(pictures.evenly(self.num_images, rows))
-            tiles = pictures.stored(shown, inputs.levels, "clusters")
-            pictures.show(axes[k, 0], pictures.sheet(tiles, per_row, inputs.levels))
+            shown = inputs.images(image_grids.evenly_spaced(self.num_images, rows))
+            tiles = image_grids.stored_integers(shown, inputs.levels, "clusters")
+            image_grids.show_grid(
+                axes[k, 0], image_grids.image_grid(tiles, per_row, inputs.levels)
+            )
             share = 100 * len(rows) / num_train
-            name(axes[k, 0], f"cluster {k}\n{len(rows):,} images\n{share:.1f} %")
+            image_grids.label_row(axes[k, 0], f"cluster {k}\n{len(rows):,} images\n{share:.1f} %")
             own = counts[counts["cluster"] == k]
             _bar(axes[k, 1], own, is_last=k == num - 1)
             if is_long:
-                (line, *_) = members.told(own, OWN, WIDTH)
+                (line, *_) = cluster_members.common_label_lines(own, OWN, WIDTH)
                 axes[k, 1].text(0, 0.62, line, ha="left", va="bottom", fontsize=6.5)
             else:
                 _within(axes[k, 1], own)
@@ -65,14 +69,18 @@ class Clusters:
 def _fit(labels: Iterable[str]) -> bool:
     """Whether these labels are few and short enough to be written into bars."""
     names = set(labels)
-    return len(names) <= MOST and max(map(len, names)) <= LONGEST and members.OTHER not in names
+    return (
+        len(names) <= MOST
+        and max(map(len, names)) <= LONGEST
+        and cluster_members.OTHER not in names
+    )
 
 
 def _bar(axes: Any, counts: pd.DataFrame, is_last: bool) -> None:
     """One stacked bar."""
     left = 0.0
     for i, row in enumerate(counts.itertuples()):
-        tone = style.BAND if row.label == members.OTHER else TONES[i % 2]
+        tone = style.BAND if row.label == cluster_members.OTHER else TONES[i % 2]
         axes.barh(0, row.share, left=left, color=tone, edgecolor="white", linewidth=0.5)
         left += row.share
     axes.set_xlim(0, 1)
@@ -91,11 +99,3 @@ def _within(axes: Any, counts: pd.DataFrame) -> None:
     for row, start in zip(counts.itertuples(), left, strict=True):
         if row.share > 0.022 * len(row.label) + 0.005:
             axes.text(start + row.share / 2, 0, row.label, ha="center", va="center", fontsize=7)
-
-
-def name(axes: Any, text: str) -> None:
-    """Text to the left of a strip."""
-    axes.annotate(
-        text, (0, 0.5), (-4, 0), xycoords="axes fraction", textcoords="offset points",
-        ha="right", va="center", linespacing=1.25,
-    )  # fmt: skip

@@ -11,10 +11,9 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures import clusters
-from routing.figures.shared import members, pictures, style
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.named import known
+from routing.figures.shared import cluster_members, image_grids, page_layout, style
+from routing.figures.shared.config_view import require_known
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 KINDS = {"nearest": "nearest to the centroid", "spread": "evenly spaced, up to the farthest"}
@@ -31,7 +30,7 @@ class ContactSheet:
     num_images: int = 6
 
     needs: ClassVar[tuple[str, ...]] = ("data", "partitions")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
         """Refuse empty rows."""
@@ -41,38 +40,40 @@ class ContactSheet:
             )
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """A row per cluster."""
-        known(self.partition, list(inputs.num_experts), "partition")
-        found = members.members(inputs, self.partition)
-        labels = members.labels(inputs.index)
+        require_known(self.partition, list(inputs.num_experts), "partition")
+        found = cluster_members.training_members(inputs, self.partition)
+        labels = cluster_members.sample_labels(inputs.index)
         table = self._table(inputs, found, labels)
         shown = inputs.images(table["row"].to_numpy())
-        tiles = pictures.stored(shown, inputs.levels, "contact_sheet")
+        tiles = image_grids.stored_integers(shown, inputs.levels, "contact_sheet")
         side = (style.PAGE - TEXT) / (2 * self.num_images)
         height = min(TALLEST, max(LOWEST, side * tiles.shape[2] / tiles.shape[3] + 0.05))
-        figure = style.canvas(style.PAGE, height * len(found) + 0.2)
+        figure = page_layout.new_figure(style.PAGE, height * len(found) + 0.2)
         figure.get_layout_engine().set(wspace=0.02)
         axes = figure.subplots(len(found), 2, squeeze=False)
-        counts = members.label_counts(labels, found, 0, COMMONEST)
+        counts = cluster_members.label_counts(labels, found, 0, COMMONEST)
         for k, rows in enumerate(found):
-            commonest = members.told(counts[counts["cluster"] == k], COMMONEST, WIDTH)[:LINES]
+            commonest = cluster_members.common_label_lines(
+                counts[counts["cluster"] == k], COMMONEST, WIDTH
+            )[:LINES]
             share = table.loc[table["cluster"] == k, "share"].iloc[0]
             size = f"{len(rows):,} images, {100 * share:.1f} %"
-            clusters.name(axes[k, 0], "\n".join([f"cluster {k}", size, *commonest]))
+            image_grids.label_row(axes[k, 0], "\n".join([f"cluster {k}", size, *commonest]))
             for ax, kind in zip(axes[k], KINDS, strict=True):
                 own = ((table["cluster"] == k) & (table["kind"] == kind)).to_numpy()
                 ax.set_axis_off()
                 ax.set_anchor("W")  # where the layout thinks that the words beside it begin
                 if own.any():  # a small cluster may be shown by its nearest images alone
-                    paper = pictures.sheet(tiles[own], self.num_images, inputs.levels)
-                    pictures.show(ax, paper)
+                    paper = image_grids.image_grid(tiles[own], self.num_images, inputs.levels)
+                    image_grids.show_grid(ax, paper)
         for ax, text in zip(axes[0], KINDS.values(), strict=True):
             ax.set_title(text)
         return Drawing(table, figure)
 
     def _table(
-        self, inputs: Inputs, found: list[np.ndarray], labels: members.Labels
+        self, inputs: FigureInputs, found: list[np.ndarray], labels: cluster_members.SampleLabels
     ) -> pd.DataFrame:
         """cluster, size, share, kind, place, row (position in the index), distance, label."""
         assigned = inputs.assignments(self.partition)

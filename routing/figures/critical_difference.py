@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool
 
-from routing.figures.shared import arms, style, words
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.pairs import family, pairs
-from routing.figures.shared.rows import Rows, scale
+from routing.figures.shared import arm_pairs, dot_plot_rows, metric_labels, page_layout, style
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.dot_plot_rows import DotPlotRows
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 AXIS, LANE = 2.0, 0.075  # in: least width of the axes, and of a bar
@@ -34,37 +34,39 @@ class CriticalDifference:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("metrics", "comparisons")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """A row per arm with its 95 % interval; the bars are on the right."""
         from routing.statistics.comparisons import cliques
 
-        found = pairs(inputs, self.metric, self.arms)
+        found = arm_pairs.all_pairs(inputs, self.metric, self.arms)
         is_apart = found.is_distinguishable()
         spans = cliques(is_apart)
         table, missed = found.arms.copy(), without_bar(is_apart, spans)
         table["bars"] = [_bars_of(place, spans) for place in table["place"]]
         table["alike_without_bar"] = missed.sum(1)
-        layout = Rows(dict(zip(table["arm"], map(float, table["place"]), strict=True)), {}, {})
+        layout = DotPlotRows(
+            dict(zip(table["arm"], map(float, table["place"]), strict=True)), {}, {}
+        )
         lane_of = lanes(spans)
         notes = _notes(len(table), spans, int(missed.sum()) // 2)
-        names = style.width_of(list(map(arms.label, table["arm"])))
+        names = page_layout.text_width(list(map(display_name, table["arm"])))
         beside = LANE * max(lane_of, default=-1) + LANE
         width = max(style.COLUMN, names + AXIS + beside)
-        label = style.wrapped(words.axis_label(self.metric), width - 0.1)
+        label = page_layout.wrap_text(metric_labels.axis_label(self.metric), width - 0.1)
         above = style.LINE * (len(label) + len(notes))
-        figure = style.canvas(width, layout.height + above + 0.26)
+        figure = page_layout.new_figure(width, layout.height + above + 0.26)
         ratios = [width - names - beside, beside] if spans else [1]
         axes = figure.subplots(1, len(ratios), squeeze=False, sharey=True, width_ratios=ratios)[0]
-        layout.dots(axes[0], inputs, words.within(table))
-        layout.frame(axes[0])
-        scale(axes[0])
+        layout.draw_values(axes[0], inputs, metric_labels.clip_intervals(table))
+        layout.draw_frame(axes[0])
+        dot_plot_rows.format_value_axis(axes[0])
         if spans:
             _bars(axes[1], layout, spans, lane_of)
         figure.supxlabel("\n".join(label), x=0.5)
-        style.legend(figure, _handles(notes, bool(spans)), 1)
+        page_layout.legend_above(figure, _handles(notes, bool(spans)), 1)
         return Drawing(table, figure)
 
 
@@ -96,7 +98,7 @@ def _bars_of(place: int, spans: Spans) -> list[int]:
     return [i for i, (first, last) in enumerate(spans) if first <= place <= last]
 
 
-def _bars(axes: Any, layout: Rows, spans: Spans, lane_of: list[int]) -> None:
+def _bars(axes: Any, layout: DotPlotRows, spans: Spans, lane_of: list[int]) -> None:
     y = list(layout.of_arm.values())
     axes.hlines(y, 0, 1, transform=axes.get_yaxis_transform(), color="#EBEBEB", linewidth=0.5)
     for (first, last), lane in zip(spans, lane_of, strict=True):
@@ -109,7 +111,7 @@ def _bars(axes: Any, layout: Rows, spans: Spans, lane_of: list[int]) -> None:
 
 def _notes(num_arms: int, spans: Spans, num_missed: int) -> list[str]:
     """What the bars say, and what they leave out."""
-    among = family(num_arms)
+    among = arm_pairs.correction_text(num_arms)
     if not spans and not num_missed:
         return [f"any two arms can be told apart ({among})"]
     first = f"joins arms of which no two can be told apart ({among})"

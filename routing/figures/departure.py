@@ -14,9 +14,8 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.guidance import curve, places
-from routing.figures.shared import arms, style
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import arm_selection, guidance_curves, page_layout, style
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 FLOOR = 1e-16  # of a logarithmic axis: below it lies nothing but rounding
@@ -29,41 +28,43 @@ class Departure:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("samples",)
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """One panel, logarithmic."""
         table = self._table(inputs)
-        figure = style.canvas(style.COLUMN, 2.2)
+        figure = page_layout.new_figure(style.COLUMN, 2.2)
         axes = figure.subplots()
         for (family, kind), rows in table.groupby(["family", "kind"], sort=False):
             of_one = table["family"].nunique() == 1
             drawn = rows.assign(value=rows["departure"].clip(lower=FLOOR))
             drawn = drawn.assign(lo=drawn["value"], hi=drawn["value"])
-            curve(axes, drawn, kind if of_one else f"{kind}, {family}", kind, "o")
+            guidance_curves.draw_curve(
+                axes, drawn, kind if of_one else f"{kind}, {family}", kind, "o"
+            )
         axes.set_yscale("log")
         axes.set_xticks(sorted(table["scale"].unique()))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("guidance scale")
         axes.set_ylabel("rms distance from the\nguided monolith, same seeds", linespacing=1.1)
         axes.grid(zorder=0)
-        style.legend(figure, axes.get_legend_handles_labels()[0], 2)
+        page_layout.legend_above(figure, axes.get_legend_handles_labels()[0], 2)
         return Drawing(table, figure)
 
-    def _table(self, inputs: Inputs) -> pd.DataFrame:
+    def _table(self, inputs: FigureInputs) -> pd.DataFrame:
         """arm, monolith, family, kind, scale, departure."""
-        chosen = inputs.chosen(self.arms)
+        chosen = inputs.selected_arms(self.arms)
         truth = {}
         for arm in chosen:
-            if arms.is_monolith(inputs, arm):
-                for _, _, _, scale in places(inputs, arm):
+            if arm_selection.is_monolith(inputs, arm):
+                for _, _, _, scale in guidance_curves.curve_points(inputs, arm):
                     truth[(inputs.arms[arm]["sampler"], scale)] = arm
         rows = []
         for arm in chosen:
-            if arms.is_monolith(inputs, arm) or inputs.arms[arm]["guidance"] is None:
+            if arm_selection.is_monolith(inputs, arm) or inputs.arms[arm]["guidance"] is None:
                 continue
-            for _, family, kind, scale in places(inputs, arm):
+            for _, family, kind, scale in guidance_curves.curve_points(inputs, arm):
                 monolith = truth.get((inputs.arms[arm]["sampler"], scale))
                 if monolith:
                     value = departure(inputs, arm, monolith)
@@ -78,10 +79,10 @@ class Departure:
         return table.sort_values(["family", "kind", "scale"], ignore_index=True)
 
 
-def departure(inputs: Inputs, arm: str, monolith: str) -> float:
+def departure(inputs: FigureInputs, arm: str, monolith: str) -> float:
     """Root mean square of the difference of what the two made, shard by shard."""
     total, num = 0.0, 0
-    for x, y in zip(inputs.outputs(arm), inputs.outputs(monolith), strict=True):
+    for x, y in zip(inputs.sample_shards(arm), inputs.sample_shards(monolith), strict=True):
         total += np.square(x - y, dtype=np.float64).sum()
         num += x.size
     return float(np.sqrt(total / num))

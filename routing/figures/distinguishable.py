@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from routing.figures.shared import arms, style, words
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.pairs import Pairs, family, pairs
+from routing.figures.shared import arm_pairs, metric_labels, page_layout, style
+from routing.figures.shared.arm_pairs import ArmPairs
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 LIGHT, DARK = ("#C9DFF2", "#FBDDBF"), ("#08306B", "#7F2F00")  # better, worse; least, most
@@ -35,34 +36,34 @@ class Distinguishable:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("metrics", "comparisons")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Rows and columns from the best to the worst; a column has the number of its row.
 
         Where no pair can be told apart there is no key.
         """
-        found = pairs(inputs, self.metric, self.arms)
-        num, names = len(found.arms), list(map(arms.label, found.arms["arm"]))
-        beside = style.width_of([f"{name}  {num}" for name in names]) + 0.15
+        found = arm_pairs.all_pairs(inputs, self.metric, self.arms)
+        num, names = len(found.arms), list(map(display_name, found.arms["arm"]))
+        beside = page_layout.text_width([f"{name}  {num}" for name in names]) + 0.15
         cell = min(MOST, max(LEAST, (style.PAGE - beside) / num))
         width, high = max(style.COLUMN, beside + cell * num), max(style.ROW, cell)
         sizes = np.abs(found.differences())[found.is_distinguishable()]
-        colours = _colours(found, sizes, words.direction(self.metric) or 1)
+        colours = _colours(found, sizes, metric_labels.direction(self.metric) or 1)
         if len(sizes):
-            label = f"size of the difference: {words.words(self.metric)}"
-            lines = style.wrapped(label, width - 0.1)
-            figure = style.canvas(width, high * num + KEY + 0.65 + 0.13 * len(lines))
+            label = f"size of the difference: {metric_labels.metric_label(self.metric)}"
+            lines = page_layout.wrap_text(label, width - 0.1)
+            figure = page_layout.new_figure(width, high * num + KEY + 0.65 + 0.13 * len(lines))
             axes, key = figure.subplots(2, 1, height_ratios=[high * num, KEY])
             _key(key, sizes, self.metric)
             figure.supxlabel("\n".join(lines), x=0.5)
         else:
-            figure = style.canvas(width, high * num + 0.45)
+            figure = page_layout.new_figure(width, high * num + 0.45)
             axes = figure.subplots()
         axes.imshow(colours, aspect="auto")
         _frame(axes, names, cell)
-        style.legend(figure, _handles(num), 1)
+        page_layout.legend_above(figure, _handles(num), 1)
         return Drawing(found.pairs, figure)
 
 
@@ -89,7 +90,7 @@ def is_log(sizes: Float[np.ndarray, " pairs"]) -> bool:
     return bool(sizes.max() > LOG * sizes.min())
 
 
-def _colours(found: Pairs, sizes: np.ndarray, sign: int) -> np.ndarray:
+def _colours(found: ArmPairs, sizes: np.ndarray, sign: int) -> np.ndarray:
     """Cells [arms, arms, 3]; white where two arms cannot be told apart, grey on the diagonal."""
     from matplotlib.colors import to_rgb
 
@@ -129,7 +130,7 @@ def _key(axes: Any, sizes: np.ndarray, metric: str) -> None:
     axes.pcolormesh(ends, [0, 1, 2], colours)
     axes.set_xscale("log" if is_log(sizes) else "linear")
     axes.set_xlim(low, high)
-    which = ("worse", "better") if words.direction(metric) else ("lower", "higher")
+    which = ("worse", "better") if metric_labels.direction(metric) else ("lower", "higher")
     axes.set_yticks([0.5, 1.5], [f"row is {word}" for word in which])
     axes.tick_params(axis="y", length=0)
     axes.spines[:].set_visible(False)
@@ -138,5 +139,5 @@ def _key(axes: Any, sizes: np.ndarray, metric: str) -> None:
 def _handles(num: int) -> list[Any]:
     from matplotlib.patches import Patch
 
-    text = f"the two cannot be told apart ({family(num)})"
+    text = f"the two cannot be told apart ({arm_pairs.correction_text(num)})"
     return [Patch(facecolor="white", edgecolor=style.GREY, linewidth=0.5, label=text)]

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared import arms, style
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import arm_styles, page_layout, style
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 MASSES = (0.99, 0.9, 0.5)
@@ -30,7 +31,7 @@ class Densities:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("samples", "data")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
         """Refuse empty panels."""
@@ -38,19 +39,19 @@ class Densities:
             raise ValueError(f"densities: wanted num_samples >= 1, got {self.num_samples}")
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """A panel for the data and for each arm; one seed is one point in all arms."""
         world = world_of(inputs, "densities")
-        names = inputs.chosen(self.arms)
+        names = inputs.selected_arms(self.arms)
         drawn = {arm: inputs.samples(arm, self.num_samples) for arm in names}
         spread = np.linspace(0, len(inputs.index) - 1, self.num_samples).astype(int)
         drawn = {"data": inputs.images(np.unique(spread))} | drawn
         figure, axes = _panels(len(drawn), world)
         parts = []
         for ax, (name, x) in zip(axes, drawn.items(), strict=True):
-            colour = "black" if name == "data" else arms.look(inputs, name).colour
+            colour = "black" if name == "data" else arm_styles.arm_style(inputs, name).colour
             ax.plot(*x.T, ".", color=colour, markersize=1.5, markeredgewidth=0)
-            ax.set_title(arms.label(name))
+            ax.set_title(display_name(name))
             numbers = np.arange(len(x))
             table = {"arm": name, "number": numbers, "x": x[:, 0], "y": x[:, 1]}
             parts.append(pd.DataFrame(table))
@@ -65,7 +66,7 @@ class Trajectories:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("trajectories", "traces", "data")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
         """Refuse empty panels."""
@@ -75,22 +76,22 @@ class Trajectories:
             )
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """A panel per arm: from an open circle (noise) to a full one (data)."""
         world = world_of(inputs, "trajectories")
-        names = inputs.chosen(self.arms)
+        names = inputs.selected_arms(self.arms)
         tables = [self._table(inputs, arm) for arm in names]
         figure, axes = _panels(len(names), world)
         for ax, arm, table in zip(axes, names, tables, strict=True):
             _paths(ax, table)
-            ax.set_title(arms.label(arm))
+            ax.set_title(display_name(arm))
         num = max(inputs.num_experts[inputs.arms[arm]["partition"]] for arm in names)
         table = pd.concat(tables, ignore_index=True)
         is_shared = bool(((table["expert"] == NONE) & (table["t"] > 0)).any())
-        style.legend(figure, _handles(num, is_shared), 7)
+        page_layout.legend_above(figure, _handles(num, is_shared), 7)
         return Drawing(table, figure)
 
-    def _table(self, inputs: Inputs, arm: str) -> pd.DataFrame:
+    def _table(self, inputs: FigureInputs, arm: str) -> pd.DataFrame:
         """arm, seed, call, t, x, y, expert: who is loudest from here on.
 
         No expert (-1) where several are equally loud, and at the end.
@@ -125,7 +126,7 @@ def loudest(weights: np.ndarray) -> np.ndarray:
     return np.pad(expert, [(0, 0), (0, 1)], constant_values=NONE)
 
 
-def world_of(inputs: Inputs, figure: str) -> dict[str, np.ndarray]:
+def world_of(inputs: FigureInputs, figure: str) -> dict[str, np.ndarray]:
     """weights, means, stds of the closed-form world; ValueError for `figure` without one."""
     if inputs.world is None:
         raise ValueError(
@@ -161,9 +162,9 @@ def _panels(num: int, world: dict[str, np.ndarray]) -> tuple[Any, np.ndarray]:
     q = density(world, points)
     edges = [*levels(q, (line[1] - line[0]) ** 2), q.max()]
     ticks = MaxNLocator(4, integer=True).tick_values(low, high)[1:-1]
-    columns = style.balanced(num, COLUMNS)
+    columns = page_layout.balanced_columns(num, COLUMNS)
     width = style.PAGE * min(1, max(columns, 2) / 4)
-    figure, axes = style.panels(
+    figure, axes = page_layout.panel_grid(
         num, columns, width, width / columns + 0.1, sharex=True, sharey=True
     )
     for i, ax in enumerate(axes):
@@ -203,7 +204,7 @@ def _paths(axes: Any, table: pd.DataFrame) -> None:
 
 
 def _colour(k: int) -> str:
-    return style.GREY if k == NONE else arms.expert_line(k)["color"]
+    return style.GREY if k == NONE else arm_styles.expert_line(k)["color"]
 
 
 def _handles(num_experts: int, is_shared: bool) -> list:

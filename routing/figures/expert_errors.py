@@ -1,14 +1,14 @@
-"""Which expert errs where: the K x K x t matrix of expert errors, and how much experts disagree.
+"""Errors of every expert on every cluster in bins of t, and the disagreement of experts along t.
 
-On the states of the probe (noised held-out images) with Gram matrix G and true cluster c:
+The states are those of the probe: noised held-out images on which all experts were evaluated.
+With the Gram matrix G of the experts' errors and the true cluster c of each image:
 
-    error         mean of G_kk over the states of cluster c in a bin of t   (per dimension)
-    excess        error less the least of its row: what every expert must get wrong cancels
+    error         mean of G_kk over the states of cluster c in a bin of t, per dimension
+    excess        error minus the smallest error of its row; what every expert gets wrong cancels
     disagreement  D_ij = ||v_i - v_j||^2 / dim = G_ii + G_jj - 2 G_ij, mean over states
 
-(`routing.ensemble.gram_matrix`). Over all trainings. Where experts are told a condition, over
-the states that
-were told one and those that were told nothing.
+(`routing.ensemble.gram_matrix`). The states of all training seeds count. With conditional experts
+these are states with a condition and states with the null condition.
 """
 
 import math
@@ -18,38 +18,38 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.router_matrix import heat
-from routing.figures.shared import style
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.named import known
+from routing.figures.shared import heat_map, page_layout, seed_bands, style
+from routing.figures.shared.config_view import require_known
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 NUM_CURVE_BINS = 10
+MAX_CLUSTERS_WITH_NUMBERS = 6  # in maps of more clusters there is no room for numbers
 
 
 @dataclass(frozen=True)
 class ExpertErrors:
-    """Excess errors by true cluster and expert in bins of t, and disagreement along t."""
+    """Excess errors by true cluster and expert in `num_bins` bins of t, and disagreement by t."""
 
     partition: str
     num_bins: int = 4
 
     needs: ClassVar[tuple[str, ...]] = ("probes", "partitions")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
-        """Refuse figures without or with too many maps."""
+        """Validate the options."""
         if not 1 <= self.num_bins <= 5:
             raise ValueError(f"expert_errors: wanted num_bins in 1..5, got {self.num_bins}")
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
-        """Maps from noise to data: dark is a small excess, a dot the best expert of its row."""
-        known(self.partition, list(inputs.spec["probed"]), "partition")
+    def draw(self, inputs: FigureInputs) -> Drawing:
+        """Maps from noise to data: a dark cell has a small excess, a dot marks the best expert."""
+        require_known(self.partition, list(inputs.spec["probed"]), "partition")
         table = self._errors(inputs)
         pairs = self._disagreement(inputs)
         num = inputs.num_experts[self.partition]
-        figure = style.canvas(style.PAGE, 1.75)
+        figure = page_layout.new_figure(style.PAGE, 1.75)
         ratios = [1] * self.num_bins + [1.15]
         axes = figure.subplots(1, self.num_bins + 1, width_ratios=ratios)
         most = float(table["excess"].max())
@@ -64,11 +64,14 @@ class ExpertErrors:
             ax.tick_params(labelleft=i == 0)
         _curve(axes[-1], pairs)
         power = f" (in $10^{{{round(math.log10(unit))}}}$)" if unit != 1 else ""
-        text = f"excess squared error over the best expert of the row{power}; disagreement"
+        text = (
+            f"maps: squared error minus that of the best expert of the row, the dot{power}; "
+            "right: disagreement of two experts"
+        )
         figure.suptitle(text, fontsize=7.5)
         return Drawing(pd.concat([table, pairs], ignore_index=True), figure)
 
-    def _errors(self, inputs: Inputs) -> pd.DataFrame:
+    def _errors(self, inputs: FigureInputs) -> pd.DataFrame:
         """quantity, t_low, t_high, cluster, expert, value, excess."""
         from routing.ensemble.gram_matrix import error_matrix
 
@@ -85,8 +88,8 @@ class ExpertErrors:
         assert len(table) == num * num * bins
         return table.sort_values(["t_low", "cluster", "expert"], ignore_index=True)
 
-    def _disagreement(self, inputs: Inputs) -> pd.DataFrame:
-        """quantity, t_low, t_high, cluster and expert (the pair, i < j), value."""
+    def _disagreement(self, inputs: FigureInputs) -> pd.DataFrame:
+        """t_low, t_high, expert and other (the pair i < j), value, quantity."""
         from routing.ensemble.gram_matrix import disagreement, mean_by_time
 
         states, gram, edges = self._states(inputs, NUM_CURVE_BINS)
@@ -101,7 +104,8 @@ class ExpertErrors:
         table = pd.concat(parts, ignore_index=True).dropna(subset="value")
         return table.assign(quantity="disagreement")
 
-    def _states(self, inputs: Inputs, num_bins: int) -> tuple[pd.DataFrame, np.ndarray, Any]:
+    def _states(self, inputs: FigureInputs, num_bins: int) -> tuple[pd.DataFrame, np.ndarray, Any]:
+        """Return the states, their Gram matrices, and the edges of equal bins of t."""
         import torch
 
         states, gram = inputs.probe(self.partition)
@@ -115,17 +119,17 @@ def _tensor(values: np.ndarray) -> Any:
 
 
 def _map(axes: Any, excess: np.ndarray, most: float, unit: float) -> None:
-    """One map; numbers where there is room."""
+    """Draw one map, with numbers in multiples of `unit` if they fit."""
     dark = 1 - excess / max(most, 1e-300)
-    heat(axes, dark)
+    heat_map.draw_heat_map(axes, dark)
     num = len(excess)
     for c, k in np.ndindex(excess.shape):
         if not np.isfinite(excess[c, k]):
             continue
-        ink = "white" if dark[c, k] > 0.42 else "black"
+        ink = heat_map.text_colour(dark[c, k])
         if excess[c, k] == 0:
             axes.plot(k, c, "o", color=ink, markersize=2.5)
-        elif num <= 6:
+        elif num <= MAX_CLUSTERS_WITH_NUMBERS:
             text = f"{excess[c, k] / unit:.1f}"
             axes.text(k, c, text, ha="center", va="center", color=ink, fontsize=6.5)
     axes.set_xticks(range(num), map(str, range(num)))
@@ -133,13 +137,12 @@ def _map(axes: Any, excess: np.ndarray, most: float, unit: float) -> None:
 
 
 def _curve(axes: Any, pairs: pd.DataFrame) -> None:
-    """Mean over pairs of experts, and the band from the least to the greatest pair."""
-    of_bin = pairs.groupby(["t_low", "t_high"])["value"]
-    ends = of_bin.agg(value="mean", low="min", high="max").reset_index()
-    t, mean, low, high = style.steps(ends)
-    axes.fill_between(t, low, high, color=style.BAND, linewidth=0, label="range of pairs")
-    axes.plot(t, mean, color="black", linewidth=1.1, label="mean pair")
-    style.time_axis(axes)
+    """Draw the mean over pairs of experts, and the band from the smallest to the largest pair."""
+    of_bin = seed_bands.band_by_bin(pairs.set_index(seed_bands.BINS)["value"])
+    t, mean, low, high = page_layout.step_curve(of_bin)
+    axes.fill_between(t, low, high, color=style.BAND, linewidth=0, label="range over pairs")
+    axes.plot(t, mean, color="black", linewidth=1.1, label="mean over pairs")
+    page_layout.time_axis(axes)
     axes.set_ylim(0)
     axes.set_title(r"$\|v_i - v_j\|^2$ / dim")
     axes.set_xlabel("time $t$")

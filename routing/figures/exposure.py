@@ -1,19 +1,21 @@
-"""Exposure bias: is a router as good on the sampler's own states as on those it was made for?
+"""Exposure bias: accuracy and calibration of routers on the sampler's states and on noised images.
 
-A router is trained on noised images, and asked about the states of trajectories. Along t,
+A router is trained on noised images and evaluated on the states of sampling trajectories. By t:
 
-    accuracy     how often  argmax_k p_k(x_t)  is the cluster c in which the trajectory ends: the
-                 nearest centroid of its sample; on noised images, the cluster of the image
-    gap          mean of  max_k p_k(x_t) , the confidence, minus the accuracy
-    nll          mean of  -log p_c(x_t) , nats; a trace holds p in single precision, and what
-                 is below 1e-7 there counts as 1e-7
+    accuracy     fraction of the samples for which  argmax_k p_k(x_t)  is the cluster c in which
+                 the trajectory ends, the nearest centroid of its sample; on noised images c is
+                 the cluster of the image
+    gap          mean confidence  max_k p_k(x_t)  minus accuracy
+    nll          mean of  -log p_c(x_t) , nats; a trace stores p in single precision, so that
+                 probabilities below 1e-7 count as 1e-7
     ece          expected calibration error over 10 bins of confidence
 
-of trajectories (solid) and of the noised held-out images of the report (dashed). The two are not
-the same question. Under an ODE the end is a function of x_t, so that a router which foresees the
-sampler may be right more often than it says, and even the exact posterior has a gap below zero;
-under a stochastic sampler that follows the exact reverse process it has none. Means over samples
-and trainings, bands from the least to the greatest training.
+Solid lines are of trajectories, dashed ones of the noised held-out images of the router's report.
+The two measure different things. Under an ODE the end of a trajectory is a function of x_t: a
+router that anticipates the sampler can be right more often than its confidence, and even the
+exact posterior has a gap below zero. Under a stochastic sampler that follows the exact reverse
+process the exact posterior has no gap. Values are means over samples and training seeds, bands
+run from the smallest to the largest training seed.
 """
 
 from dataclasses import dataclass
@@ -22,65 +24,79 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared import arms, means, routers, style
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import (
+    arm_styles,
+    means_with_intervals,
+    page_layout,
+    router_styles,
+    seed_bands,
+    style,
+)
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
-WIDEST = 6
+MAX_COLUMNS = 6  # arms side by side
 PANELS = {
     "accuracy": "accuracy",
     "gap": "confidence – accuracy",
     "nll": "cross-entropy (nats)",
     "ece": "calibration error",
 }
-LEAST = 1e-7  # probability in a trace
-OWN, NOISED = "trajectories", "noised images"
+MIN_PROBABILITY = 1e-7  # smaller ones are not resolved in a trace
+TRAJECTORIES, NOISED_IMAGES = "trajectories", "noised images"  # values of the column `states`
+DASHED = {"color": "black", "linewidth": 0.9, "dashes": (2.5, 1.5)}
 
 
 @dataclass(frozen=True)
 class Exposure:
     """Accuracy, confidence and calibration along t, a column of panels per arm.
 
-    Arms of trained routers, of the partition whose clusters the metrics count
-    (metrics.shares_partition); without `arms`, all of these.
+    The arms are those of trained routers on the partition `metrics.shares_partition`; `arms`
+    selects some of them.
     """
 
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("traces", "places", "partitions", "router_reports")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
-        """Bands of up to six arms."""
-        names = self._chosen(inputs)
-        tables = [pd.concat([own(inputs, a), noised(inputs, a)]).assign(arm=a) for a in names]
+    def draw(self, inputs: FigureInputs) -> Drawing:
+        """Up to six arms side by side; panels of one quantity have one scale."""
+        names = self._arms(inputs)
+        tables = [
+            pd.concat([on_trajectories(inputs, arm), on_noised_images(inputs, arm)]).assign(arm=arm)
+            for arm in names
+        ]
         table = pd.concat(tables, ignore_index=True)
-        figure, columns = style.columns(len(names), len(PANELS), WIDEST, 4.4)
+        figure, columns = page_layout.panel_columns(len(names), len(PANELS), MAX_COLUMNS, 4.4)
         highest = table.groupby("quantity")["high"].max()
         reach = 1.1 * max(highest["gap"], -table[table["quantity"] == "gap"]["low"].min(), 0.01)
         limits = {"accuracy": (0, 1.02), "gap": (-reach, reach)}
         limits |= {name: (0, 1.05 * highest[name]) for name in ("nll", "ece")}
         for axes, arm, mine in zip(columns, names, tables, strict=True):
-            colour = arms.look(inputs, arm).colour
+            colour = arm_styles.arm_style(inputs, arm).colour
+            lines = {TRAJECTORIES: {"color": colour, "linewidth": 1.3}, NOISED_IMAGES: DASHED}
             for ax, quantity in zip(axes, PANELS, strict=True):
                 for states, rows in mine[mine["quantity"] == quantity].groupby("states"):
-                    _curve(ax, rows, states, colour)
+                    seed_bands.draw_band(ax, rows, 0.18, **lines[states])
                 ax.set_ylim(*limits[quantity])
             axes[1].axhline(0, color="black", linewidth=0.6, zorder=1)
-            axes[0].set_title(arms.label(arm))
-            style.label_column(axes, list(PANELS.values()))
+            axes[0].set_title(display_name(arm))
+            page_layout.label_column(axes, list(PANELS.values()))
         figure.align_ylabels()
-        figure.supxlabel(style.TIME)
-        style.legend(figure, _handles(), 2)
+        figure.supxlabel(style.TIME_LABEL)
+        page_layout.legend_above(figure, _handles(), 2)
         return Drawing(table, figure)
 
-    def _chosen(self, inputs: Inputs) -> list[str]:
+    def _arms(self, inputs: FigureInputs) -> list[str]:
         partition = inputs.spec["shares_partition"]
         names = []
-        for arm in inputs.chosen(self.arms):
+        for arm in inputs.selected_arms(self.arms):
             of = inputs.arms[arm]
-            if of["partition"] == partition and routers.is_learned(inputs.routers[of["router"]]):
+            is_learned = router_styles.is_learned(inputs.routers[of["router"]])
+            if of["partition"] == partition and is_learned:
                 names.append(arm)
             elif self.arms:
                 raise ValueError(
@@ -95,82 +111,71 @@ class Exposure:
         return names
 
 
-def own(inputs: Inputs, arm: str) -> pd.DataFrame:
-    """quantity, t_low, t_high, value, low, high on the arm's trajectories."""
+def on_trajectories(inputs: FigureInputs, arm: str) -> pd.DataFrame:
+    """quantity, t_low, t_high, value, low, high, states on the arm's trajectories."""
     trace = inputs.trace(arm)
-    p = means.by_training(inputs, trace["posteriors"].astype(np.float64))
-    end = means.by_training(inputs, ends(inputs, arm))
-    was_asked = ~np.isnan(p).any(axis=(0, 1, 3))  # a policy may need no posterior at some times
-    p, times = p[:, :, was_asked], trace["times"][was_asked]
+    by_seed = means_with_intervals.split_by_training_seed
+    p = by_seed(inputs, trace["posteriors"].astype(np.float64))
+    end = by_seed(inputs, final_clusters(inputs, arm))
+    # A policy may need no posterior at some times: those have NaN.
+    has_posterior = ~np.isnan(p).any(axis=(0, 1, 3))
+    p, times = p[:, :, has_posterior], trace["times"][has_posterior]
     confidence, is_right = p.max(-1), p.argmax(-1) == end[:, :, None]
     of_end = np.take_along_axis(p, end[:, :, None, None], -1)[..., 0]
     values = {
         "accuracy": is_right.mean(1),
         "gap": (confidence - is_right).mean(1),
-        "nll": -np.log(of_end.clip(LEAST)).mean(1),
+        "nll": -np.log(of_end.clip(MIN_PROBABILITY)).mean(1),
         "ece": calibration_errors(confidence, is_right),
     }
     parts = []
     for quantity, value in values.items():
-        t, mean = means.by_time(times, value)
-        part = {"quantity": quantity, "t_low": np.append(t[1:], 0.0), "t_high": t}
-        part |= {"value": mean.mean(0), "low": mean.min(0), "high": mean.max(0)}
-        parts.append(pd.DataFrame(part))
-    return pd.concat(parts, ignore_index=True).assign(states=OWN)
+        parts.append(seed_bands.band_by_time(times, value))
+        parts[-1].insert(0, "quantity", quantity)
+    return pd.concat(parts, ignore_index=True).assign(states=TRAJECTORIES)
 
 
 def calibration_errors(confidence: np.ndarray, is_right: np.ndarray) -> np.ndarray:
-    """The expected calibration error [trainings, calls] of values [trainings, samples, calls]."""
+    """Return the expected calibration error [seeds, calls] of values [seeds, samples, calls]."""
     import torch
 
     from routing.ensemble.calibration import calibration_error
 
-    def of(training: int, call: int) -> float:
-        pair = (confidence[training, :, call], is_right[training, :, call].astype(np.float64))
+    def error(seed: int, call: int) -> float:
+        pair = (confidence[seed, :, call], is_right[seed, :, call].astype(np.float64))
         return calibration_error(*map(torch.tensor, pair))
 
-    trainings, _, calls = confidence.shape
-    return np.array([[of(r, i) for i in range(calls)] for r in range(trainings)])
+    seeds, _, calls = confidence.shape
+    return np.array([[error(seed, call) for call in range(calls)] for seed in range(seeds)])
 
 
-def ends(inputs: Inputs, arm: str) -> np.ndarray:
-    """Cluster in which each trajectory ends, of the partition whose clusters are counted."""
+def final_clusters(inputs: FigureInputs, arm: str) -> np.ndarray:
+    """Return the cluster [samples] in which each trajectory ends: that of the nearest centroid."""
     centroids = inputs.centroids(inputs.spec["shares_partition"]).astype(np.float64)
-    place = inputs.place(arm).astype(np.float64)
-    return np.square(place[:, None] - centroids[None]).sum(-1).argmin(1)
+    features = inputs.cluster_features(arm).astype(np.float64)
+    return np.square(features[:, None] - centroids[None]).sum(-1).argmin(1)
 
 
-def noised(inputs: Inputs, arm: str) -> pd.DataFrame:
-    """The same on noised held-out images, of the version of the router that samples."""
+def on_noised_images(inputs: FigureInputs, arm: str) -> pd.DataFrame:
+    """t_low, t_high, value, low, high, quantity, states on noised held-out images.
+
+    The numbers are those of the version of the router that samples.
+    """
     of = inputs.arms[arm]
     found = inputs.router_report(of["partition"], of["router"])
-    found = found[found["version"] == routers.version(inputs, of["router"])]
+    found = found[found["version"] == router_styles.sampling_version(inputs, of["router"])]
     keys = ["t_low", "t_high", "training_seed"]
     wide = found.pivot(index=keys, columns="quantity", values="value")
     wide["gap"] = wide["confidence"] - wide["accuracy"]
-    parts = []
-    for quantity in PANELS:
-        of_bin = wide[quantity].groupby(["t_low", "t_high"])
-        part = of_bin.agg(value="mean", low="min", high="max").reset_index()
-        parts.append(part.assign(quantity=quantity))
-    return pd.concat(parts, ignore_index=True).assign(states=NOISED)
-
-
-def _curve(axes: Any, rows: pd.DataFrame, states: str, colour: str) -> None:
-    t, value, low, high = style.steps(rows)
-    look = {"color": colour, "linewidth": 1.3}
-    if states == NOISED:
-        look = {"color": "black", "linewidth": 0.9, "dashes": (2.5, 1.5)}
-    axes.fill_between(t, low, high, color=look["color"], alpha=0.18, linewidth=0)
-    axes.plot(t, value, **look)
+    parts = [seed_bands.band_by_bin(wide[name]).assign(quantity=name) for name in PANELS]
+    return pd.concat(parts, ignore_index=True).assign(states=NOISED_IMAGES)
 
 
 def _handles() -> list[Any]:
     from matplotlib.lines import Line2D
 
     solid = {"color": style.GREY, "linewidth": 1.3}
-    dashed = {"color": "black", "linewidth": 0.9, "dashes": (2.5, 1.5)}
     return [
-        Line2D([], [], label="the sampler's own trajectories", **solid),
-        Line2D([], [], label="noised held-out images", **dashed),
+        Line2D([], [], label="states of sampling trajectories", **solid),
+        Line2D([], [], label="noised held-out images", **DASHED),
     ]

@@ -1,10 +1,10 @@
-"""Quality against its price: a metric over the cost of a sample, with the Pareto front.
+"""Quality against cost: a metric over the cost of a sample, with the Pareto front.
 
-An arm is on the front if no other is at least as cheap and at least as good, and better in one.
-The price is expert evaluations per sample, or FLOPs, which count the router's too. Colours are
-policies, markers solvers. With `by: router` arms that differ in the policy alone are joined, from
-the cheapest to the dearest: a colour per router, a marker per policy, the router's name at the end
-of its curve.
+An arm is on the front if every other arm is more expensive, worse, or equal in both. The cost is
+the number of expert evaluations per sample (NFE), or FLOPs, which include the router. Colours are
+policies, markers are solvers. With `by: router` a line joins the arms that differ in the policy
+only, from the lowest to the highest cost; colours are then routers, markers are policies, and the
+name of the router stands at the end of its line.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,29 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared import arms, families, labels, style, words
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import (
+    arm_selection,
+    arm_styles,
+    cost_curves,
+    metric_labels,
+    page_layout,
+    point_labels,
+    style,
+)
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.intervals import draw_intervals
 from routing.figures.shared.style import Drawing
 
-HEIGHT, HANDLE = 2.8, 0.45  # in: least height of the axes, width of a mark of the legend
+MIN_HEIGHT = 2.8  # of the axes, in
+HANDLE_WIDTH, MAX_LEGEND_COLUMNS = 0.45, 6  # width of a legend's symbol with its margins, in
 PREFIXES = {"T": 1e12, "G": 1e9, "M": 1e6}
+FRONT_LINE = {"color": style.GREY, "linewidth": 0.8, "dashes": (3, 1.5)}
 
 
 @dataclass(frozen=True)
 class Frontier:
-    """One metric of every arm against the cost of a sample; the front is drawn."""
+    """One metric of every arm over the cost of a sample, with the Pareto front."""
 
     metric: str
     by: Literal["none", "router"] = "none"
@@ -31,63 +43,62 @@ class Frontier:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("metrics", "costs")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
-        """Refuse a metric without a good direction."""
-        if not words.direction(self.metric):
+        """Validate the options."""
+        if not metric_labels.direction(self.metric):
             raise ValueError(
-                f"frontier: wanted a metric of which more or less is better, got {self.metric!r}; "
-                f"'quality' and 'shares' draw the others"
+                f"frontier: wanted a metric with a better direction, got {self.metric!r}; "
+                f"draw it with 'quality' or 'shares'"
             )
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
-        """A point with its interval per arm."""
+    def draw(self, inputs: FigureInputs) -> Drawing:
+        """A point per arm with its 95 % interval."""
         table = self._table(inputs)
-        parts = families.Families(inputs, table) if self.by == "router" else None
-        handles = parts.handles() if parts else _handles(inputs, list(table["arm"]))
+        curves = cost_curves.CostCurves(inputs, table) if self.by == "router" else None
+        handles = curves.handles() if curves else _handles(inputs, list(table["arm"]))
         handles.append(_front_handle())
-        beside = style.width_of([handle.get_label() for handle in handles], "legend.fontsize")
-        columns = min(6, max(1, int((style.PAGE - 0.2) / (beside + HANDLE))))
-        columns = style.balanced(len(handles), columns)
+        columns = _legend_columns(handles)
         most = table["cost"].round(6).value_counts().max()
-        high = max(HEIGHT, labels.PITCH * labels.SIZE / 72 * most)
-        figure = style.canvas(style.PAGE, high + 0.45 + style.LINE * -(-len(handles) // columns))
+        height = max(MIN_HEIGHT, point_labels.PITCH * point_labels.FONT_SIZE / 72 * most)
+        legend_height = style.LINE * -(-len(handles) // columns)
+        figure = page_layout.new_figure(style.PAGE, height + 0.45 + legend_height)
         axes = figure.subplots()
         x, y = table["cost"].to_numpy(), table["value"].to_numpy()
-        half = ((table["hi"] - table["lo"]) / 2).to_numpy()
-        style.fit_scale(axes, "y", y, half)
+        page_layout.fit_scale(axes, "y", y, ((table["hi"] - table["lo"]) / 2).to_numpy())
         _cost_axis(axes, x)
-        drawn = words.within(table)
+        drawn = metric_labels.clip_intervals(table)
+        styles = {arm: arm_styles.arm_style(inputs, arm) for arm in table["arm"]}
         for row in drawn.itertuples():
-            error = [[row.value - row.lo], [row.hi - row.value]]
-            look = parts.points(row.arm) if parts else arms.look(inputs, row.arm).points()
-            axes.errorbar(row.cost, row.value, yerr=error, elinewidth=0.9, **look)
+            line = curves.points(row.arm) if curves else styles[row.arm].points()
+            draw_intervals(axes, row, x=row.cost, elinewidth=0.9, **line)
         front = table[table["is_on_front"]].sort_values("cost")
-        line = {"color": style.GREY, "linewidth": 0.8, "dashes": (3, 1.5), "zorder": 0}
         corners = staircase(front[["cost", "value"]].to_numpy(), axes.get_xlim()[1])
-        axes.plot(*corners.T, **line)
+        axes.plot(*corners.T, zorder=0, **FRONT_LINE)
         axes.set_xlabel(table["cost_unit"].iloc[0] + " per sample")
-        axes.set_ylabel("\n".join(style.wrapped(words.axis_label(self.metric), high)))
+        label = page_layout.wrap_text(metric_labels.axis_label(self.metric), height)
+        axes.set_ylabel("\n".join(label))
         axes.grid(zorder=0)
-        style.legend(figure, handles, columns)
+        page_layout.legend_above(figure, handles, columns)
         intervals = np.stack([drawn[["cost", end]] for end in ("lo", "hi")], axis=1)
-        taken = [intervals, np.stack([corners[:-1], corners[1:]], 1)]
-        points, names = np.stack([x, y], 1), [*map(arms.label, table["arm"])]
-        colours = ["black"] * len(names)
-        lines = [arms.look(inputs, arm).colour for arm in table["arm"]]
-        if parts:
-            taken.append(parts.curves(axes))
-            points, names, colours = parts.ends()
+        occupied = [intervals, np.stack([corners[:-1], corners[1:]], 1)]
+        points, names = np.stack([x, y], 1), [*map(display_name, table["arm"])]
+        colours, lines = ["black"] * len(names), [look.colour for look in styles.values()]
+        if curves:
+            occupied.append(curves.curves(axes))
+            points, names, colours = curves.ends()
             lines = colours
-        labels.write(axes, points, names, np.concatenate(taken), colours, lines)
+        point_labels.write_labels(axes, points, names, np.concatenate(occupied), colours, lines)
         return Drawing(table, figure)
 
-    def _table(self, inputs: Inputs) -> pd.DataFrame:
-        """The metric's rows with the cost of each arm and whether it is on the front."""
-        measured = inputs.rows_of(self.metric, inputs.metrics)
-        names = arms.measured(self.metric, measured, inputs.chosen(self.arms))
+    def _table(self, inputs: FigureInputs) -> pd.DataFrame:
+        """The metric's rows with expert_evaluations, cost, cost_unit and is_on_front."""
+        measured = inputs.metric_rows(self.metric, inputs.metrics)
+        names = arm_selection.require_measured(
+            self.metric, measured, inputs.selected_arms(self.arms)
+        )
         found = measured.loc[names].reset_index(drop=True)
         totals = [inputs.cost(arm).set_index("component").loc["total"] for arm in names]
         found["expert_evaluations"] = [float(total["evaluations"]) for total in totals]
@@ -97,37 +108,40 @@ class Frontier:
             cost = np.array([float(total["flop"]) for total in totals])
             if not (cost > 0).all():
                 raise ValueError(
-                    "frontier: wanted FLOPs of every arm, got 0 (closed forms have none); take "
+                    "frontier: wanted FLOPs of every arm, got 0 (exact worlds count none); set "
                     "cost: experts"
                 )
             sizes = {p: s for p, s in PREFIXES.items() if s <= cost.min()} or {"": 1.0}
             prefix, size = next(iter(sizes.items()))
             unit = f"{prefix}FLOP of experts and router"
         found = found.assign(cost=cost / size, cost_unit=unit)
-        sign = words.direction(self.metric)
+        sign = metric_labels.direction(self.metric)
         found["is_on_front"] = on_front(found["cost"], sign * found["value"])
         return found
 
 
 def on_front(cost: pd.Series, gain: pd.Series) -> np.ndarray:
-    """Which rows no other row beats: cheaper or equal, better or equal, and one of them truly."""
+    """Return which rows are Pareto optimal.
+
+    A row is not if another row costs no more and gains no less, and differs in one of the two.
+    """
     c, g = cost.to_numpy(), gain.to_numpy()
     no_worse = (c[None] <= c[:, None]) & (g[None] >= g[:, None])
-    truly = (c[None] < c[:, None]) | (g[None] > g[:, None])
-    return ~(no_worse & truly).any(1)
+    is_better = (c[None] < c[:, None]) | (g[None] > g[:, None])
+    return ~(no_worse & is_better).any(1)
 
 
 def staircase(points: np.ndarray, right: float) -> np.ndarray:
-    """Corners [2 num, 2] of the line that keeps the y of each of `points` until the next one's x.
+    """Return the corners [2 num, 2] of the step curve through `points` [num, 2] with rising x.
 
-    `points` are [num, 2] with rising x; the last one's y is kept until x = `right`.
+    The y of a point holds until the x of the next one, that of the last until `right`.
     """
     ends = np.append(points[:, 0], right)
     return np.stack([np.repeat(ends, 2)[1:-1], np.repeat(points[:, 1], 2)], 1)
 
 
 def _cost_axis(axes: Any, x: np.ndarray) -> None:
-    """Logarithmic, with the arms' own round costs as ticks; room on the right for labels."""
+    """Make the x axis logarithmic, with ticks at the costs of arms and room for labels."""
     from matplotlib.ticker import NullFormatter
 
     axes.set_xscale("log")
@@ -143,26 +157,28 @@ def _cost_axis(axes: Any, x: np.ndarray) -> None:
     axes.minorticks_off()
 
 
-def _handles(inputs: Inputs, names: list[str]) -> list:
-    """What colours, markers and fills mean, as far as they occur."""
+def _handles(inputs: FigureInputs, names: list[str]) -> list:
+    """Return legend handles of the colours, markers and fills that occur."""
     from matplotlib.lines import Line2D
 
     def dot(text: str, colour: str, face: str, marker: str = "o", fill: str = "full") -> Line2D:
         edge = {"markerfacecolor": face, "markeredgecolor": colour, "markeredgewidth": 0.9}
         return Line2D([], [], linestyle="none", marker=marker, label=text, fillstyle=fill, **edge)
 
-    looks = {arm: arms.look(inputs, arm) for arm in names}
-    routed = [arm for arm in names if not arms.is_monolith(inputs, arm)]
-    kinds = {arm: arms.policy_kind(inputs.policies[inputs.arms[arm]["policy"]]) for arm in routed}
-    policies = {kind: looks[arm].colour for arm, kind in kinds.items()}
-    handles = [dot(arms.label(kind), colour, colour) for kind, colour in policies.items()]
-    solvers = {x.marker: arms.label(inputs.arms[arm]["sampler"]) for arm, x in looks.items()}
+    styles = {arm: arm_styles.arm_style(inputs, arm) for arm in names}
+    routed = [arm for arm in names if not arm_selection.is_monolith(inputs, arm)]
+    kinds = {
+        arm: arm_styles.policy_kind(inputs.policies[inputs.arms[arm]["policy"]]) for arm in routed
+    }
+    policies = {kind: styles[arm].colour for arm, kind in kinds.items()}
+    handles = [dot(display_name(kind), colour, colour) for kind, colour in policies.items()]
+    solvers = {x.marker: display_name(inputs.arms[arm]["sampler"]) for arm, x in styles.items()}
     handles += [dot(text, style.GREY, style.GREY, marker) for marker, text in solvers.items()]
-    if any(arms.is_monolith(inputs, arm) for arm in names):
-        handles.append(dot("monolith", arms.MONOLITH, arms.MONOLITH))
-    if any(x.is_hollow for x in looks.values()):
+    if any(arm_selection.is_monolith(inputs, arm) for arm in names):
+        handles.append(dot("monolith", arm_styles.MONOLITH_COLOUR, arm_styles.MONOLITH_COLOUR))
+    if any(x.is_hollow for x in styles.values()):
         handles.append(dot("random partition", style.GREY, "white"))
-    if any(x.is_guided for x in looks.values()):
+    if any(x.is_guided for x in styles.values()):
         handles.append(dot("guided", style.GREY, style.GREY, fill="left"))
     return handles
 
@@ -170,5 +186,11 @@ def _handles(inputs: Inputs, names: list[str]) -> list:
 def _front_handle() -> Any:
     from matplotlib.lines import Line2D
 
-    look = {"color": style.GREY, "linewidth": 0.8, "dashes": (3, 1.5)}
-    return Line2D([], [], label="Pareto front", **look)
+    return Line2D([], [], label="Pareto front", **FRONT_LINE)
+
+
+def _legend_columns(handles: list) -> int:
+    """Return the number of columns of a legend as wide as the page."""
+    widest = page_layout.text_width([handle.get_label() for handle in handles], "legend.fontsize")
+    fit = max(1, int((style.PAGE - 0.2) / (widest + HANDLE_WIDTH)))
+    return page_layout.balanced_columns(len(handles), min(MAX_LEGEND_COLUMNS, fit))

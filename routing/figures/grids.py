@@ -7,8 +7,9 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared import arms, pictures, style
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import image_grids, page_layout, style
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 REAL = "data"
@@ -24,7 +25,7 @@ class Grids:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("samples", "data")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
         """Refuse empty grids."""
@@ -35,31 +36,36 @@ class Grids:
             )
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Panels in reading order: the data, then the arms in the order of the config."""
         grids = self._grids(inputs)
         side = math.isqrt(self.num_images - 1) + 1
-        columns = style.balanced(len(grids), self.columns)
+        columns = page_layout.balanced_columns(len(grids), self.columns)
         size = style.PAGE / max(columns, 3)
         shape = next(iter(grids.values()))[1].shape[2:]
         height = size * shape[0] / shape[1] * math.ceil(self.num_images / side) / side
-        figure, axes = style.panels(len(grids), columns, size * columns, height + 0.14)
+        figure, axes = page_layout.panel_grid(len(grids), columns, size * columns, height + 0.14)
         parts = []
         for ax, (name, (numbers, tiles)) in zip(axes, grids.items(), strict=True):
-            pictures.show(ax, pictures.sheet(tiles, side, inputs.levels))
-            ax.set_title("real images" if name == REAL else arms.label(name))
+            image_grids.show_grid(ax, image_grids.image_grid(tiles, side, inputs.levels))
+            ax.set_title("real images" if name == REAL else display_name(name))
             parts.append(_rows(name, numbers, tiles, side))
         return Drawing(pd.concat(parts, ignore_index=True), figure)
 
-    def _grids(self, inputs: Inputs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def _grids(self, inputs: FigureInputs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Numbers (seeds; for real images rows of the index) and stored images by name."""
         train = np.flatnonzero((inputs.index["split"] == "train").to_numpy())
-        chosen = pictures.evenly(self.num_images, train)
+        chosen = image_grids.evenly_spaced(self.num_images, train)
         levels = inputs.levels
-        found = {REAL: (chosen, pictures.stored(inputs.images(chosen), levels, "grids"))}
-        for arm in inputs.chosen(self.arms):
+        found = {
+            REAL: (chosen, image_grids.stored_integers(inputs.images(chosen), levels, "grids"))
+        }
+        for arm in inputs.selected_arms(self.arms):
             values = inputs.samples(arm, self.num_images)
-            found[arm] = (np.arange(len(values)), pictures.stored(values, levels, "grids"))
+            found[arm] = (
+                np.arange(len(values)),
+                image_grids.stored_integers(values, levels, "grids"),
+            )
         return found
 
 

@@ -12,19 +12,17 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from routing.figures.shared import arms, style, words
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.named import known
+from routing.figures.shared import (
+    guidance_curves,
+    metric_labels,
+    page_layout,
+    style,
+)
+from routing.figures.shared.config_view import require_known
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
-LOOKS = {
-    "separate": {"color": "#0072B2", "linestyle": "-"},
-    "shared": {"color": "#D55E00", "linestyle": "--"},
-    "monolith": {"color": arms.MONOLITH, "linestyle": "-."},
-}
 MARKERS = ("o", "s", "^", "D", "v", "P")
-KINDS = {"none": ("separate", "shared"), "conditional": ("separate",)}  # other kinds are their own
-KEYS = ("partition", "router", "policy", "sampler")
 LONGEST = 1.8  # line of a label, in
 
 
@@ -36,7 +34,7 @@ class Guidance:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("metrics",)
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
         """Refuse a figure without panels."""
@@ -44,36 +42,42 @@ class Guidance:
             raise ValueError("guidance: wanted at least one metric, got none; name one")
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Panels side by side, up to three in a row."""
         table = self._table(inputs)
-        columns = style.balanced(len(self.metrics), 3)
+        columns = page_layout.balanced_columns(len(self.metrics), 3)
         width = style.COLUMN if columns == 1 else style.PAGE
-        figure, axes = style.panels(len(self.metrics), columns, width, 2.35)
+        figure, axes = page_layout.panel_grid(len(self.metrics), columns, width, 2.35)
         families = list(dict.fromkeys(table["family"][table["kind"] != "monolith"]))
         handles: dict[str, Any] = {}
         for ax, metric in zip(axes, self.metrics, strict=True):
-            mine = words.within(table[table["metric"] == metric])
+            mine = metric_labels.clip_intervals(table[table["metric"] == metric])
             for (family, kind), rows in mine.groupby(["family", "kind"], sort=False):
                 many = len(families) > 1 and kind != "monolith"
                 name = f"{kind}, {family}" if many else kind
                 place = families.index(family) if kind != "monolith" else 0
-                handles[name] = curve(ax, rows, name, kind, MARKERS[place % len(MARKERS)])
-            label = style.wrapped(words.axis_label(metric), LONGEST)
+                handles[name] = guidance_curves.draw_curve(
+                    ax, rows, name, kind, MARKERS[place % len(MARKERS)]
+                )
+            label = page_layout.wrap_text(metric_labels.axis_label(metric), LONGEST)
             ax.set_ylabel("\n".join(label), linespacing=1.0)
             ax.set_xticks(sorted(table["scale"].unique()))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.grid(zorder=0)
         figure.supxlabel("guidance scale (0: nothing is asked for)")
-        style.legend(figure, list(handles.values()), 3 if len(families) < 2 else 2)
+        page_layout.legend_above(figure, list(handles.values()), 3 if len(families) < 2 else 2)
         return Drawing(table, figure)
 
-    def _table(self, inputs: Inputs) -> pd.DataFrame:
+    def _table(self, inputs: FigureInputs) -> pd.DataFrame:
         """family, kind, scale and the metrics' rows; curves of at least two scales."""
         valid = list(dict.fromkeys(inputs.metrics["metric"]))
         for metric in self.metrics:
-            known(metric, valid, "metrics")
-        found = [place for arm in inputs.chosen(self.arms) for place in places(inputs, arm)]
+            require_known(metric, valid, "metrics")
+        found = [
+            place
+            for arm in inputs.selected_arms(self.arms)
+            for place in guidance_curves.curve_points(inputs, arm)
+        ]
         told = pd.DataFrame(found, columns=["arm", "family", "kind", "scale"])
         told = told.drop_duplicates(["family", "kind", "scale"])
         chosen = inputs.metrics[inputs.metrics["metric"].isin(self.metrics)]
@@ -86,25 +90,3 @@ class Guidance:
                 "name others"
             )
         return table.sort_values(["metric", "family", "kind", "scale"], ignore_index=True)
-
-
-def places(inputs: Inputs, arm: str) -> list[tuple[str, str, str, float]]:
-    """(arm, family, kind, scale) of each curve that the arm is a point of."""
-    of, guidance = inputs.arms[arm], arms.guidance(inputs, arm)
-    scale = arms.strength(inputs, arm) or 0.0
-    if arms.is_monolith(inputs, arm):
-        return [(arm, arms.label(of["sampler"]), "monolith", scale)]
-    family = ", ".join(arms.label(of[key]) for key in KEYS)
-    kinds = KINDS.get(guidance["name"], (guidance["name"],))
-    return [(arm, family, kind, scale) for kind in kinds]
-
-
-def curve(axes: Any, rows: pd.DataFrame, name: str, kind: str, marker: str) -> Any:
-    """One curve with its intervals; returns its handle."""
-    error = [rows["value"] - rows["lo"], rows["hi"] - rows["value"]]
-    look = LOOKS.get(kind, {"color": arms.any_of(arms.OTHERS, kind), "linestyle": ":"})
-    look |= {"marker": "*" if kind == "monolith" else marker}
-    look |= {"markersize": 6 if kind == "monolith" else 3.6}
-    drawn = axes.errorbar(rows["scale"], rows["value"], yerr=error, elinewidth=0.8, **look)
-    drawn.set_label(name)
-    return drawn

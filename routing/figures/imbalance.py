@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared import arms, divisions, style, words
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import metric_labels, page_layout, partition_arms, style
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 COLUMNS = 3
@@ -38,63 +39,71 @@ class Imbalance:
     guidance: str | None = None
 
     needs: ClassVar[tuple[str, ...]] = ("metrics", "reports")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
         """Refuse empty families."""
-        divisions.refuse_families("imbalance", self.families)
+        partition_arms.require_families("imbalance", self.families)
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Panels in the order of the policies; 95 % intervals."""
         from matplotlib.ticker import MaxNLocator
 
         table = self._table(inputs)
-        names = divisions.policies(inputs, self, table)
-        columns = style.balanced(len(names), COLUMNS)
+        names = partition_arms.policies_in(inputs, self, table)
+        columns = page_layout.balanced_columns(len(names), COLUMNS)
         width = style.PAGE if columns > 1 else style.COLUMN
-        figure, axes = style.panels(len(names), columns, width, 1.9, sharex=True, sharey=True)
-        style.fit_scale(axes[0], "y", table["value"].to_numpy(), table["half_width"].to_numpy())
+        figure, axes = page_layout.panel_grid(
+            len(names), columns, width, 1.9, sharex=True, sharey=True
+        )
+        page_layout.fit_scale(
+            axes[0], "y", table["value"].to_numpy(), table["half_width"].to_numpy()
+        )
         for ax, policy in zip(axes, names, strict=True):
-            handles = divisions.monolith(ax, table)
-            rows = table[(table["policy"] == policy) & (table["family"] != divisions.MONOLITH)]
-            for row in words.within(rows).itertuples():
+            handles = partition_arms.draw_monolith(ax, table)
+            rows = table[
+                (table["policy"] == policy) & (table["family"] != partition_arms.MONOLITH)
+            ]
+            for row in metric_labels.clip_intervals(rows).itertuples():
                 error = [[row.value - row.lo], [row.hi - row.value]]
                 look = self._points(inputs, row.family) | {"elinewidth": 0.9}
                 marker = marker_of(row.num_experts, table)
                 ax.errorbar(row.imbalance, row.value, yerr=error, marker=marker, **look)
-            ax.set_title(f"{arms.label(policy)}: {_correlation(rows)}")
+            ax.set_title(f"{display_name(policy)}: {_correlation(rows)}")
             ax.grid(zorder=0)
         if self.measure == "ratio":
             _ratio_axis(axes, table["imbalance"].dropna().to_numpy())
         else:
             axes[0].xaxis.set_major_locator(MaxNLocator(5))
         figure.supxlabel(MEASURES[self.measure][1])
-        figure.supylabel(divisions.axis_label(self.metric))
-        style.legend(figure, [*self._handles(inputs, table), *handles], 6)
+        figure.supylabel(partition_arms.axis_label(self.metric))
+        page_layout.legend_above(figure, [*self._handles(inputs, table), *handles], 6)
         return Drawing(table, figure)
 
-    def _table(self, inputs: Inputs) -> pd.DataFrame:
+    def _table(self, inputs: FigureInputs) -> pd.DataFrame:
         """The metric's rows with `imbalance` and its `measure`; the monolith has none."""
-        table = divisions.measured(inputs, self, self.families)
+        table = partition_arms.metric_rows(inputs, self, self.families)
         quantity = MEASURES[self.measure][0]
         values = {
-            partition: divisions.whole(inputs.report(partition))[quantity]
-            for partition in set(table["partition"][table["family"] != divisions.MONOLITH])
+            partition: partition_arms.partition_quantities(inputs.partition_report(partition))[
+                quantity
+            ]
+            for partition in set(table["partition"][table["family"] != partition_arms.MONOLITH])
         }
         return table.assign(imbalance=table["partition"].map(values), measure=self.measure)
 
-    def _points(self, inputs: Inputs, family: str) -> dict[str, Any]:
-        return divisions.look(inputs, self.families, family) | {"linestyle": "none"}
+    def _points(self, inputs: FigureInputs, family: str) -> dict[str, Any]:
+        return partition_arms.family_style(inputs, self.families, family) | {"linestyle": "none"}
 
-    def _handles(self, inputs: Inputs, table: pd.DataFrame) -> list:
+    def _handles(self, inputs: FigureInputs, table: pd.DataFrame) -> list:
         """What colours and markers mean."""
         from matplotlib.lines import Line2D
 
-        own = table[table["family"] != divisions.MONOLITH]
+        own = table[table["family"] != partition_arms.MONOLITH]
         families = [family for family in self.families if family in set(own["family"])]
         colours = [
-            Line2D([], [], marker="o", label=arms.label(family), **self._points(inputs, family))
+            Line2D([], [], marker="o", label=display_name(family), **self._points(inputs, family))
             for family in families
         ]
         shape = {"linestyle": "none", "color": style.GREY}
@@ -114,7 +123,7 @@ def spearman(x: pd.Series, y: pd.Series) -> float:
 
 def marker_of(num_experts: int, table: pd.DataFrame) -> str:
     """The marker of a number of experts among those of the table."""
-    own = sorted(set(table["num_experts"][table["family"] != divisions.MONOLITH]))
+    own = sorted(set(table["num_experts"][table["family"] != partition_arms.MONOLITH]))
     return MARKERS[own.index(num_experts) % len(MARKERS)]
 
 

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.routing import entropy
-from routing.figures.shared import arms, routers, style
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import arm_styles, page_layout, router_styles, style
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.distributions import entropy
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 NUM_POINTS = 60
@@ -25,10 +26,10 @@ class Losses:
     """Training losses of all experts, a panel per partition, and of all routers, per unit too."""
 
     needs: ClassVar[tuple[str, ...]] = ("losses", "router_losses", "partitions")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Panels of experts have one scale."""
         curves = [*_expert_curves(inputs), *_router_curves(inputs)]
         table = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
@@ -38,14 +39,14 @@ class Losses:
         panels = list(table.groupby(["kind", "partition", "unit"], sort=False))
         columns = len(panels) if len(panels) <= 4 else 3
         width = style.PAGE * (max(2, columns) / 4 if len(panels) <= 4 else 1)
-        figure, axes = style.panels(len(panels), columns, width, 1.75)
+        figure, axes = page_layout.panel_grid(len(panels), columns, width, 1.75)
         for ax, ((kind, partition, unit), curve) in zip(axes, panels, strict=True):
             if kind == "expert":
                 _experts(ax, curve)
                 ax.set_ylim(0.96 * experts["loss"].min(), 1.02 * experts["loss"].quantile(0.97))
             else:
                 _routers(ax, inputs, curve)
-            ax.set_title(f"{kind}s, {arms.label(partition)}")
+            ax.set_title(f"{kind}s, {display_name(partition)}")
             ax.set_ylabel(unit if ax is axes[0] or kind == "router" else "")
         figure.supxlabel("training images or states seen (thousands)")
         return Drawing(table, figure)
@@ -58,28 +59,22 @@ def smoothed(curve: pd.DataFrame) -> pd.DataFrame:
     return means.reset_index(drop=True)
 
 
-def prior(inputs: Inputs, partition: str) -> np.ndarray:
-    """Share of each cluster among the training images."""
-    sizes = inputs.sizes(partition)
-    return sizes / sizes.sum()
-
-
-def _expert_curves(inputs: Inputs) -> list[pd.DataFrame]:
+def _expert_curves(inputs: FigureInputs) -> list[pd.DataFrame]:
     return [
-        smoothed(inputs.loss(partition, k)).assign(
+        smoothed(inputs.expert_loss(partition, k)).assign(
             kind="expert", partition=partition, name=str(k), unit="mean squared error of $v$"
         )
         for partition, k in inputs.spec["experts"]
     ]
 
 
-def _router_curves(inputs: Inputs) -> list[pd.DataFrame]:
+def _router_curves(inputs: FigureInputs) -> list[pd.DataFrame]:
     return [
         smoothed(inputs.router_loss(partition, router)).assign(
             kind="router",
             partition=partition,
             name=router,
-            unit=routers.loss_words(inputs.routers[router]),
+            unit=router_styles.loss_label(inputs.routers[router]),
         )
         for partition, router in inputs.spec["routers"]
     ]
@@ -87,7 +82,7 @@ def _router_curves(inputs: Inputs) -> list[pd.DataFrame]:
 
 def _experts(axes: Any, table: pd.DataFrame) -> None:
     for name, curve in table.groupby("name", sort=False):
-        axes.plot(curve["images"] / 1e3, curve["loss"], **arms.expert_line(int(name)))
+        axes.plot(curve["images"] / 1e3, curve["loss"], **arm_styles.expert_line(int(name)))
     ends = table.groupby("name", sort=False).tail(1)
     if len(ends) > 1:
         axes.legend(
@@ -96,16 +91,16 @@ def _experts(axes: Any, table: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def _routers(axes: Any, inputs: Inputs, table: pd.DataFrame) -> None:
+def _routers(axes: Any, inputs: FigureInputs, table: pd.DataFrame) -> None:
     """Curves of the routers of one partition whose objectives have one unit."""
     names = list(dict.fromkeys(table["name"]))
     for name in names:
         curve = table[table["name"] == name]
-        look = routers.look(inputs, name) | {"label": arms.label(name)}
+        look = router_styles.router_line(inputs, name) | {"label": display_name(name)}
         axes.plot(curve["images"] / 1e3, curve["loss"], **look)
     low, high = table["loss"].min(), table["loss"].quantile(0.97)
-    if "cluster" in [routers.kind(inputs.routers[name]) for name in names]:
-        floor = entropy(prior(inputs, table["partition"].iloc[0]))
+    if "cluster" in [router_styles.router_kind(inputs.routers[name]) for name in names]:
+        floor = entropy(inputs.cluster_shares(table["partition"].iloc[0]))
         axes.axhline(floor, **style.DOTTED)
         axes.annotate(
             "entropy of the prior (cluster)", (1, floor), (0, 2), ha="right",

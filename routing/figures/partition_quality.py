@@ -10,8 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared import arms, divisions, ends, style, words
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import (
+    line_end_labels,
+    metric_labels,
+    page_layout,
+    partition_arms,
+    style,
+)
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 COLUMNS = 3
@@ -30,33 +37,37 @@ class PartitionQuality:
     guidance: str | None = None
 
     needs: ClassVar[tuple[str, ...]] = ("metrics",)
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
         """Refuse empty families."""
-        divisions.refuse_families("partition_quality", self.families)
+        partition_arms.require_families("partition_quality", self.families)
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Panels in the order of the policies; 95 % intervals."""
-        table = divisions.measured(inputs, self, self.families)
+        table = partition_arms.metric_rows(inputs, self, self.families)
         self._refuse_ties(inputs)
-        names = divisions.policies(inputs, self, table)
-        columns = style.balanced(len(names), COLUMNS)
+        names = partition_arms.policies_in(inputs, self, table)
+        columns = page_layout.balanced_columns(len(names), COLUMNS)
         width = style.PAGE if columns > 1 else style.COLUMN + 0.6
-        figure, axes = style.panels(len(names), columns, width, 1.9, sharex=True, sharey=True)
-        style.fit_scale(axes[0], "y", table["value"].to_numpy(), table["half_width"].to_numpy())
+        figure, axes = page_layout.panel_grid(
+            len(names), columns, width, 1.9, sharex=True, sharey=True
+        )
+        page_layout.fit_scale(
+            axes[0], "y", table["value"].to_numpy(), table["half_width"].to_numpy()
+        )
         for ax, policy in zip(axes, names, strict=True):
-            handles = divisions.monolith(ax, table)
+            handles = partition_arms.draw_monolith(ax, table)
             self._lines(ax, inputs, table[table["policy"] == policy])
-            ax.set_title(arms.label(policy))
+            ax.set_title(display_name(policy))
             ax.grid(axis="y", zorder=0)
         _experts_axis(axes, table)
         figure.supxlabel("number of experts $K$")
-        figure.supylabel(divisions.axis_label(self.metric))
+        figure.supylabel(partition_arms.axis_label(self.metric))
         if handles:
-            style.legend(figure, handles, 1)
-        ends.write(
+            page_layout.legend_above(figure, handles, 1)
+        line_end_labels.write_labels(
             [
                 self._ends(ax, inputs, table[table["policy"] == policy])
                 for ax, policy in zip(axes, names, strict=True)
@@ -64,19 +75,23 @@ class PartitionQuality:
         )
         return Drawing(table, figure)
 
-    def _lines(self, axes: Any, inputs: Inputs, rows: pd.DataFrame) -> None:
-        for family, (x, own) in self._members(words.within(rows)).items():
+    def _lines(self, axes: Any, inputs: FigureInputs, rows: pd.DataFrame) -> None:
+        for family, (x, own) in self._members(metric_labels.clip_intervals(rows)).items():
             value = own["value"].to_numpy()
             error = np.abs(own[["lo", "hi"]].to_numpy().T - value)
-            look = divisions.look(inputs, self.families, family)
+            look = partition_arms.family_style(inputs, self.families, family)
             axes.errorbar(x, value, yerr=error, marker="o", markersize=3, elinewidth=0.9, **look)
 
-    def _ends(self, axes: Any, inputs: Inputs, rows: pd.DataFrame) -> ends.Ends:
+    def _ends(
+        self, axes: Any, inputs: FigureInputs, rows: pd.DataFrame
+    ) -> line_end_labels.LineEndLabels:
         """The family of each line, at its last point."""
         found = self._members(rows)
         points = np.array([[x[-1], own["value"].iloc[-1]] for x, own in found.values()])
-        colours = [divisions.look(inputs, self.families, family)["color"] for family in found]
-        return ends.Ends(axes, points, list(map(arms.label, found)), colours)
+        colours = [
+            partition_arms.family_style(inputs, self.families, family)["color"] for family in found
+        ]
+        return line_end_labels.LineEndLabels(axes, points, list(map(display_name, found)), colours)
 
     def _members(self, rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, pd.DataFrame]]:
         """x and the rows of each family, from few experts to many."""
@@ -88,7 +103,7 @@ class PartitionQuality:
                 found[family] = (own["num_experts"].to_numpy() * 2 ** (DODGE * (i - middle)), own)
         return found
 
-    def _refuse_ties(self, inputs: Inputs) -> None:
+    def _refuse_ties(self, inputs: FigureInputs) -> None:
         """A line over K has one value at each."""
         for family, partitions in self.families.items():
             numbers = [inputs.num_experts[p] for p in partitions]
@@ -103,7 +118,7 @@ def _experts_axis(axes: np.ndarray, table: pd.DataFrame) -> None:
     """Logarithmic, with the numbers of experts that occur as ticks."""
     from matplotlib.ticker import NullLocator
 
-    numbers = sorted(set(table["num_experts"][table["family"] != divisions.MONOLITH]))
+    numbers = sorted(set(table["num_experts"][table["family"] != partition_arms.MONOLITH]))
     for ax in axes:
         ax.set_xscale("log", base=2)
         ax.set_xticks(numbers, [f"{n}" for n in numbers])

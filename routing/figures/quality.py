@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from routing.figures.shared import arms, style, words
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.rows import Rows, rows, scale
+from routing.figures.shared import arm_selection, dot_plot_rows, metric_labels, page_layout, style
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.dot_plot_rows import DotPlotRows
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
-
-HELDOUT = "heldout"
 
 
 @dataclass(frozen=True)
@@ -25,25 +24,30 @@ class Quality:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("metrics",)
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """A row per arm, the best of each group on top."""
-        found = inputs.rows_of(self.metric, inputs.metrics)
-        names = arms.measured(self.metric, found, inputs.chosen(self.arms))
-        layout = rows(inputs, names, found["value"].to_dict(), words.direction(self.metric))
-        shown = [*layout.of_arm, *([HELDOUT] if HELDOUT in found.index else [])]
+        found = inputs.metric_rows(self.metric, inputs.metrics)
+        names = arm_selection.require_measured(self.metric, found, inputs.selected_arms(self.arms))
+        layout = dot_plot_rows.grouped_rows(
+            inputs, names, found["value"].to_dict(), metric_labels.direction(self.metric)
+        )
+        shown = [
+            *layout.of_arm,
+            *([arm_selection.HELDOUT] if arm_selection.HELDOUT in found.index else []),
+        ]
         table = found.loc[shown].reset_index(drop=True)
-        figure = layout.canvas(words.axis_label(self.metric), 0.47)
+        figure = layout.new_figure(metric_labels.axis_label(self.metric), 0.47)
         axes = figure.subplots()
-        drawn = words.within(found)
-        layout.dots(axes, inputs, drawn)
+        drawn = metric_labels.clip_intervals(found)
+        layout.draw_values(axes, inputs, drawn)
         handles = _monoliths(axes, inputs, layout, drawn, names) + _floor(axes, found)
-        layout.frame(axes)
-        scale(axes)
+        layout.draw_frame(axes)
+        dot_plot_rows.format_value_axis(axes)
         if handles:
-            style.legend(figure, handles, 1)
+            page_layout.legend_above(figure, handles, 1)
         return Drawing(table, figure)
 
 
@@ -55,38 +59,40 @@ class Differences:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("differences",)
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """A row per arm, the best of each group on top; zero is the reference arm."""
-        names = [a for a in inputs.chosen(self.arms) if a in set(inputs.differences["arm"])]
+        names = [a for a in inputs.selected_arms(self.arms) if a in set(inputs.differences["arm"])]
         if not names:
             raise ValueError(
                 "differences: wanted arms beside the reference, got none; name others"
             )
-        found = inputs.rows_of(self.metric, inputs.differences)
-        names = arms.measured(self.metric, found, names)
-        layout = rows(inputs, names, found["value"].to_dict(), words.direction(self.metric))
+        found = inputs.metric_rows(self.metric, inputs.differences)
+        names = arm_selection.require_measured(self.metric, found, names)
+        layout = dot_plot_rows.grouped_rows(
+            inputs, names, found["value"].to_dict(), metric_labels.direction(self.metric)
+        )
         table = found.loc[list(layout.of_arm)].reset_index(drop=True)
-        note = f", minus {arms.label(table['reference'].iloc[0])}"
-        figure = layout.canvas(words.axis_label(self.metric, note), 0.27)
+        note = f", minus {display_name(table['reference'].iloc[0])}"
+        figure = layout.new_figure(metric_labels.axis_label(self.metric, note), 0.27)
         axes = figure.subplots()
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
-        layout.dots(axes, inputs, table)
-        layout.frame(axes)
-        scale(axes)
+        layout.draw_values(axes, inputs, table)
+        layout.draw_frame(axes)
+        dot_plot_rows.format_value_axis(axes)
         return Drawing(table, figure)
 
 
 def _monoliths(
-    axes: Any, inputs: Inputs, layout: Rows, found: pd.DataFrame, names: list[str]
+    axes: Any, inputs: FigureInputs, layout: DotPlotRows, found: pd.DataFrame, names: list[str]
 ) -> list:
     """Line and band of the monolith across every group of its sampler; the legend's handles."""
     drawn: list = []
     for span in layout.spans.values():
         group = [a for a, y in layout.of_arm.items() if span[0] < y < span[1]]
-        monolith = arms.peer(inputs, group[0], names)
+        monolith = arm_selection.matching_monolith(inputs, group[0], names)
         if monolith is None or monolith in group:
             continue
         row = found.loc[monolith]
@@ -98,9 +104,9 @@ def _monoliths(
 
 def _floor(axes: Any, found: pd.DataFrame) -> list:
     """A dashed line at the held-out data; the legend's handle."""
-    if HELDOUT not in found.index:
+    if arm_selection.HELDOUT not in found.index:
         return []
-    row = found.loc[HELDOUT]
+    row = found.loc[arm_selection.HELDOUT]
     line = axes.axvline(row["value"], color=style.GREY, linewidth=0.8, dashes=(3, 2), zorder=1)
     line.set_label(f"held-out data (n = {row['num_samples']:,})")
     return [line]

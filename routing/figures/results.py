@@ -5,10 +5,9 @@ from typing import ClassVar
 
 import pandas as pd
 
-from routing.figures.quality import HELDOUT
-from routing.figures.shared import arms, style, tables, words
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.named import known
+from routing.figures.shared import arm_selection, metric_labels, style, text_tables
+from routing.figures.shared.config_view import display_name, require_known
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 FACTS = ("partition", "router", "policy", "sampler", "guidance")
@@ -31,26 +30,32 @@ class Results:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("metrics", "costs")
-    formats: ClassVar[tuple[str, ...]] = style.TEXT_ENCODERS
+    formats: ClassVar[tuple[str, ...]] = style.TEXT_FORMATS
 
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """The rows in the order of the config; the last is the held-out images."""
         valid = list(dict.fromkeys(inputs.metrics["metric"]))
         for metric in self.metrics:
-            known(metric, valid, "metrics")
-        of_arms = set(inputs.metrics["metric"][inputs.metrics["arm"] != HELDOUT])
+            require_known(metric, valid, "metrics")
+        of_arms = set(inputs.metrics["metric"][inputs.metrics["arm"] != arm_selection.HELDOUT])
         chosen = list(
             self.metrics
-            or (m for m in valid if words.direction(m) and not words.is_part(m) and m in of_arms)
+            or (
+                m
+                for m in valid
+                if metric_labels.direction(m)
+                and not metric_labels.is_per_category(m)
+                and m in of_arms
+            )
         )
         table = self._table(inputs, chosen)
         return Drawing(table, texts={"md": _markdown(table), "tex": _latex(table)})
 
-    def _table(self, inputs: Inputs, metrics: list[str]) -> pd.DataFrame:
+    def _table(self, inputs: FigureInputs, metrics: list[str]) -> pd.DataFrame:
         """A row per arm and metric, not rounded; costs are per sample."""
-        names = inputs.chosen(self.arms)
+        names = inputs.selected_arms(self.arms)
         facts = pd.DataFrame([_facts(inputs, arm) for arm in names])
-        shown = [*names, HELDOUT]
+        shown = [*names, arm_selection.HELDOUT]
         found = inputs.metrics[
             inputs.metrics["metric"].isin(metrics) & inputs.metrics["arm"].isin(shown)
         ]
@@ -59,12 +64,12 @@ class Results:
         table = found.merge(facts, on="arm", how="left")
         table["half_width"] = (table["hi"] - table["lo"]) / 2
         table["is_best"] = False
-        for metric, rows in table[table["arm"] != HELDOUT].groupby("metric"):
+        for metric, rows in table[table["arm"] != arm_selection.HELDOUT].groupby("metric"):
             table.loc[rows.index, "is_best"] = _is_best(metric, rows["value"])
         return table
 
 
-def _facts(inputs: Inputs, arm: str) -> dict:
+def _facts(inputs: FigureInputs, arm: str) -> dict:
     """What the arm is and what one sample of it costs."""
     of, bill = inputs.arms[arm], inputs.cost(arm).set_index("component")
     return {
@@ -77,25 +82,25 @@ def _facts(inputs: Inputs, arm: str) -> dict:
 
 
 def _is_best(metric: str, values: pd.Series) -> pd.Series:
-    sign = words.direction(metric)
+    sign = metric_labels.direction(metric)
     return sign * values == (sign * values).max() if sign else pd.Series(False, values.index)
 
 
 def _cells(table: pd.DataFrame, kind: str) -> tuple[list[str], list[list[str]], int]:
     """Heads, lines of text of the format `kind`, and how many columns are words."""
-    metrics, dash = list(dict.fromkeys(table["metric"])), tables.DASH[kind]
+    metrics, dash = list(dict.fromkeys(table["metric"])), text_tables.DASH[kind]
     facts = [key for key in FACTS if table[key].fillna("").any()]  # guidance, if any arm has one
     costs = [key for key in COSTS if table[key].any()]  # a closed form has no FLOP
     heads = ["arm", *facts] + [COSTS[key][0] for key in costs] + [_head(m) for m in metrics]
     lines = []
     for arm, rows in table.groupby("arm", sort=False):
         first, by_metric = rows.iloc[0], rows.set_index("metric")
-        if arm == HELDOUT:
+        if arm == arm_selection.HELDOUT:
             line = [f"held-out data (n = {first['num_samples']:,})"]
             line += [dash] * len([*facts, *costs])
         else:
-            line = [arms.label(arm)]
-            line += [arms.label(first[key]) or dash for key in facts]
+            line = [display_name(arm)]
+            line += [display_name(first[key]) or dash for key in facts]
             line += [_cost(first[key], COSTS[key][1]) for key in costs]
         lines.append(line + [_value(by_metric, metric, kind) for metric in metrics])
     return heads, lines, 1 + len(facts)
@@ -104,16 +109,16 @@ def _cells(table: pd.DataFrame, kind: str) -> tuple[list[str], list[list[str]], 
 def _value(by_metric: pd.DataFrame, metric: str, kind: str) -> str:
     """Value and half-width; a dash where there is none, as for agreement unasked."""
     if metric not in by_metric.index:
-        return tables.DASH[kind]
+        return text_tables.DASH[kind]
     row = by_metric.loc[metric]
-    text = words.rounded(row["value"], row["half_width"])
-    return tables.BOLD[kind].format(text) if row["is_best"] else text
+    text = metric_labels.format_value(row["value"], row["half_width"])
+    return text_tables.BOLD[kind].format(text) if row["is_best"] else text
 
 
 def _head(metric: str) -> str:
     """The metric's own name and an arrow to the better side."""
-    arrow = {1: " ↑", -1: " ↓", 0: ""}[words.direction(metric)]
-    return arms.label(metric) + arrow
+    arrow = {1: " ↑", -1: " ↓", 0: ""}[metric_labels.direction(metric)]
+    return display_name(metric) + arrow
 
 
 def _cost(value: float, digits: int) -> str:
@@ -122,8 +127,10 @@ def _cost(value: float, digits: int) -> str:
 
 def _markdown(table: pd.DataFrame) -> str:
     note = "\nPer sample; ± is half of a 95 % interval; the best arm is in bold.\n"
-    return tables.markdown(*_cells(table, "md")) + note
+    return text_tables.markdown_table(*_cells(table, "md")) + note
 
 
 def _latex(table: pd.DataFrame) -> str:
-    return tables.latex(*_cells(table, "tex"), int(table["arm"].iloc[-1] == HELDOUT))
+    return text_tables.latex_table(
+        *_cells(table, "tex"), int(table["arm"].iloc[-1] == arm_selection.HELDOUT)
+    )

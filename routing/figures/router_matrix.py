@@ -10,9 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.quality import HELDOUT
-from routing.figures.shared import arms, style, tables, words
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import (
+    arm_selection,
+    heat_map,
+    metric_labels,
+    page_layout,
+    style,
+    text_tables,
+)
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 
@@ -31,9 +38,9 @@ class RouterTable:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("metrics", "costs")
-    formats: ClassVar[tuple[str, ...]] = style.TEXT_ENCODERS
+    formats: ClassVar[tuple[str, ...]] = style.TEXT_FORMATS
 
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Routers and policies in the order of the config."""
         table = measured_cells(inputs, self)
         costs = [inputs.cost(arm).set_index("component") for arm in table["arm"]]
@@ -42,30 +49,34 @@ class RouterTable:
             table, texts={kind: self._text(inputs, table, kind) for kind in self.formats}
         )
 
-    def _text(self, inputs: Inputs, table: pd.DataFrame, kind: str) -> str:
+    def _text(self, inputs: FigureInputs, table: pd.DataFrame, kind: str) -> str:
         policies = list(dict.fromkeys(table["policy"]))
         of = table.set_index(["router", "policy"])
         lines = [
-            [arms.label(router), *(_cell(of, (router, policy), kind) for policy in policies)]
+            [display_name(router), *(_cell(of, (router, policy), kind) for policy in policies)]
             for router in dict.fromkeys(table["router"])
         ]
         cost = table.groupby("policy")["expert_evaluations"].agg(["min", "max"])
         spans = [_span(*cost.loc[policy]) for policy in policies]
         last = ["expert evaluations", *spans]
-        heads = ["router", *map(arms.label, policies)]
+        heads = ["router", *map(display_name, policies)]
         if kind == "tex":
-            return tables.latex(heads, [*lines, last], 1, 1)
-        return tables.markdown(heads, [*lines, last], 1) + "\n" + self._caption(inputs, table)
-
-    def _caption(self, inputs: Inputs, table: pd.DataFrame) -> str:
-        found = inputs.rows_of(self.metric, inputs.metrics)
-        peer = arms.peer(inputs, table["arm"].iloc[0], list(inputs.arms))
-        names = {peer: "the monolith", HELDOUT: "held-out data"}
-        beside = [f"{n}: {_value(found.loc[a])}" for a, n in names.items() if a in found.index]
-        told = [arms.label(self.partition), arms.label(self.sampler)]
-        told += [arms.label(self.guidance)] if self.guidance else []
+            return text_tables.latex_table(heads, [*lines, last], 1, 1)
         return (
-            f"{words.axis_label(self.metric)} ({', '.join(told)}); ± is half of a 95 % interval, "
+            text_tables.markdown_table(heads, [*lines, last], 1)
+            + "\n"
+            + self._caption(inputs, table)
+        )
+
+    def _caption(self, inputs: FigureInputs, table: pd.DataFrame) -> str:
+        found = inputs.metric_rows(self.metric, inputs.metrics)
+        peer = arm_selection.matching_monolith(inputs, table["arm"].iloc[0], list(inputs.arms))
+        names = {peer: "the monolith", arm_selection.HELDOUT: "held-out data"}
+        beside = [f"{n}: {_value(found.loc[a])}" for a, n in names.items() if a in found.index]
+        told = [display_name(self.partition), display_name(self.sampler)]
+        told += [display_name(self.guidance)] if self.guidance else []
+        return (
+            f"{metric_labels.axis_label(self.metric)} ({', '.join(told)}); ± is half of a 95 % interval, "
             f"the best is bold. {'; '.join(beside).capitalize()}\n"
         )
 
@@ -81,25 +92,27 @@ class RouterMatrix:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("metrics",)
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Routers and policies in the order of the config; the best is framed."""
         table = measured_cells(inputs, self)
         names, policies = (list(dict.fromkeys(table[key])) for key in ("router", "policy"))
         shape = len(names), len(policies)
         width = min(style.PAGE, 1.2 + 0.72 * shape[1])
-        told = list(map(arms.label, names))
-        label = style.wrapped(words.axis_label(self.metric), width - style.width_of(told) - 0.1)
-        figure = style.canvas(width, 0.47 + 0.3 * shape[0] + style.LINE * len(label))
+        told = list(map(display_name, names))
+        label = page_layout.wrap_text(
+            metric_labels.axis_label(self.metric), width - page_layout.text_width(told) - 0.1
+        )
+        figure = page_layout.new_figure(width, 0.47 + 0.3 * shape[0] + style.LINE * len(label))
         axes = figure.subplots()
         wide = table.pivot(index="router", columns="policy", values="value")
         value = wide.loc[names, policies].to_numpy()
-        sign = words.direction(self.metric) or 1
+        sign = metric_labels.direction(self.metric) or 1
         low, high = np.nanmin(sign * value), np.nanmax(sign * value)
         dark = (sign * value - low) / max(high - low, 1e-300)
-        heat(axes, dark)
+        heat_map.draw_heat_map(axes, dark)
         of = table.set_index(["router", "policy"])
         for i, router in enumerate(names):
             for j, policy in enumerate(policies):
@@ -107,22 +120,24 @@ class RouterMatrix:
                     continue
                 row = of.loc[(router, policy)]
                 number, half = _value(row).split(" ± ")
-                ink = "white" if dark[i, j] > 0.42 else "black"
+                ink = heat_map.text_colour(dark[i, j])
                 axes.text(j, i, number, ha="center", va="bottom", color=ink)
                 axes.text(j, i - 0.02, f"± {half}", ha="center", va="top", color=ink, fontsize=6.5)
                 if row["is_best"]:
-                    frame(axes, i, j)
-        axes.set_xticks(range(shape[1]), map(arms.label, policies))
+                    heat_map.outline_cell(axes, i, j)
+        axes.set_xticks(range(shape[1]), map(display_name, policies))
         axes.set_yticks(range(shape[0]), told)
         axes.set_title("\n".join(label))
         return Drawing(table, figure)
 
 
-def measured_cells(inputs: Inputs, of: Any) -> pd.DataFrame:
+def measured_cells(inputs: FigureInputs, of: Any) -> pd.DataFrame:
     """Rows of the metric of each cell, with router, policy, half_width and is_best."""
-    found = inputs.rows_of(of.metric, inputs.metrics)
-    by_cell = arms.cells(inputs, of.arms, of.partition, of.sampler, of.guidance)
-    kept = arms.measured(of.metric, found, list(by_cell.values()))
+    found = inputs.metric_rows(of.metric, inputs.metrics)
+    by_cell = arm_selection.arms_by_router_and_policy(
+        inputs, of.arms, of.partition, of.sampler, of.guidance
+    )
+    kept = arm_selection.require_measured(of.metric, found, list(by_cell.values()))
     keys = {arm: key for key, arm in by_cell.items()}
     table = found.loc[kept].reset_index(drop=True)
     table.insert(0, "router", [keys[arm][0] for arm in kept])
@@ -132,41 +147,20 @@ def measured_cells(inputs: Inputs, of: Any) -> pd.DataFrame:
         ["router", "policy"], key=lambda names: names.map(orders[names.name].index)
     ).reset_index(drop=True)
     table["half_width"] = (table["hi"] - table["lo"]) / 2
-    sign = words.direction(of.metric)
+    sign = metric_labels.direction(of.metric)
     table["is_best"] = (sign * table["value"] == (sign * table["value"]).max()) & (sign != 0)
     return table
 
 
-def heat(axes: Any, dark: np.ndarray) -> None:
-    """Squares in one tone, `dark` in 0..1 (white where it is nan), with white lines between."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    tone = LinearSegmentedColormap.from_list("tone", ["#F3F6FA", "#2C7FB8", "#08306B"])
-    axes.imshow(np.ma.masked_invalid(dark), cmap=tone, vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(np.arange(dark.shape[1] - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(dark.shape[0] - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1)
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
-
-
-def frame(axes: Any, i: int, j: int) -> None:
-    """A frame around the cell in row `i`, column `j`."""
-    from matplotlib.patches import Rectangle
-
-    look = {"fill": False, "edgecolor": "#EDA81C", "linewidth": 1.6}
-    axes.add_patch(Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, **look))
-
-
 def _cell(of: pd.DataFrame, key: tuple[str, str], kind: str) -> str:
     if key not in of.index:
-        return tables.DASH[kind]
+        return text_tables.DASH[kind]
     row = of.loc[key]
-    return tables.BOLD[kind].format(_value(row)) if row["is_best"] else _value(row)
+    return text_tables.BOLD[kind].format(_value(row)) if row["is_best"] else _value(row)
 
 
 def _value(row: pd.Series) -> str:
-    return words.rounded(row["value"], (row["hi"] - row["lo"]) / 2)
+    return metric_labels.format_value(row["value"], (row["hi"] - row["lo"]) / 2)
 
 
 def _span(low: float, high: float) -> str:

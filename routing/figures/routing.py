@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared import arms, style
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import arm_styles, page_layout, style
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.distributions import entropy
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 WIDEST = 6  # arms side by side
@@ -28,24 +30,24 @@ class Routing:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("traces", "partitions")
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Bands of up to six arms."""
-        names = inputs.chosen(self.arms)
+        names = inputs.selected_arms(self.arms)
         tables = [profile(arm, inputs.trace(arm)) for arm in names]
-        figure, columns = style.columns(len(names), 3, WIDEST, 2.75)
+        figure, columns = page_layout.panel_columns(len(names), 3, WIDEST, 2.75)
         highest = max(inputs.num_experts[inputs.arms[arm]["partition"]] for arm in names)
         for own, arm, table in zip(columns, names, tables, strict=True):
-            sizes = inputs.sizes(inputs.arms[arm]["partition"])
-            colour = arms.look(inputs, arm).colour
-            _column(own, table, sizes / sizes.sum(), np.log(max(highest, 2)), colour)
-            own[0].set_title(arms.label(arm))
-            style.label_column(own, ["mean weight", "entropy (nats)", "occupancy"])
+            shares = inputs.cluster_shares(inputs.arms[arm]["partition"])
+            colour = arm_styles.arm_style(inputs, arm).colour
+            _column(own, table, shares, np.log(max(highest, 2)), colour)
+            own[0].set_title(display_name(arm))
+            page_layout.label_column(own, ["mean weight", "entropy (nats)", "occupancy"])
         figure.align_ylabels()
-        figure.supxlabel(style.TIME)
-        style.legend(figure, _handles(highest), min(WIDEST, len(names)) + 2)
+        figure.supxlabel(style.TIME_LABEL)
+        page_layout.legend_above(figure, _handles(highest), min(WIDEST, len(names)) + 2)
         return Drawing(pd.concat(tables, ignore_index=True), figure)
 
 
@@ -75,11 +77,6 @@ def profile(arm: str, trace: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def entropy(p: np.ndarray) -> float | np.ndarray:
-    """-sum p log p over the last axis, in nats; 0 log 0 = 0, and NaN where p is NaN."""
-    return -(p * np.log(np.where(p == 0, 1, p))).sum(-1)
-
-
 def _column(
     axes: np.ndarray, table: pd.DataFrame, shares: np.ndarray, top: float, colour: str
 ) -> None:
@@ -105,7 +102,7 @@ def _areas(axes: Any, table: pd.DataFrame, shares: np.ndarray) -> None:
     base = np.zeros(len(wide) + 1)
     for k in wide.columns:
         x, y = _held(wide[k])
-        look = arms.expert_look(int(k))
+        look = arm_styles.expert_area(int(k))
         axes.fill_between(x, base, base + y, step="post", edgecolor="white", linewidth=0.3, **look)
         base = base + y
     for edge in np.cumsum(shares)[:-1]:
@@ -125,7 +122,7 @@ def _handles(num_experts: int) -> list:
     from matplotlib.patches import Patch
 
     experts = [
-        Patch(label=f"expert {k}", edgecolor="white", **arms.expert_look(k))
+        Patch(label=f"expert {k}", edgecolor="white", **arm_styles.expert_area(k))
         for k in range(num_experts)
     ]
     lines = [

@@ -16,10 +16,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.routing import entropy
-from routing.figures.shared import arms, means, style
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.rows import rows
+from routing.figures.shared import (
+    arm_selection,
+    arm_styles,
+    dot_plot_rows,
+    means_with_intervals,
+    page_layout,
+    style,
+)
+from routing.figures.shared.distributions import entropy
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 PANELS = {  # quantities of a panel: the first a ring around the second
@@ -40,40 +46,46 @@ class Switching:
     arms: tuple[str, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ("traces",)
-    formats: ClassVar[tuple[str, ...]] = style.PICTURES
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
-    def draw(self, inputs: Inputs) -> Drawing:
+    def draw(self, inputs: FigureInputs) -> Drawing:
         """Rows in the order of the config; without `arms`, all but the monoliths."""
-        names = inputs.chosen(self.arms)
+        names = inputs.selected_arms(self.arms)
         if not self.arms:
-            names = [a for a in names if not arms.is_monolith(inputs, a)] or names
+            names = [a for a in names if not arm_selection.is_monolith(inputs, a)] or names
         table = pd.concat([measures(inputs, arm) for arm in names], ignore_index=True)
-        layout = rows(inputs, names, dict.fromkeys(names, 0.0), 0)
+        layout = dot_plot_rows.grouped_rows(inputs, names, dict.fromkeys(names, 0.0), 0)
         height = layout.height + 0.7
-        figure, axes = style.panels(len(PANELS), len(PANELS), style.PAGE, height)
+        figure, axes = page_layout.panel_grid(len(PANELS), len(PANELS), style.PAGE, height)
         for i, (ax, (title, quantities)) in enumerate(zip(axes, PANELS.items(), strict=True)):
             for place, quantity in enumerate(quantities):
                 for row in table[table["quantity"] == quantity].itertuples():
-                    look = arms.look(inputs, row.arm).points() | {"markersize": 3.2}
+                    look = arm_styles.arm_style(inputs, row.arm).points() | {"markersize": 3.2}
                     if place < len(quantities) - 1:
                         look |= RING
                     error = [[row.value - row.lo], [row.hi - row.value]]
                     y = layout.of_arm[row.arm]
                     ax.errorbar(row.value, y, xerr=error, elinewidth=0.9, **look)
-            layout.frame(ax, labelled=i == 0)
+            layout.draw_frame(ax, labelled=i == 0)
             ax.set_xlabel(title, linespacing=1.0)
             ax.set_xlim(left=min(0, ax.get_xlim()[0]))
             ax.grid(axis="x", zorder=0)
-        style.legend(figure, _handles(), 2)
+        page_layout.legend_above(figure, _handles(), 2)
         return Drawing(table, figure)
 
 
-def measures(inputs: Inputs, arm: str) -> pd.DataFrame:
+def measures(inputs: FigureInputs, arm: str) -> pd.DataFrame:
     """arm, quantity, value, lo, hi of one arm."""
     found = per_trajectory(inputs.trace(arm)["weights"].astype(np.float64))
     parts = [
-        (arm, name, *means.interval(means.by_training(inputs, values)))
+        (
+            arm,
+            name,
+            *means_with_intervals.mean_with_interval(
+                means_with_intervals.split_by_training_seed(inputs, values)
+            ),
+        )
         for name, values in found.items()
     ]
     return pd.DataFrame(parts, columns=["arm", "quantity", "value", "lo", "hi"])

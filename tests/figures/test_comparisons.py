@@ -10,9 +10,9 @@ import pytest
 from figures_world import ARMS, KEYS, FakeJob, make, make_job, texts_of
 
 from routing.figures import comparison, critical_difference, distinguishable
-from routing.figures.shared import arms, style, tables
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.pairs import against, family, pairs
+from routing.figures.shared import arm_pairs, arm_styles, page_layout, style, text_tables
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.statistics.letters import largest, letter, letters, needed
 
 KINDS = ("semantic learned top1 euler", "semantic prior sticky heun", "random uniform full euler")
@@ -52,7 +52,7 @@ def run_of(values, alike=(), p=None, reference=None, metric="fd_digits", half=0.
     }
     files = {"metrics": [pd.DataFrame(rows, columns=heads)]}
     files["comparisons"] = [pd.DataFrame(kept, columns=of_pairs)]
-    return Inputs(FakeJob(base.spec | {"arms": chosen}, files))
+    return FigureInputs(FakeJob(base.spec | {"arms": chosen}, files))
 
 
 def draw(name, inputs, **options):
@@ -139,7 +139,7 @@ def test_holm_is_among_the_pairs_shown():
         "ab": {"ab": 0.02},
     }
     for names, wanted in by_hand.items():
-        found = pairs(inputs, "fd_digits", tuple(names))
+        found = arm_pairs.all_pairs(inputs, "fd_digits", tuple(names))
         of = {a + b: n for a, b, n in found.pairs[["arm", "other", "p_holm"]].itertuples(False)}
         assert of == pytest.approx(wanted)
         matrix = found.is_distinguishable()
@@ -150,8 +150,8 @@ def test_holm_is_among_the_pairs_shown():
 
 
 def test_of_all_arms_it_is_the_table_of_the_stage():
-    inputs = Inputs(make_job())
-    found = pairs(inputs, "recall_digits", ())
+    inputs = FigureInputs(make_job())
+    found = arm_pairs.all_pairs(inputs, "recall_digits", ())
     table = inputs.comparisons.query("metric == 'recall_digits'").reset_index(drop=True)
     for column in ("arm", "other", "p_holm", "is_distinguishable"):
         assert found.pairs[column].equals(table[column])
@@ -170,26 +170,31 @@ def test_of_all_arms_it_is_the_table_of_the_stage():
 )
 def test_the_best_is_first_and_the_highest_if_none_is_better(metric, order):
     inputs = run_of([2, 1, 4, 3], metric=metric)
-    assert "".join(pairs(inputs, metric, ()).arms["arm"]) == order
-    some = pairs(inputs, metric, ("d", "a", "d"))
+    assert "".join(arm_pairs.all_pairs(inputs, metric, ()).arms["arm"]) == order
+    some = arm_pairs.all_pairs(inputs, metric, ("d", "a", "d"))
     assert list(some.arms["arm"]) == sorted("ad", key=order.index) and len(some.pairs) == 1
     tied = run_of([1, 1, 0, 1], metric=metric)
     wanted = "cabd" if metric == "fd_digits" else "abdc"
-    assert "".join(pairs(tied, metric, ()).arms["arm"]) == wanted  # else as in the config
+    assert (
+        "".join(arm_pairs.all_pairs(tied, metric, ()).arms["arm"]) == wanted
+    )  # else as in the config
 
 
 def test_the_family_of_the_reference_is_that_of_the_arms_shown():
     p = {("a", "r"): 0.02, ("b", "r"): 0.03, ("c", "r"): 0.01, ("a", "b"): 0.5}
     inputs = run_of([1, 2, 3, 4], p=p, reference="r", names="rabc")
-    base = against(inputs, "fd_digits", list("rabc"))
+    base = arm_pairs.differences_from_reference(inputs, "fd_digits", list("rabc"))
     assert base["p_holm_reference"].to_dict() == pytest.approx({"a": 0.04, "b": 0.04, "c": 0.03})
     assert base["value"].to_dict() == {"a": 1, "b": 2, "c": 3}
     assert set(base["other"]) == {"r"}
-    few = against(inputs, "fd_digits", ["a", "b"])
+    few = arm_pairs.differences_from_reference(inputs, "fd_digits", ["a", "b"])
     assert few["p_holm_reference"].to_dict() == pytest.approx({"a": 0.04, "b": 0.04})
-    assert against(inputs, "fd_digits", ["r"]).empty
-    assert against(run_of([1, 2]), "fd_digits", ["a", "b"]).empty
-    assert (family(2), family(60)) == ("Holm, 5 %, 1 pair", "Holm, 5 %, 1,770 pairs")
+    assert arm_pairs.differences_from_reference(inputs, "fd_digits", ["r"]).empty
+    assert arm_pairs.differences_from_reference(run_of([1, 2]), "fd_digits", ["a", "b"]).empty
+    assert (arm_pairs.correction_text(2), arm_pairs.correction_text(60)) == (
+        "Holm, 5 %, 1 pair",
+        "Holm, 5 %, 1,770 pairs",
+    )
 
 
 @pytest.mark.parametrize("name", ["critical_difference", "comparison", "distinguishable"])
@@ -205,7 +210,7 @@ def test_the_family_of_the_reference_is_that_of_the_arms_shown():
 )
 def test_what_cannot_be_compared_is_one_line(name, options, wanted):
     with pytest.raises(ValueError, match=wanted) as error:
-        draw(name, Inputs(make_job()), **options)
+        draw(name, FigureInputs(make_job()), **options)
     assert "\n" not in str(error.value)
 
 
@@ -234,7 +239,7 @@ def test_dots_stand_in_the_order_of_their_values_with_their_intervals():
     ends = [c[2][0].get_segments()[0].tolist() for c in axes.containers]
     assert ends[0] == [[0.75, 0], [1.25, 0]] and ends[3] == [[5, 3], [9, 3]]
     colours = [c[0].get_color() for c in axes.containers]
-    assert colours == [arms.look(inputs, name).colour for name in "bcad"]
+    assert colours == [arm_styles.arm_style(inputs, name).colour for name in "bcad"]
     given = inputs.metrics.query("metric == 'fd_digits'").set_index("arm")
     for row in drawing.table.itertuples():
         assert (row.value, row.lo, row.hi) == tuple(given.loc[row.arm, ["value", "lo", "hi"]])
@@ -357,13 +362,13 @@ def test_the_reference_need_not_be_shown_nor_measured():
 def test_p_values_in_words():
     words = [comparison.p_value(p) for p in (0.0, 0.00099, 0.001, 0.0123, 1.0)]
     assert words == ["< 0.001", "< 0.001", "0.001", "0.012", "1.000"]
-    assert tables.tex("< 0.001") == "$<$ 0.001"
+    assert text_tables.escape_latex("< 0.001") == "$<$ 0.001"
 
 
 def test_letters_agree_with_the_bars_and_the_matrix():
-    inputs = Inputs(make_job())
+    inputs = FigureInputs(make_job())
     table = draw("comparison", inputs, metric="cluster_tv").table
-    found = pairs(inputs, "cluster_tv", ())
+    found = arm_pairs.all_pairs(inputs, "cluster_tv", ())
     told = draw("critical_difference", inputs, metric="cluster_tv").table
     assert list(told["arm"]) == list(table["arm"]) == list(found.arms["arm"])
     for i, j in itertools.combinations(range(len(table)), 2):
@@ -384,7 +389,7 @@ def test_cells_say_who_is_better_and_by_how_much(metric):
     inputs = run_of([1, 2, 4, 9], ["ab", "cd"], metric=metric)
     drawing = draw("distinguishable", inputs, metric=metric)
     image = picture(drawing)
-    names = list(pairs(inputs, metric, ()).arms["arm"])
+    names = list(arm_pairs.all_pairs(inputs, metric, ()).arms["arm"])
     value = dict(zip("abcd", [1, 2, 4, 9], strict=True))
     grey = tuple(np.full(3, 0xE4 / 255))
     shades = {}
@@ -511,11 +516,11 @@ def test_everything_can_be_read(name, of):
 
 def test_names_are_as_wide_as_they_are_drawn():
     inputs = world("three long names")
-    names = [arms.label(name) for name in inputs.arms]
+    names = [display_name(name) for name in inputs.arms]
     figure = draw("critical_difference", inputs, metric="copy_ratio_digits").figure
     drawn = [b.width / figure.dpi for text, b, _ in texts_of(figure) if text in names]
-    assert style.width_of(names) == pytest.approx(max(drawn), rel=0.03)
-    assert style.width_of(["", *names]) == style.width_of(names)
+    assert page_layout.text_width(names) == pytest.approx(max(drawn), rel=0.03)
+    assert page_layout.text_width(["", *names]) == page_layout.text_width(names)
 
 
 def test_an_outlier_leaves_the_others_apart():

@@ -28,8 +28,17 @@ from figures_world import (
 
 from routing.figures import exact_world, exposure, frontier, routing
 from routing.figures.losses import NUM_POINTS, smoothed
-from routing.figures.shared import arms, labels, pictures, style, tables, words
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import (
+    arm_selection,
+    arm_styles,
+    image_grids,
+    metric_labels,
+    page_layout,
+    point_labels,
+    style,
+    text_tables,
+)
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.table import FIGURES
 from routing.metrics import feature_space_names
 from routing.metrics.table import METRICS, Kind
@@ -88,9 +97,9 @@ def test_equal_inputs_are_equal_files_whatever_the_users_settings(name):
     import matplotlib
 
     job = make_job("plane" if name in IN_PLANE else "digits", ("monolith", "top1", "full"))
-    first = make(name).draw(Inputs(job))
+    first = make(name).draw(FigureInputs(job))
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "pdf.fonttype": 3}):
-        second = make(name).draw(Inputs(job))
+        second = make(name).draw(FigureInputs(job))
         for kind in make(name).formats:
             assert first.rendered(kind) == second.rendered(kind)
         assert matplotlib.rcParams["font.size"] == 20  # the user's settings are left alone
@@ -115,9 +124,9 @@ def test_one_arm_alone_and_one_expert(name, arm):
     job = make_job(kind, (arm,), (partition,), 1)
     if arm in NEEDS_MORE.get(name, ()):
         with pytest.raises(ValueError, match="wanted|was trained|nothing is named"):
-            make(name, **options).draw(Inputs(job))
+            make(name, **options).draw(FigureInputs(job))
         return
-    drawing = make(name, **options).draw(Inputs(job))
+    drawing = make(name, **options).draw(FigureInputs(job))
     assert len(drawing.table) and drawing.rendered(make(name).formats[0])
 
 
@@ -160,16 +169,16 @@ def test_one_arm_alone_and_one_expert(name, arm):
 )
 def test_what_cannot_be_drawn_is_one_line(name, options, wanted):
     with pytest.raises(ValueError, match=wanted) as error:
-        make(name, **options).draw(Inputs(make_job()))
+        make(name, **options).draw(FigureInputs(make_job()))
     assert "\n" not in str(error.value)
 
 
 def test_points_are_no_images():
     for name in ("grids", "clusters"):
         with pytest.raises(ValueError, match="wants images, got points"):
-            make(name).draw(Inputs(make_job("plane")))
+            make(name).draw(FigureInputs(make_job("plane")))
     with pytest.raises(ValueError, match="1 or 3 channels, got 4"):
-        pictures.stored(np.zeros((2, 4, 8, 8)), 255, "grids")
+        image_grids.stored_integers(np.zeros((2, 4, 8, 8)), 255, "grids")
 
 
 def test_the_stage_writes_every_output_and_names_the_figure_in_errors():
@@ -217,48 +226,55 @@ def lightness(colour):
 
 
 def test_neighbours_differ_in_grey():
-    for palette in (list(arms.COLOURS.values()), list(arms.EXPERTS)):
+    for palette in (list(arm_styles.POLICY_COLOURS.values()), list(arm_styles.EXPERT_COLOURS)):
         steps = np.abs(np.diff([lightness(c) for c in palette]))
         assert steps.min() > 12, steps
-    top = [lightness(arms.COLOURS[f"top{k}"]) for k in (1, 2, 3)]
+    top = [lightness(arm_styles.POLICY_COLOURS[f"top{k}"]) for k in (1, 2, 3)]
     assert np.diff(top).min() > 20  # more experts, lighter
-    every = [*arms.COLOURS.values(), *arms.OTHERS, *arms.EXPERTS, arms.MONOLITH]
+    every = [
+        *arm_styles.POLICY_COLOURS.values(),
+        *arm_styles.OTHER_COLOURS,
+        *arm_styles.EXPERT_COLOURS,
+        arm_styles.MONOLITH_COLOUR,
+    ]
     for one, other in itertools.combinations(every, 2):  # 2.3 is just noticeable
         assert np.linalg.norm(lab(one) - lab(other)) > 10, (one, other)
     assert max(map(lightness, every)) < 82  # seen on white
-    looks = [tuple(arms.expert_look(k).values()) for k in range(32)]
+    looks = [tuple(arm_styles.expert_area(k).values()) for k in range(32)]
     assert len(set(looks)) == 32
 
 
 def test_a_look_is_what_an_arm_is_not_where_it_stands():
-    inputs = Inputs(make_job())
+    inputs = FigureInputs(make_job())
     for names in itertools.permutations(("top1", "random_full", "top1_heun")):
-        few = Inputs(make_job("digits", names))
-        assert all(arms.look(few, n) == arms.look(inputs, n) for n in names)
-    look = functools.partial(arms.look, inputs)
+        few = FigureInputs(make_job("digits", names))
+        assert all(arm_styles.arm_style(few, n) == arm_styles.arm_style(inputs, n) for n in names)
+    look = functools.partial(arm_styles.arm_style, inputs)
     assert look("top1").colour == look("top1_heun").colour == look("random_top1").colour
     assert look("top1").marker != look("top1_heun").marker != look("monolith_dpmpp").marker
     assert look("random_top1").is_hollow and not look("top1").is_hollow
-    assert look("monolith").colour == arms.MONOLITH != look("full").colour
-    kinds = [arms.policy_kind(p) for p in POLICIES.values()]
-    assert set(kinds) - {"mine_alone"} <= set(arms.COLOURS) and len(set(kinds)) == len(kinds)
+    assert look("monolith").colour == arm_styles.MONOLITH_COLOUR != look("full").colour
+    kinds = [arm_styles.policy_kind(p) for p in POLICIES.values()]
+    assert set(kinds) - {"mine_alone"} <= set(arm_styles.POLICY_COLOURS) and len(
+        set(kinds)
+    ) == len(kinds)
 
 
 def test_groups_differ_in_router_and_policy_alone():
-    inputs = Inputs(make_job())
-    groups = arms.groups(inputs, list(ARMS))
+    inputs = FigureInputs(make_job())
+    groups = arm_selection.group_arms(inputs, list(ARMS))
     heads = ["monolith", "semantic, euler", "random, euler", "semantic, heun"]
     assert list(groups) == heads and groups["random, euler"] == ["random_top1", "random_full"]
     assert sorted(sum(groups.values(), [])) == sorted(ARMS)
-    assert arms.peer(inputs, "top1_heun", list(ARMS)) == "monolith_heun"
-    assert arms.peer(inputs, "top1_heun", ["monolith", "top1_heun"]) is None
+    assert arm_selection.matching_monolith(inputs, "top1_heun", list(ARMS)) == "monolith_heun"
+    assert arm_selection.matching_monolith(inputs, "top1_heun", ["monolith", "top1_heun"]) is None
 
 
 # Numbers
 
 
 def test_quality_draws_the_table_best_on_top():
-    inputs, drawing = Inputs(make_job()), drawn("quality")
+    inputs, drawing = FigureInputs(make_job()), drawn("quality")
     given = inputs.metrics.query("metric == 'fd_digits'").set_index("arm")
     assert set(drawing.table["arm"]) == {*ARMS, "heldout"}
     for row in drawing.table.itertuples():
@@ -274,7 +290,7 @@ def test_quality_draws_the_table_best_on_top():
     names = dict(zip(axes.get_yticks(), texts, strict=True))
     for value, y in points.items():
         assert names[y].replace(" ", "_") == given.index[given["value"] == value][0]
-    for group in arms.groups(inputs, list(ARMS)).values():
+    for group in arm_selection.group_arms(inputs, list(ARMS)).values():
         values = given.loc[group, "value"].sort_values()
         assert list(np.argsort([points[v] for v in values])) == list(range(len(group)))
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first row is on top
@@ -296,8 +312,10 @@ def test_every_group_is_compared_with_the_monolith_of_its_sampler():
 
 def test_higher_is_better_turns_the_order_round():
     for metric, sign in (("fd_digits", 1), ("recall_digits", -1)):
-        table = make("quality", metric=metric).draw(Inputs(make_job())).table.set_index("arm")
-        group = arms.groups(Inputs(make_job()), list(ARMS))["semantic, euler"]
+        table = (
+            make("quality", metric=metric).draw(FigureInputs(make_job())).table.set_index("arm")
+        )
+        group = arm_selection.group_arms(FigureInputs(make_job()), list(ARMS))["semantic, euler"]
         values = sign * table.loc[[a for a in table.index if a in group], "value"]
         assert values.is_monotonic_increasing
 
@@ -317,7 +335,7 @@ def test_numbers_of_any_size_have_ticks_that_can_be_told_apart(name, size):
     for (table,) in (files[t] for t in TABLES):
         numbers = table.columns.intersection(["value", "lo", "hi"])
         table[numbers] *= size * 1.234567 / 20
-    figure = make(name).draw(Inputs(FakeJob(base.spec, files))).figure
+    figure = make(name).draw(FigureInputs(FakeJob(base.spec, files))).figure
     axes = figure.axes[0]
     boxes = [b for text, b, _ in texts_of(figure) if b.y1 < axes.get_window_extent().y0]
     for a, b in itertools.combinations(boxes, 2):
@@ -345,7 +363,7 @@ def test_long_labels_and_names_are_not_cut_off(name):
         rows["metric"] = rows["metric"].replace({"fd_digits": LONG})
         files[table] = [rows]
     files["differences"][0]["reference"] = renamed["monolith"]
-    figure = make(name, metric=LONG).draw(Inputs(FakeJob(spec, files))).figure
+    figure = make(name, metric=LONG).draw(FigureInputs(FakeJob(spec, files))).figure
     width, height = figure.bbox.size
     for text, box, _ in texts_of(figure):
         assert box.x0 >= -1 and box.x1 <= width + 1, text
@@ -358,12 +376,12 @@ LONG = "clip_score_hessel_of_a_network_with_a_name_that_is_long_30k"
 
 def test_labels_are_cut_at_clauses_before_words():
     text = "one two, three; four five"
-    width = lambda text: style.WIDER * style.width_of([text], "axes.labelsize")  # noqa: E731
-    assert style.wrapped(text, width(text)) == [text]
-    assert style.wrapped(text, width(text) - 0.01) == ["one two, three", "four five"]
-    assert style.wrapped(text, width("one two, ")) == ["one two,", "three", "four five"]
-    assert style.wrapped(text, 0.01) == ["one", "two,", "three", "four", "five"]
-    assert style.wrapped("", 1.0) == [""]
+    width = lambda text: page_layout.WIDER * page_layout.text_width([text], "axes.labelsize")  # noqa: E731
+    assert page_layout.wrap_text(text, width(text)) == [text]
+    assert page_layout.wrap_text(text, width(text) - 0.01) == ["one two, three", "four five"]
+    assert page_layout.wrap_text(text, width("one two, ")) == ["one two,", "three", "four five"]
+    assert page_layout.wrap_text(text, 0.01) == ["one", "two,", "three", "four", "five"]
+    assert page_layout.wrap_text("", 1.0) == [""]
 
 
 @pytest.mark.parametrize("name", ["quality", "shares", "critical_difference", "frontier"])
@@ -375,7 +393,7 @@ def test_intervals_are_drawn_within_the_range_of_the_metric(name):
     table.loc[mine, ["value", "lo", "hi"]] = values[:, None] + [0, -0.1, 0.1]
     files = base.files | {"metrics": [table]}
     options = {} if name == "shares" else {"metric": metric}
-    drawing = make(name, **options).draw(Inputs(FakeJob(base.spec, files)))
+    drawing = make(name, **options).draw(FigureInputs(FakeJob(base.spec, files)))
     axes = drawing.figure.axes[1 if name == "shares" else 0]
     along = int(name == "frontier")
     drawn = [c[2][0].get_segments()[0][:, along] for c in axes.containers]
@@ -393,7 +411,7 @@ def test_intervals_of_lines_are_drawn_within_the_range_of_the_metric(name):
     table.loc[mine, ["value", "lo", "hi"]] = [0.5, -0.1, 1.1]
     options = {"metrics": ["recall_digits"]} if name == "guidance" else {"metric": "recall_digits"}
     job = FakeJob(base.spec, base.files | {"metrics": [table]})
-    axes = make(name, **options).draw(Inputs(job)).figure.axes[0]
+    axes = make(name, **options).draw(FigureInputs(job)).figure.axes[0]
     bars = [segment[:, 1] for c in axes.containers for segment in c[2][0].get_segments()]
     assert len(bars) and all(bar.tolist() == [0, 1] for bar in bars)
     spans = [p.get_extents() for p in axes.patches]
@@ -407,7 +425,7 @@ def test_intervals_are_cut_on_the_side_that_has_an_end():
     rows = [["fd_x", 1, -1, 3], ["kd_x", 1, -1, 3], ["recall_x", 0.5, -1, 3]]
     rows += [["new_one", 1, -1, 3], ["recall_x", 2, -1, 3]]  # nonsense is shown
     table = pd.DataFrame(rows, columns=["metric", "value", "lo", "hi"])
-    found = words.within(table)
+    found = metric_labels.clip_intervals(table)
     assert found["lo"].tolist() == [0, -1, 0, -1, 0] and found["hi"].tolist() == [3, 3, 1, 3, 2]
     assert found[["metric", "value"]].equals(table[["metric", "value"]])
 
@@ -437,10 +455,10 @@ def test_labels_are_beside_their_points_and_free(rng):
     points = np.random.default_rng(1).uniform(60, 340, (14, 2))
     points[:9, 0] = 80  # a column, as of arms of equal cost
     sizes = np.tile([50.0, 10.0], (14, 1))
-    frame = labels.Box(0.0, 0.0, 400.0, 400.0)
-    dots = [labels.Box(x - 4, y - 4, x + 4, y + 4) for x, y in points]
-    boxes = labels.place(points, sizes, dots, frame, 6.0)
-    assert boxes == labels.place(points, sizes, dots, frame, 6.0)
+    frame = point_labels.Box(0.0, 0.0, 400.0, 400.0)
+    dots = [point_labels.Box(x - 4, y - 4, x + 4, y + 4) for x, y in points]
+    boxes = point_labels.place_labels(points, sizes, dots, frame, 6.0)
+    assert boxes == point_labels.place_labels(points, sizes, dots, frame, 6.0)
     for box, other in itertools.combinations(boxes + dots[:0], 2):
         assert box.overlap(other) == 0
     assert all(box.overlap(dot) == 0 for box in boxes for dot in dots)
@@ -450,7 +468,7 @@ def test_labels_are_beside_their_points_and_free(rng):
     assert near[:9] == pytest.approx([18] * 9) and len({box.x0 for box in boxes[:9]}) == 1
     rising = [boxes[i].y0 for i in np.argsort(points[:9, 1])]
     assert (np.diff(rising) >= 11.99).all()
-    alone = labels.place(points[:1], sizes[:1], [], frame, 6.0)[0]
+    alone = point_labels.place_labels(points[:1], sizes[:1], [], frame, 6.0)[0]
     x, y = points[0]
     assert (alone.x0, alone.y0 + alone.y1) == pytest.approx((x + 6, 2 * y))  # right, level
 
@@ -477,7 +495,7 @@ def crowded(num, **options):
         )
         files["costs"].append(bill.assign(evaluations=32.0 if i < num else 96.0, flop=1e6))
     job = FakeJob(base.spec | {"arms": chosen, "num_shards": 1}, files)
-    return make("frontier", **options).draw(Inputs(job))
+    return make("frontier", **options).draw(FigureInputs(job))
 
 
 @pytest.mark.parametrize("num", [3, 12, 22, 45])
@@ -521,8 +539,10 @@ def test_the_legend_of_the_frontier_says_what_colours_are():
     handles = figure.legends[0].legend_handles
     told = {h.get_label(): h.get_markeredgecolor() for h in handles if h.get_marker() == "o"}
     kinds = {"full", "top1", "top2", "sticky"}
-    assert {kind: told[kind] for kind in kinds} == {kind: arms.COLOURS[kind] for kind in kinds}
-    assert told["monolith"] == arms.MONOLITH and told["euler"] == style.GREY
+    assert {kind: told[kind] for kind in kinds} == {
+        kind: arm_styles.POLICY_COLOURS[kind] for kind in kinds
+    }
+    assert told["monolith"] == arm_styles.MONOLITH_COLOUR and told["euler"] == style.GREY
     assert len(told) == len(kinds) + 3  # and hollow ones
     for num in (12, 45):
         boxes = [b for text, b, _ in texts_of(crowded(num).figure)]
@@ -576,7 +596,7 @@ def test_a_router_that_was_not_asked_has_no_entropy():
 
 
 def test_grids_show_the_first_seeds_where_the_table_says():
-    inputs, table = Inputs(make_job()), drawn("grids").table
+    inputs, table = FigureInputs(make_job()), drawn("grids").table
     own = table[table["arm"] == "top1_heun"]
     assert own["number"].to_list() == list(range(64))
     values = inputs.samples("top1_heun", 64)
@@ -596,19 +616,21 @@ def test_grids_show_the_first_seeds_where_the_table_says():
 
 def test_colour_images_keep_their_channels():
     tiles = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
-    paper = pictures.sheet(tiles, 2, 200)
+    paper = image_grids.image_grid(tiles, 2, 200)
     assert paper.shape == (4, 11, 3) and (paper[:, 5] == 1).all()
     for c, y, x in itertools.product(range(3), range(4), range(5)):
         assert paper[y, 6 + x, c] == tiles[1, c, y, x] / 200
     job = make_job("colour", ("monolith", "full"))
-    image = make("grids", num_images=5).draw(Inputs(job)).figure.axes[1].images[0].get_array()
+    image = (
+        make("grids", num_images=5).draw(FigureInputs(job)).figure.axes[1].images[0].get_array()
+    )
     assert image.shape == (2 * 7 - 1, 3 * 6 - 1, 3) and (image[7:, 12:] == 1).all()  # no 6th
     assert np.ptp(image[:6, :5], axis=-1).max() > 0.1
 
 
 def test_evenly_spaced_rows():
-    assert pictures.evenly(3, np.arange(10, 19)).tolist() == [10, 13, 16]
-    assert pictures.evenly(5, np.arange(2)).tolist() == [0, 1]
+    assert image_grids.evenly_spaced(3, np.arange(10, 19)).tolist() == [10, 13, 16]
+    assert image_grids.evenly_spaced(5, np.arange(2)).tolist() == [0, 1]
 
 
 def test_smoothing_keeps_the_mean():
@@ -626,12 +648,12 @@ def test_a_run_without_training_has_no_losses():
     empty = [t[:0] for t in base.files["losses"]]
     none = base.spec | {"routers": []}
     with pytest.raises(ValueError, match="nothing was trained"):
-        make("losses").draw(Inputs(FakeJob(none, base.files | {"losses": empty})))
+        make("losses").draw(FigureInputs(FakeJob(none, base.files | {"losses": empty})))
 
 
 @pytest.mark.parametrize("of", ["cluster", "class"])
 def test_the_truth_is_the_training_split(of):
-    inputs = Inputs(make_job())
+    inputs = FigureInputs(make_job())
     drawing = make("shares", of=of).draw(inputs)
     is_train = inputs.index["split"] == "train"
     values = inputs.clusters("semantic") if of == "cluster" else inputs.index["label"]
@@ -644,7 +666,7 @@ def test_the_truth_is_the_training_split(of):
 
 
 def test_results_hold_the_unrounded_numbers_and_mark_the_best():
-    inputs, drawing = Inputs(make_job()), drawn("results")
+    inputs, drawing = FigureInputs(make_job()), drawn("results")
     table = drawing.table
     assert set(table["metric"]) == {"fd_digits", "recall_digits", "cluster_tv"}  # no shares
     given = inputs.metrics.set_index(["arm", "metric"])
@@ -670,12 +692,12 @@ def test_results_hold_the_unrounded_numbers_and_mark_the_best():
 
 
 def test_numbers_are_rounded_to_their_interval():
-    assert words.rounded(12.3456, 0.234) == "12.35 ± 0.23"
-    assert words.rounded(1234.5, 67.8) == "1234 ± 68"
-    assert words.rounded(-0.00004, 0.0123) == "0.000 ± 0.012"
-    assert words.rounded(0.5, 0.0) == "0.500 ± 0"
-    assert words.rounded(5.0, 1.0) == "5.0 ± 1.0"
-    assert tables.tex("-0.5 ± 0.1 top-1 a_b") == r"$-$0.5 $\pm$ 0.1 top-1 a\_b"
+    assert metric_labels.format_value(12.3456, 0.234) == "12.35 ± 0.23"
+    assert metric_labels.format_value(1234.5, 67.8) == "1234 ± 68"
+    assert metric_labels.format_value(-0.00004, 0.0123) == "0.000 ± 0.012"
+    assert metric_labels.format_value(0.5, 0.0) == "0.500 ± 0"
+    assert metric_labels.format_value(5.0, 1.0) == "5.0 ± 1.0"
+    assert text_tables.escape_latex("-0.5 ± 0.1 top-1 a_b") == r"$-$0.5 $\pm$ 0.1 top-1 a\_b"
 
 
 @pytest.mark.parametrize(
@@ -718,11 +740,13 @@ def test_numbers_are_rounded_to_their_interval():
     }.items(),
 )
 def test_metrics_in_words(metric, wanted):
-    assert words.axis_label(metric) == wanted
+    assert metric_labels.axis_label(metric) == wanted
 
 
 def test_notes_stand_before_the_direction():
-    assert words.axis_label("fd_x", ", minus y").endswith("features, minus y; lower is better")
+    assert metric_labels.axis_label("fd_x", ", minus y").endswith(
+        "features, minus y; lower is better"
+    )
 
 
 def names_of(kind):
@@ -747,11 +771,16 @@ def names_of(kind):
 def test_every_kind_of_every_measure_has_words_direction_and_range(name):
     for kind, of in METRICS[name].kinds.items():
         for metric in names_of(kind):
-            assert words.kind_of(metric) == of and words.direction(metric) == of.direction
-            assert words.limits(metric) == (of.low, of.high)
-            begin = next(b for b in sorted(words.WORDS, key=len)[::-1] if begins(metric, b))
-            told = words.words(metric)
-            assert told.startswith(words.WORDS[begin]) and "_" not in told
+            assert (
+                metric_labels.metric_kind(metric) == of
+                and metric_labels.direction(metric) == of.direction
+            )
+            assert metric_labels.value_range(metric) == (of.low, of.high)
+            begin = next(
+                b for b in sorted(metric_labels.METRIC_LABELS, key=len)[::-1] if begins(metric, b)
+            )
+            told = metric_labels.metric_label(metric)
+            assert told.startswith(metric_labels.METRIC_LABELS[begin]) and "_" not in told
             assert ("50 samples" in told) == ("_50" in metric and "_50k" not in metric)
             assert ("50k samples" in told) == ("_50k" in metric)
             if "336" in metric:
@@ -776,18 +805,20 @@ def test_a_metric_of_another_package_says_itself_which_way_is_better(monkeypatch
         return [Entry()] if group == "routing.metrics" else []
 
     monkeypatch.setattr(choices.metadata, "entry_points", installed)
-    words.kinds.cache_clear()
+    metric_labels.metric_kinds.cache_clear()
     try:
-        assert words.axis_label("mine_up_x_50k") == (
+        assert metric_labels.axis_label("mine_up_x_50k") == (
             "mine up, x features, 50k samples; higher is better"
         )
-        assert words.limits("mine_up_x") == (0, 2)
-        assert words.axis_label("mine_neither") == "mine neither"
-        assert words.direction("mine_x_cluster_worst") == -1
+        assert metric_labels.value_range("mine_up_x") == (0, 2)
+        assert metric_labels.axis_label("mine_neither") == "mine neither"
+        assert metric_labels.direction("mine_x_cluster_worst") == -1
     finally:
         monkeypatch.undo()
-        words.kinds.cache_clear()
-    assert words.direction("mine_up_x") == 0 and words.limits("mine_up_x") == (-math.inf, math.inf)
+        metric_labels.metric_kinds.cache_clear()
+    assert metric_labels.direction("mine_up_x") == 0 and metric_labels.value_range(
+        "mine_up_x"
+    ) == (-math.inf, math.inf)
 
 
 # The plane
@@ -810,7 +841,7 @@ def test_the_density_is_that_of_the_mixture():
 
     from routing.flow.exact_worlds import Mixture
 
-    world = exact_world.world_of(Inputs(make_job("plane")), "densities")
+    world = exact_world.world_of(FigureInputs(make_job("plane")), "densities")
     covs = torch.eye(2).double() * torch.tensor(world["stds"])[:, None, None] ** 2
     mixture = Mixture(torch.tensor(world["weights"]), torch.tensor(world["means"]), covs)
     x = np.random.default_rng(0).uniform(-4, 4, (50, 2))
@@ -828,7 +859,7 @@ def test_trajectories_are_cut_where_the_loudest_expert_changes():
 
 
 def test_trajectories_run_through_the_stored_states():
-    inputs, table = Inputs(make_job("plane")), drawn("trajectories").table
+    inputs, table = FigureInputs(make_job("plane")), drawn("trajectories").table
     own = table[table["arm"] == "top1"]
     states = inputs.trajectories("top1")
     assert np.array_equal(own[["x", "y"]].to_numpy().reshape(16, 9, 2), states)
@@ -845,7 +876,7 @@ def test_trajectories_run_through_the_stored_states():
 
 
 def test_densities_draw_the_first_samples():
-    inputs, table = Inputs(make_job("plane")), drawn("densities").table
+    inputs, table = FigureInputs(make_job("plane")), drawn("densities").table
     own = table[table["arm"] == "sticky"]
     assert np.array_equal(own[["x", "y"]].to_numpy(), inputs.samples("sticky", 1000))
     few = make("densities", num_samples=10).draw(inputs).table
@@ -856,7 +887,7 @@ def test_densities_draw_the_first_samples():
 
 
 def test_shards_are_joined_in_the_order_of_the_seeds():
-    inputs = Inputs(make_job())
+    inputs = FigureInputs(make_job())
     assert inputs.trace("top2")["seeds"].tolist() == list(range(80))
     assert inputs.trace("top2")["times"].shape == (8,)
     bill, parts = inputs.cost("top1"), inputs.job.files["costs"][2:4]
@@ -868,7 +899,7 @@ def test_shards_are_joined_in_the_order_of_the_seeds():
 
 def test_panels_are_balanced():
     for num, most in itertools.product(range(1, 30), range(1, 9)):
-        columns = style.balanced(num, most)
+        columns = page_layout.balanced_columns(num, most)
         rows = -(-num // most)
         assert columns <= most and -(-num // columns) == rows
         assert columns == 1 or -(-num // (columns - 1)) > rows
@@ -886,8 +917,8 @@ def test_panels_are_balanced():
     ],
 )
 def test_scales(values, half, scale):
-    axes = style.canvas(3.0, 2.0).subplots()
-    style.fit_scale(axes, "x", np.array(values, float), np.full(len(values), float(half)))
+    axes = page_layout.new_figure(3.0, 2.0).subplots()
+    page_layout.fit_scale(axes, "x", np.array(values, float), np.full(len(values), float(half)))
     assert axes.get_xscale() == scale and axes.get_yscale() == "linear"
 
 
@@ -901,22 +932,22 @@ def sorted_spec(spec):
     lambda inputs: inputs.trace("monolith"),
     lambda inputs: inputs.samples("top1", 4),
     lambda inputs: inputs.clusters("monolith"),
-    lambda inputs: inputs.sizes("monolith"),
-    lambda inputs: inputs.report("monolith"),
+    lambda inputs: inputs.cluster_sizes("monolith"),
+    lambda inputs: inputs.partition_report("monolith"),
 ])  # fmt: skip
 def test_files_of_another_order_are_not_taken_for_each_other(read):
     job = make_job(names=("top1", "monolith"), partitions=("semantic", "monolith"))
     mixed = FakeJob(sorted_spec(job.spec), job.files)
     mixed.made = job.spec
-    read(Inputs(job))
+    read(FigureInputs(job))
     with pytest.raises(AssertionError, match="the rule has another order"):
-        read(Inputs(mixed))
+        read(FigureInputs(mixed))
 
 
 def test_departures_are_distances_from_the_monolith_of_the_same_scale():
     job = guided()
-    drawing = make("departure").draw(Inputs(job))
-    samples = functools.partial(Inputs(job).samples, num=10**6)
+    drawing = make("departure").draw(FigureInputs(job))
+    samples = functools.partial(FigureInputs(job).samples, num=10**6)
     assert set(zip(drawing.table["kind"], drawing.table["scale"], strict=True)) == {
         ("separate", 1.0), ("separate", 2.0), ("separate", 4.0),
         ("shared", 1.0), ("shared", 2.0), ("shared", 4.0),
@@ -929,7 +960,7 @@ def test_departures_are_distances_from_the_monolith_of_the_same_scale():
 
 
 def test_exposure_is_scored_on_where_trajectories_end():
-    inputs = Inputs(make_job("digits"))
+    inputs = FigureInputs(make_job("digits"))
     found = exposure.own(inputs, "full")
     trace, end = inputs.trace("full"), exposure.ends(inputs, "full")
     call = 3

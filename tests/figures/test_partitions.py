@@ -25,27 +25,34 @@ from sklearn import metrics as sk
 from stages import refused
 
 from routing.figures import agreement, clusters, contact_sheet, imbalance, partition_tables, shares
-from routing.figures.shared import arms, divisions, ends, members, pictures, words
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import (
+    arm_styles,
+    cluster_members,
+    image_grids,
+    line_end_labels,
+    metric_labels,
+    partition_arms,
+)
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.pretrained import autoencoders
 
 
 @pytest.fixture(scope="module")
 def many():
     """Five families of partitions, two policies, the monolith."""
-    return Inputs(divided())
+    return FigureInputs(divided())
 
 
 def changed(inputs, spec=None, **files):
     """The same run with other parts of the spec, or other files."""
-    return Inputs(FakeJob(inputs.spec | (spec or {}), inputs.job.files | files))
+    return FigureInputs(FakeJob(inputs.spec | (spec or {}), inputs.job.files | files))
 
 
 # What is read
 
 
 def test_real_images_are_those_of_the_index():
-    inputs = Inputs(make_job("colour", ("monolith", "full")))
+    inputs = FigureInputs(make_job("colour", ("monolith", "full")))
     index, files = inputs.job.files["index"][0], inputs.job.files["data"]
     assert index["shard"].nunique() == 3
     rows = np.array([899, 0, 450, 301, 0])
@@ -104,7 +111,7 @@ def latent_job(monkeypatch):
 
 def test_only_latents_that_are_shown_are_read_and_decoded(monkeypatch):
     job = latent_job(monkeypatch)
-    inputs, latents = Inputs(job), job.files["samples"]
+    inputs, latents = FigureInputs(job), job.files["samples"]
     found = inputs.samples("full", 7)
     assert found == pytest.approx(latents[2]["samples"][:7, :3].astype(float) / 2)
     assert job.seen == [("samples", 2)] and NUMS == [7]
@@ -112,13 +119,13 @@ def test_only_latents_that_are_shown_are_read_and_decoded(monkeypatch):
     wanted = np.concatenate([latents[2]["samples"], latents[3]["samples"][:5]])
     assert both == pytest.approx(wanted[:, :3].astype(float) / 2) and len(both) == 45
     assert len(inputs.samples("full", 1000)) == 80
-    parts = list(inputs.outputs("full"))  # latents stay what they are
+    parts = list(inputs.sample_shards("full"))  # latents stay what they are
     assert [p.shape for p in parts] == [(40, 4, 6, 5)] * 2 and parts[0] is latents[2]["samples"]
 
 
 def test_grids_of_latents_show_images_beside_stored_ones(monkeypatch):
     job = latent_job(monkeypatch)
-    table = make("grids", num_images=9).draw(Inputs(job)).table
+    table = make("grids", num_images=9).draw(FigureInputs(job)).table
     own = np.stack(table.loc[table["arm"] == "full", "pixels"])
     latents = job.files["samples"][2]["samples"][:9, :3].astype(np.float32) / 2
     assert np.array_equal(own, np.rint((latents + 1) * 127.5).reshape(9, -1))
@@ -140,11 +147,11 @@ def test_latents_are_decoded_by_the_codec_that_made_them_or_by_none(tmp_path):
         base.spec | {"autoencoder": {"name": "autoencoder_kl", "folder": "elsewhere"}}, files
     )
     wanted = made.decode(torch.from_numpy(latents.astype(np.float32))).numpy()
-    assert np.array_equal(Inputs(job).samples("full", 4), wanted)
+    assert np.array_equal(FigureInputs(job).samples("full", 4), wanted)
     torch.nn.init.constant_(net.decoder.conv_out.bias, 0.5)
     net.save_pretrained(tmp_path)  # other weights in the same folder
     with refused(f"autoencoder.folder: wanted weights with sha256 {made.note['sha256']}, got"):
-        Inputs(job).samples("full", 4)
+        FigureInputs(job).samples("full", 4)
 
 
 def test_latents_without_codec_are_no_images():
@@ -152,12 +159,12 @@ def test_latents_without_codec_are_no_images():
     latents = [part | {"samples": np.zeros((40, 4, 6, 5))} for part in base.files["samples"]]
     job = FakeJob(base.spec, base.files | {"samples": latents})
     with pytest.raises(ValueError, match="1 or 3 channels, got 4; decode them first"):
-        make("grids").draw(Inputs(job))
+        make("grids").draw(FigureInputs(job))
 
 
 def test_the_white_between_tiles_grows_with_them():
     for side, gap in ((8, 1), (63, 1), (64, 2), (256, 8)):
-        paper = pictures.sheet(np.zeros((4, 1, side, side)), 2, 1)
+        paper = image_grids.image_grid(np.zeros((4, 1, side, side)), 2, 1)
         assert paper.shape == (2 * side + gap, 2 * side + gap, 3)
         assert paper.mean() == pytest.approx(1 - 4 * side**2 / (2 * side + gap) ** 2)
 
@@ -168,14 +175,14 @@ def test_the_white_between_tiles_grows_with_them():
 def test_images_of_two_clusters_are_in_both():
     own = np.array([[0, 1], [1, 2], [2, 0], [0, 2], [1, 0]])
     chosen = np.array([True, True, True, False, True])
-    found = members.of_clusters(own, chosen, 4)
+    found = cluster_members.positions_by_cluster(own, chosen, 4)
     assert [rows.tolist() for rows in found] == [[0, 2, 4], [0, 1, 4], [1, 2], []]
 
 
 def test_members_are_training_images(many):
     train = (many.index["split"] == "train").to_numpy()
     table = many.assignments("overlapping_4")
-    found = members.members(many, "overlapping_4")
+    found = cluster_members.training_members(many, "overlapping_4")
     for k, rows in enumerate(found):
         wanted = [
             i
@@ -184,7 +191,7 @@ def test_members_are_training_images(many):
         ]
         assert rows.tolist() == wanted
     assert sum(map(len, found)) == 2 * train.sum()
-    assert [len(rows) for rows in found] == many.sizes("overlapping_4").tolist()
+    assert [len(rows) for rows in found] == many.cluster_sizes("overlapping_4").tolist()
 
 
 @pytest.mark.parametrize(
@@ -198,14 +205,14 @@ def test_members_are_training_images(many):
     ],
 )
 def test_labels_are_numbers_texts_or_missing(values, names, codes):
-    found = members.labels(pd.DataFrame({"label": pd.Series(values)}))
+    found = cluster_members.sample_labels(pd.DataFrame({"label": pd.Series(values)}))
     assert found.names == names and found.codes.tolist() == codes
 
 
 def test_few_labels_keep_their_order_in_every_cluster():
-    found = members.Labels(np.array([1, 1, 0, 2, 1, 3]), ("a", "b", "c", "unseen"))
+    found = cluster_members.SampleLabels(np.array([1, 1, 0, 2, 1, 3]), ("a", "b", "c", "unseen"))
     parts = [np.array([0, 1, 2]), np.array([3, 4])]
-    table = members.label_counts(found, parts, 3, 1)
+    table = cluster_members.label_counts(found, parts, 3, 1)
     assert table["label"].to_list() == ["a", "b", "c"] * 2  # not those of nobody
     assert table["images"].to_list() == [1, 2, 0, 0, 1, 1]
     assert table["share"].to_list() == pytest.approx([1 / 3, 2 / 3, 0, 0, 0.5, 0.5])
@@ -215,19 +222,19 @@ def test_few_labels_keep_their_order_in_every_cluster():
 def test_of_many_labels_each_cluster_has_its_own_commonest():
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 40, 2000)
-    found = members.Labels(codes, tuple(f"label {i}" for i in range(40)))
+    found = cluster_members.SampleLabels(codes, tuple(f"label {i}" for i in range(40)))
     parts = [np.flatnonzero(codes % 2 == k) for k in range(2)]
-    table = members.label_counts(found, parts, 12, 5)
+    table = cluster_members.label_counts(found, parts, 12, 5)
     for k, rows in table.groupby("cluster"):
         counts = pd.Series(codes[parts[k]]).value_counts()
-        assert rows["label"].iloc[-1] == members.OTHER and len(rows) == 6
+        assert rows["label"].iloc[-1] == cluster_members.OTHER and len(rows) == 6
         assert rows["images"].to_list()[:5] == sorted(counts, reverse=True)[:5]
         for row in rows.head(5).itertuples():
             assert row.images == counts[int(row.label.removeprefix("label "))]
         assert rows["images"].sum() == len(parts[k]) and rows["share"].sum() == pytest.approx(1)
-    few = members.label_counts(found, [np.array([0, 1, 0])], 1, 5)  # all named: no others
-    assert members.OTHER not in set(few["label"]) and (few["images"] > 0).all()
-    assert len(members.label_counts(found, [np.arange(0), np.arange(2000)], 12, 5)) == 6
+    few = cluster_members.label_counts(found, [np.array([0, 1, 0])], 1, 5)  # all named: no others
+    assert cluster_members.OTHER not in set(few["label"]) and (few["images"] > 0).all()
+    assert len(cluster_members.label_counts(found, [np.arange(0), np.arange(2000)], 12, 5)) == 6
 
 
 def test_labels_are_told_in_lines():
@@ -238,19 +245,25 @@ def test_labels_are_told_in_lines():
             "share": [0.12, 0.45, 0.4, 0.03, 0.0],
         }
     )
-    assert members.told(counts, 4, 26) == ["apple (45 %), pear (12 %)", "quince (3 %)"]
-    assert members.told(counts, 2, 24) == ["apple (45 %)", "pear (12 %)"]
-    assert members.told(counts, 2, 25) == ["apple (45 %), pear (12 %)"]
-    assert members.told(counts, 2, 99) == ["apple (45 %), pear (12 %)"]
-    assert members.told(counts, 1, 13) == ["app… (45 %)"]
+    assert cluster_members.common_label_lines(counts, 4, 26) == [
+        "apple (45 %), pear (12 %)",
+        "quince (3 %)",
+    ]
+    assert cluster_members.common_label_lines(counts, 2, 24) == ["apple (45 %)", "pear (12 %)"]
+    assert cluster_members.common_label_lines(counts, 2, 25) == ["apple (45 %), pear (12 %)"]
+    assert cluster_members.common_label_lines(counts, 2, 99) == ["apple (45 %), pear (12 %)"]
+    assert cluster_members.common_label_lines(counts, 1, 13) == ["app… (45 %)"]
     some = pd.DataFrame({"label": ["ant", "bee"], "images": [995, 5], "share": [0.995, 0.004]})
-    assert members.told(some, 2, 99) == ["ant (100 %)"]
-    assert members.shortened("abcdef", 6) == "abcdef" and members.shortened("ab cdef", 4) == "ab…"
+    assert cluster_members.common_label_lines(some, 2, 99) == ["ant (100 %)"]
+    assert (
+        cluster_members.truncated("abcdef", 6) == "abcdef"
+        and cluster_members.truncated("ab cdef", 4) == "ab…"
+    )
 
 
 def test_long_labels_stand_above_their_bars():
     job = make_job("colour", ("monolith", "full"))
-    drawing = make("clusters").draw(Inputs(job))
+    drawing = make("clusters").draw(FigureInputs(job))
     texts = [text for text, _, _ in texts_of(drawing.figure)]
     for _, rows in drawing.table.groupby("cluster"):
         (share,) = rows.loc[rows["label"] == "apple", "share"]
@@ -333,7 +346,7 @@ def test_heights_are_the_nearest_that_are_apart():
     rng = np.random.default_rng(2)
     for num in (1, 2, 5, 8):
         y = rng.uniform(0, 10, num)
-        found = ends.apart(y, 1.5)
+        found = line_end_labels.spread_heights(y, 1.5)
         order = np.argsort(y)
         assert (np.diff(found[order]) >= 1.5 - 1e-9).all()
         best = optimize.minimize(
@@ -343,8 +356,8 @@ def test_heights_are_the_nearest_that_are_apart():
             method="SLSQP",
         ).x
         assert found[order] == pytest.approx(best, abs=1e-3)
-    assert ends.apart(np.array([0.0, 10.0, 5.0]), 1.0).tolist() == [0, 10, 5]
-    assert ends.apart(np.array([3.0, 3.0]), 1.0).tolist() == [2.5, 3.5]
+    assert line_end_labels.spread_heights(np.array([0.0, 10.0, 5.0]), 1.0).tolist() == [0, 10, 5]
+    assert line_end_labels.spread_heights(np.array([3.0, 3.0]), 1.0).tolist() == [2.5, 3.5]
 
 
 def test_every_line_has_its_name_at_its_end(many):
@@ -383,7 +396,7 @@ def test_partition_quality_draws_each_family_over_its_number_of_experts(many):
         assert (row.value, row.lo, row.hi) == tuple(given.loc[row.arm, ["value", "lo", "hi"]])
         of = many.arms[row.arm]
         assert (row.partition, row.policy) == (of["partition"], of["policy"])
-        if row.family != divisions.MONOLITH:
+        if row.family != partition_arms.MONOLITH:
             assert row.partition in FAMILIES[row.family]
             assert str(row.num_experts) == row.partition.split("_")[1]
     for axes, policy in zip(drawing.figure.axes, ("full", "top1"), strict=True):
@@ -396,9 +409,11 @@ def test_partition_quality_draws_each_family_over_its_number_of_experts(many):
             assert x == pytest.approx(rows["num_experts"] * shift)
             segments = [s[:, 1].tolist() for s in bars[2][0].get_segments()]
             assert np.array(segments) == pytest.approx(rows[["lo", "hi"]].to_numpy())
-            assert bars[0].get_color() == divisions.look(many, FAMILIES, family)["color"]
+            assert (
+                bars[0].get_color() == partition_arms.family_style(many, FAMILIES, family)["color"]
+            )
         monolith = given.loc["monolith"]
-        lines = [x for x in axes.lines if x.get_color() == arms.MONOLITH]
+        lines = [x for x in axes.lines if x.get_color() == arm_styles.MONOLITH_COLOUR]
         assert [x.get_ydata()[0] for x in lines] == [monolith["value"]]
         band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
         assert (band.y0, band.y1) == pytest.approx(tuple(monolith[["lo", "hi"]]))
@@ -421,25 +436,30 @@ def test_policies_stand_in_the_order_asked_for(many):
 
 
 def test_families_of_one_method_differ_in_dashes_and_filling(many):
-    looks = {name: divisions.look(many, FAMILIES, name) for name in FAMILIES}
+    looks = {name: partition_arms.family_style(many, FAMILIES, name) for name in FAMILIES}
     assert looks["plain"]["color"] == looks["other_encoder"]["color"]
     for key in ("linestyle", "fillstyle"):
         assert looks["plain"][key] != looks["other_encoder"][key]
     colours = [looks[name]["color"] for name in ("plain", "balanced", "random", "overlapping")]
     assert len(set(colours)) == 4
     turned = dict(reversed(FAMILIES.items()))  # a method keeps its colour wherever it stands
-    assert all(divisions.look(many, turned, n)["color"] == looks[n]["color"] for n in FAMILIES)
-    assert len(set(divisions.COLOURS.values())) == len(divisions.COLOURS)
+    assert all(
+        partition_arms.family_style(many, turned, n)["color"] == looks[n]["color"]
+        for n in FAMILIES
+    )
+    assert len(set(partition_arms.METHOD_COLOURS.values())) == len(partition_arms.METHOD_COLOURS)
 
 
 def test_without_the_monolith_no_line_is_drawn():
     names = tuple(name for name in DIVIDED if name.startswith("plain"))
-    inputs = Inputs(make_job("digits", names, ("plain_2", "plain_4", "plain_8"), 1))
+    inputs = FigureInputs(make_job("digits", names, ("plain_2", "plain_4", "plain_8"), 1))
     options = {"families": {"plain": FAMILIES["plain"]}}
     for name in ("partition_quality", "imbalance"):
         drawing = make(name, **options).draw(inputs)
         assert set(drawing.table["family"]) == {"plain"}
-        assert not any(x.get_color() == arms.MONOLITH for x in drawing.figure.axes[0].lines)
+        assert not any(
+            x.get_color() == arm_styles.MONOLITH_COLOUR for x in drawing.figure.axes[0].lines
+        )
     assert "monolith" not in make("partition_table").draw(inputs).texts["md"]
 
 
@@ -490,16 +510,20 @@ def test_one_arm_per_partition_and_policy(many):
 def test_imbalance_is_of_the_report(many, measure, quantity):
     drawing = make("imbalance", measure=measure).draw(many)
     table = drawing.table
-    for row in table[table["family"] != divisions.MONOLITH].itertuples():
-        report = many.report(row.partition).query("cluster == -1").set_index("quantity")["value"]
+    for row in table[table["family"] != partition_arms.MONOLITH].itertuples():
+        report = (
+            many.partition_report(row.partition)
+            .query("cluster == -1")
+            .set_index("quantity")["value"]
+        )
         assert row.imbalance == report[quantity] and row.measure == measure
-    sizes = many.sizes("plain_8")
+    sizes = many.cluster_sizes("plain_8")
     of_plain = table.loc[table["partition"] == "plain_8", "imbalance"]
     share = sizes / sizes.sum()
     wanted = {"ratio": sizes.max() / sizes.min(), "entropy": stats.entropy(share) / np.log(8)}
     assert of_plain.to_list() == pytest.approx([wanted[measure]] * 2)
     for axes, policy in zip(drawing.figure.axes, ("full", "top1"), strict=True):
-        rows = table[(table["policy"] == policy) & (table["family"] != divisions.MONOLITH)]
+        rows = table[(table["policy"] == policy) & (table["family"] != partition_arms.MONOLITH)]
         points = [bars[0].get_xydata()[0].tolist() for bars in axes.containers]
         assert points == rows[["imbalance", "value"]].to_numpy().tolist()
         rho = stats.spearmanr(rows["imbalance"], rows["value"]).statistic
@@ -609,7 +633,7 @@ def test_the_partition_table_bolds_the_best_of_each_policy(many, metric, sign):
     for row in table.itertuples():
         assert row.value == given.loc[row.arm, "value"]
         assert row.half_width == (given.loc[row.arm, "hi"] - given.loc[row.arm, "lo"]) / 2
-        sizes = many.sizes(row.partition)
+        sizes = many.cluster_sizes(row.partition)
         assert (row.smallest, row.largest) == (sizes.min(), sizes.max())
         assert row.size_ratio_train == pytest.approx(sizes.max() / sizes.min())
     md, tex = drawing.texts["md"], drawing.texts["tex"]
@@ -618,12 +642,14 @@ def test_the_partition_table_bolds_the_best_of_each_policy(many, metric, sign):
     assert {len(line) for line in lines} == {7} and lines[0][-2:] == ["full", "top1"]
     cells = {line[0]: line for line in lines[2:]}
     row = table.set_index("arm").loc["plain_4_top1"]
-    sizes = many.sizes("plain_4")
+    sizes = many.cluster_sizes("plain_4")
     assert cells["plain 4"][1:3] == ["4", f"{sizes.min()}–{sizes.max()}"]
-    assert cells["plain 4"][-1].strip("*") == words.rounded(row["value"], row["half_width"])
+    assert cells["plain 4"][-1].strip("*") == metric_labels.format_value(
+        row["value"], row["half_width"]
+    )
     assert cells["plain 4"][3:5] == [
-        words.rounded(row["size_ratio_train"]),
-        words.rounded(row["nmi"]),
+        metric_labels.format_value(row["size_ratio_train"]),
+        metric_labels.format_value(row["nmi"]),
     ]
     monolith = cells["monolith"]
     assert lines[-1] == monolith and monolith[-1] == monolith[-2] and monolith[2] == "–"
@@ -651,7 +677,7 @@ def test_the_partition_table_has_the_partitions_with_its_sampler_and_guidance(ma
 def test_what_is_said_of_a_cluster_is_not_said_of_the_whole():
     rows = [("within", -1, 3.0), ("size_train", 0, 5.0), ("within", 0, 2.0), ("within", 1, 9.0)]
     report = pd.DataFrame(rows, columns=["quantity", "cluster", "value"])
-    assert divisions.whole(report) == {"within": 3.0}
+    assert partition_arms.partition_quantities(report) == {"within": 3.0}
 
 
 def test_a_share_has_no_best_and_a_missing_cell_is_a_dash(many):
@@ -668,11 +694,13 @@ def test_the_partition_report_is_the_reports(many):
     drawing = make("partition_report", partitions=["plain_8", "overlapping_4"]).draw(many)
     table = drawing.table.set_index("partition")
     for partition in ("plain_8", "overlapping_4"):
-        sizes, row = many.sizes(partition), table.loc[partition]
+        sizes, row = many.cluster_sizes(partition), table.loc[partition]
         assert tuple(row[["smallest", "median", "largest"]]) == (
             sizes.min(), np.median(sizes), sizes.max(),
         )  # fmt: skip
-        report = many.report(partition).query("cluster == -1").set_index("quantity")["value"]
+        report = (
+            many.partition_report(partition).query("cluster == -1").set_index("quantity")["value"]
+        )
         for key in partition_tables.QUANTITIES:
             assert row[key] == report[key]
         assert row["within"] == 3.25 and row["num_experts"] == len(sizes)

@@ -20,8 +20,19 @@ from figures_world import (
 from scipy import stats
 
 from routing.figures import calibration, exposure, switching
-from routing.figures.shared import arms, families, labels, means, routers, style, tables, words
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import (
+    arm_selection,
+    arm_styles,
+    cost_curves,
+    means_with_intervals,
+    metric_labels,
+    page_layout,
+    point_labels,
+    router_styles,
+    style,
+    text_tables,
+)
+from routing.figures.shared.figure_inputs import FigureInputs
 
 FEW = (
     "monolith",
@@ -37,59 +48,63 @@ FEW = (*FEW, "uniform_top1", "soft_full")
 @pytest.fixture(scope="module")
 def few():
     """Four routers, two policies, three trainings; the cells soft/top1 is empty."""
-    return Inputs(make_job("digits", FEW, ("monolith", "semantic"), 2, 3))
+    return FigureInputs(make_job("digits", FEW, ("monolith", "semantic"), 2, 3))
 
 
 def changed(inputs, spec=None, **files):
     """The same run with other parts of the spec, or other files."""
-    return Inputs(FakeJob(inputs.spec | (spec or {}), inputs.job.files | files))
+    return FigureInputs(FakeJob(inputs.spec | (spec or {}), inputs.job.files | files))
 
 
 # Looks and groups
 
 
 def test_routers_have_looks_of_their_own(few):
-    kinds = [routers.kind(r) for r in ROUTERS.values()]
+    kinds = [router_styles.router_kind(r) for r in ROUTERS.values()]
     assert kinds == [
         "cluster", "cluster", "soft_cluster", "expert_error", "velocity", "consistency",
         "uniform", "prior",
     ]  # fmt: skip
-    assert len(set(routers.COLOURS.values())) == len(routers.COLOURS)
-    looks = [tuple(routers.look(few, name).values()) for name in ROUTERS]
+    assert len(set(router_styles.ROUTER_COLOURS.values())) == len(router_styles.ROUTER_COLOURS)
+    looks = [tuple(router_styles.router_line(few, name).values()) for name in ROUTERS]
     assert len(set(looks)) == len(looks)  # two of one objective differ in dashes
-    assert routers.colour(few, "learned") == routers.colour(few, "cluster")
-    assert routers.loss_words(learned("velocity_topk")) == routers.SQUARED
-    assert routers.loss_words(learned("expert_error")) == routers.NATS
-    assert routers.loss_words(learned("my_own")) == "loss of my own"
+    assert router_styles.router_colour(few, "learned") == router_styles.router_colour(
+        few, "cluster"
+    )
+    assert router_styles.loss_label(learned("velocity_topk")) == router_styles.SQUARED
+    assert router_styles.loss_label(learned("expert_error")) == router_styles.NATS
+    assert router_styles.loss_label(learned("my_own")) == "loss of my own"
     names = ("soft", "cluster", "velocity")
-    assert [routers.version(few, name) for name in names] == ["raw", "nll", "error"]
+    assert [router_styles.sampling_version(few, name) for name in names] == ["raw", "nll", "error"]
 
 
 def test_guided_arms_are_groups_and_looks_of_their_own():
-    inputs = Inputs(guided())
+    inputs = FigureInputs(guided())
     names = list(inputs.arms)
     strengths = {
         "cluster_full": None, "full_requested": 1, "full_separate_4": 4, "full_shared_1": 1,
         "full_shared_2": 2,
     }  # fmt: skip
-    assert {arm: arms.strength(inputs, arm) for arm in strengths} == strengths
-    groups = arms.groups(inputs, names)
+    assert {arm: arm_selection.guidance_scale(inputs, arm) for arm in strengths} == strengths
+    groups = arm_selection.group_arms(inputs, names)
     assert groups["semantic, euler, guidance 2"] == ["full_separate_2", "full_shared_2"]
     assert groups["semantic, euler, guidance 1"] == ["full_requested", "full_shared_1"]
     assert groups["semantic, euler"] == ["cluster_full"] and groups["monolith"] == ["monolith"]
     assert groups["monolith, guidance 4"] == ["monolith_separate_4"]
     assert sorted(sum(groups.values(), [])) == sorted(names)
-    assert arms.peer(inputs, "full_shared_4", names) == "monolith_separate_4"
-    assert arms.peer(inputs, "cluster_full", names) == "monolith"
-    plain, guided_look = (arms.look(inputs, arm) for arm in ("cluster_full", "full_shared_2"))
+    assert arm_selection.matching_monolith(inputs, "full_shared_4", names) == "monolith_separate_4"
+    assert arm_selection.matching_monolith(inputs, "cluster_full", names) == "monolith"
+    plain, guided_look = (
+        arm_styles.arm_style(inputs, arm) for arm in ("cluster_full", "full_shared_2")
+    )
     assert guided_look.is_guided and not plain.is_guided and plain.colour == guided_look.colour
     assert plain.points()["fillstyle"] == "full" and guided_look.points()["fillstyle"] == "left"
-    random = arms.Look("#123456", "o", True, True).points()
+    random = arm_styles.ArmStyle("#123456", "o", True, True).points()
     assert (random["markerfacecolor"], random["markerfacecoloralt"]) == ("white", "#123456")
 
 
 def test_results_name_the_guidance_where_there_is_any():
-    text = make("results", metrics=["fd_digits", "agreement_digits"]).draw(Inputs(guided()))
+    text = make("results", metrics=["fd_digits", "agreement_digits"]).draw(FigureInputs(guided()))
     head, _, *lines = text.texts["md"].splitlines()
     assert "| sampler | guidance |" in head
     cells = {
@@ -103,31 +118,35 @@ def test_results_name_the_guidance_where_there_is_any():
 
 
 def test_what_was_not_measured_is_left_out():
-    inputs = Inputs(guided())
+    inputs = FigureInputs(guided())
     table = make("quality", metric="agreement_digits").draw(inputs).table
-    requested = [arm for arm in inputs.arms if arms.strength(inputs, arm) is not None]
+    requested = [
+        arm for arm in inputs.arms if arm_selection.guidance_scale(inputs, arm) is not None
+    ]
     assert set(table["arm"]) == {*requested, "heldout"}
     with pytest.raises(ValueError, match="agreement_digits: it was not measured on any"):
         make("quality", metric="agreement_digits", arms=["cluster_full"]).draw(inputs)
-    assert words.direction("agreement_digits") == 1
-    assert words.words("agreement_digits").startswith("agreement with the class asked for, digits")
+    assert metric_labels.direction("agreement_digits") == 1
+    assert metric_labels.metric_label("agreement_digits").startswith(
+        "agreement with the class asked for, digits"
+    )
 
 
 def test_cells_share_all_but_router_and_policy(few):
-    found = arms.cells(few, (), "semantic", "euler", None)
+    found = arm_selection.arms_by_router_and_policy(few, (), "semantic", "euler", None)
     assert found == {
         (of["router"], of["policy"]): arm for arm, of in few.arms.items() if arm != "monolith"
     }
-    assert arms.cells(few, ("cluster_full",), "semantic", "euler", None) == {
-        ("cluster", "full"): "cluster_full"
-    }
-    both = Inputs(guided())
-    assert arms.cells(both, (), "semantic", "euler", "shared_2") == {
+    assert arm_selection.arms_by_router_and_policy(
+        few, ("cluster_full",), "semantic", "euler", None
+    ) == {("cluster", "full"): "cluster_full"}
+    both = FigureInputs(guided())
+    assert arm_selection.arms_by_router_and_policy(both, (), "semantic", "euler", "shared_2") == {
         ("cluster", "full"): "full_shared_2"
     }
     twice = changed(few, {"arms": few.arms | {"again": few.arms["soft_full"]}})
     with pytest.raises(ValueError, match="got 'soft_full' and 'again' with equal ones"):
-        arms.cells(twice, (), "semantic", "euler", None)
+        arm_selection.arms_by_router_and_policy(twice, (), "semantic", "euler", None)
 
 
 # Routers by policies
@@ -153,11 +172,11 @@ def test_the_router_table_holds_the_metric_and_bolds_the_best(few):
     assert list(rows) == ["cluster", "soft", "velocity", "uniform", "expert evaluations"]
     assert rows["soft"][2] == "–" and rows["expert evaluations"][1:] == ["40", "8"]
     for row in table.itertuples():
-        text = words.rounded(row.value, row.half_width)
+        text = metric_labels.format_value(row.value, row.half_width)
         cell = rows[row.router][1 + ["full", "top1"].index(row.policy)]
         assert cell == (f"**{text}**" if row.is_best else text)
     row = given.loc["monolith"]
-    monolith = words.rounded(row["value"], (row["hi"] - row["lo"]) / 2)
+    monolith = metric_labels.format_value(row["value"], (row["hi"] - row["lo"]) / 2)
     assert f"The monolith: {monolith}; held-out data: " in lines[-1]
     tex = drawing.texts["tex"]
     assert tex.count(r"\textbf") == 1 and {x.count("&") for x in tex.splitlines() if "&" in x} == {
@@ -182,8 +201,11 @@ def test_costs_that_differ_between_routers_are_a_range(few):
 
 
 def test_tables_as_text():
-    assert tables.markdown(["a", "b"], [["x", "1"]], 1) == "| a | b |\n| --- | --: |\n| x | 1 |\n"
-    text = tables.latex(["a", "b"], [["x", "-1"], ["y", "2–3"]], 1, 0).splitlines()
+    assert (
+        text_tables.markdown_table(["a", "b"], [["x", "1"]], 1)
+        == "| a | b |\n| --- | --: |\n| x | 1 |\n"
+    )
+    text = text_tables.latex_table(["a", "b"], [["x", "-1"], ["y", "2–3"]], 1, 0).splitlines()
     assert text == [
         r"\begin{tabular}{lr}", r"\toprule", r"a & b \\", r"\midrule", r"x & $-$1 \\",
         r"y & 2--3 \\", r"\bottomrule", r"\end{tabular}",
@@ -207,7 +229,9 @@ def test_the_map_is_dark_and_framed_where_it_is_best(few, metric, sign):
     assert (round(frame.get_x() + 0.46), round(frame.get_y() + 0.46)) == (j, i)
     at = {t.get_position(): t.get_text() for t in axes.texts}
     row = drawing.table.query("router == 'cluster' and policy == 'top1'").iloc[0]
-    assert at[(1, 0)] == words.rounded(row["value"], row["half_width"]).split(" ± ")[0]
+    assert (
+        at[(1, 0)] == metric_labels.format_value(row["value"], row["half_width"]).split(" ± ")[0]
+    )
     assert len(axes.texts) == 2 * 7
 
 
@@ -241,7 +265,7 @@ def test_gains_are_paired_by_training_and_seed(few):
     points = [c[0] for c in axes.containers]
     for point, row in zip(points, drawing.table.itertuples(), strict=True):
         assert point.get_xdata()[0] == row.value
-        assert point.get_color() == routers.colour(few, row.router)
+        assert point.get_color() == router_styles.router_colour(few, row.router)
         is_sure = row.lo > 0 or row.hi < 0
         assert (point.get_markerfacecolor() != "white") == is_sure
     of_full = {p.get_ydata()[0]: p.get_xdata()[0] for p in points[:3]}
@@ -253,7 +277,7 @@ def test_gains_are_paired_by_training_and_seed(few):
 
 
 def test_gains_compare_what_differs_in_the_router_alone():
-    inputs = Inputs(make_job())
+    inputs = FigureInputs(make_job())
     table = make("gains").draw(inputs).table
     assert table[["arm", "reference"]].to_numpy().tolist() == [["uniform_full", "full"]]
     both = changed(inputs, {"arms": inputs.arms | {
@@ -276,7 +300,7 @@ def test_the_frontier_joins_the_policies_of_a_router(few):
     drawing = make("frontier", by="router").draw(few)
     axes = drawing.figure.axes[0]
     table = drawing.table.set_index("arm")
-    found = families.Families(few, drawing.table)
+    found = cost_curves.CostCurves(few, drawing.table)
     for router in ("cluster", "velocity", "uniform"):
         cheap, dear = f"{router}_top1", f"{router}_full"
         wanted = table.loc[[cheap, dear], ["cost", "value"]].to_numpy()
@@ -287,27 +311,27 @@ def test_the_frontier_joins_the_policies_of_a_router(few):
     for point, name in zip(points, names, strict=True):
         arm = "monolith" if name == "monolith" else f"{name}_full"
         assert point.tolist() == table.loc[arm, ["cost", "value"]].to_list()
-    assert colours[names.index("monolith")] == arms.MONOLITH
+    assert colours[names.index("monolith")] == arm_styles.MONOLITH_COLOUR
     assert [h.get_label() for h in found.handles()] == ["full", "top1"]
     assert found.points("cluster_full")["marker"] != found.points("cluster_top1")["marker"]
     assert found.points("monolith")["marker"] == "*"
-    assert found.points("soft_full")["color"] == routers.colour(few, "soft")
+    assert found.points("soft_full")["color"] == router_styles.router_colour(few, "soft")
     texts = {t.get_text() for t in axes.texts}
     assert texts == set(names)
-    kinds = {arms.policy_kind(p) for p in few.policies.values()} - {"mine_alone"}
-    assert kinds <= set(families.MARKERS) <= set(arms.COLOURS)
-    assert len(set(families.MARKERS.values())) == len(families.MARKERS)
+    kinds = {arm_styles.policy_kind(p) for p in few.policies.values()} - {"mine_alone"}
+    assert kinds <= set(cost_curves.POLICY_MARKERS) <= set(arm_styles.POLICY_COLOURS)
+    assert len(set(cost_curves.POLICY_MARKERS.values())) == len(cost_curves.POLICY_MARKERS)
 
 
 def test_families_are_named_by_what_differs():
-    inputs = Inputs(make_job())
+    inputs = FigureInputs(make_job())
     table = make("frontier", by="router").draw(inputs).table
-    _, names, _ = families.Families(inputs, table).ends()
+    _, names, _ = cost_curves.CostCurves(inputs, table).ends()
     assert "learned, semantic, euler" in names and "learned, random, euler" in names
     assert "monolith, euler" in names and "monolith, heun" in names
-    both = Inputs(guided())
+    both = FigureInputs(guided())
     table = make("frontier", by="router").draw(both).table
-    _, names, _ = families.Families(both, table).ends()
+    _, names, _ = cost_curves.CostCurves(both, table).ends()
     assert {"cluster", "cluster, shared 2", "monolith", "monolith, requested"} <= set(names)
 
 
@@ -328,12 +352,12 @@ def test_costs_in_flop_count_the_router(few):
 
 def test_a_slanted_segment_is_covered_by_small_boxes():
     a, b = np.array([0.0, 0.0]), np.array([120.0, 60.0])
-    boxes = labels._around_segment(a, b, 1.0)
+    boxes = point_labels._around_segment(a, b, 1.0)
     assert len(boxes) == 22 and sum(box.area for box in boxes) < 0.2 * 122 * 62
     for s in np.linspace(0, 1, 50):
         x, y = a + s * (b - a)
         assert any(box.x0 <= x <= box.x1 and box.y0 <= y <= box.y1 for box in boxes)
-    assert len(labels._around_segment(a, np.array([90.0, 0.0]), 1.0)) == 1
+    assert len(point_labels._around_segment(a, np.array([90.0, 0.0]), 1.0)) == 1
 
 
 # Means
@@ -341,12 +365,12 @@ def test_a_slanted_segment_is_covered_by_small_boxes():
 
 def test_the_interval_of_a_mean_is_the_usual_one(rng):
     values = torch.randn(3, 40, generator=rng, dtype=torch.float64).numpy() + 5
-    value, low, high = means.interval(values[:1])
+    value, low, high = means_with_intervals.mean_with_interval(values[:1])
     half = stats.t.ppf(0.975, 39) * values[0].std(ddof=1) / np.sqrt(40)
     assert (value, low, high) == pytest.approx(
         (values[0].mean(), values[0].mean() - half, values[0].mean() + half)
     )
-    value, low, high = means.interval(values)
+    value, low, high = means_with_intervals.mean_with_interval(values)
     sampling = stats.t.ppf(0.975, 39) * values.mean(0).std(ddof=1) / np.sqrt(40)
     training = stats.t.ppf(0.975, 2) * values.mean(1).std(ddof=1) / np.sqrt(3)
     assert value == pytest.approx(values.mean())
@@ -354,17 +378,21 @@ def test_the_interval_of_a_mean_is_the_usual_one(rng):
 
 
 def test_means_by_time_and_training(few):
-    t, mean = means.by_time(np.array([1, 0.5, 0.5, 0.25]), np.array([[1.0, 2, 4, 8]]))
+    t, mean = means_with_intervals.mean_by_time(
+        np.array([1, 0.5, 0.5, 0.25]), np.array([[1.0, 2, 4, 8]])
+    )
     assert t.tolist() == [1, 0.5, 0.25] and mean.tolist() == [[1, 3, 8]]
     trace = few.trace("cluster_full")
     assert trace["seeds"].tolist() == 3 * list(range(80))
-    assert (means.by_training(few, trace["seeds"]) == np.arange(80)).all()
+    assert (
+        means_with_intervals.split_by_training_seed(few, trace["seeds"]) == np.arange(80)
+    ).all()
 
 
 def test_step_curves_are_cut_at_gaps():
     rows = pd.DataFrame({"t_low": [0.5, 0.0, 0.1], "t_high": [0.6, 0.1, 0.2]})
     rows = rows.assign(value=[3.0, 1.0, 2.0], low=0.0, high=9.0)
-    t, value, low, _ = style.steps(rows)
+    t, value, low, _ = page_layout.step_curve(rows)
     assert t[:4].tolist() == [0, 0.1, 0.1, 0.2] and np.isnan(t[4]) and t[5:].tolist() == [0.5, 0.6]
     assert value[[0, 1, 2, 3, 5, 6]].tolist() == [1, 1, 2, 2, 3, 3] and np.isnan(low[4])
 
@@ -389,14 +417,18 @@ def test_calibration_draws_before_and_after(few):
     drawing = make("calibration").draw(few)
     pairs = few.spec["routers"]
     axes = np.array(drawing.figure.axes).reshape(3, len(pairs))
-    sizes = few.sizes("semantic")
+    sizes = few.cluster_sizes("semantic")
     shares = sizes / sizes.sum()
     for column, (_, router) in enumerate(pairs):
         assert axes[0, column].get_title() == router
         for ax, quantity in zip(axes[:, column], calibration.QUANTITIES, strict=True):
             assert ax.get_xlim() == (1, 0)
             mine = drawing.table.query("router == @router and quantity == @quantity")
-            lines = [x for x in ax.get_lines() if x.get_color() == routers.colour(few, router)]
+            lines = [
+                x
+                for x in ax.get_lines()
+                if x.get_color() == router_styles.router_colour(few, router)
+            ]
             wanted = ["raw", {"velocity": "error"}.get(router, "nll")]
             drawn_values = sorted(line.get_ydata()[0] for line in lines)
             values = mine[mine["version"].isin(wanted) & (mine["t_low"] == 0)]["value"]
@@ -420,7 +452,9 @@ def test_reliability_weighs_trainings_by_their_states(few):
     assert (row["low"], row["high"], row["num_states"]) == (0.2, 0.6, 40)
     assert 0 not in set(found["bin"])  # nobody was there
     axes = make("reliability").draw(few).figure.axes[place]
-    own = [x for x in axes.get_lines() if x.get_color() == routers.colour(few, "cluster")]
+    own = [
+        x for x in axes.get_lines() if x.get_color() == router_styles.router_colour(few, "cluster")
+    ]
     wanted = calibration.diagram(few, "semantic", "cluster")
     for line, version in zip(own, ("raw", "nll"), strict=True):
         rows = wanted[wanted["version"] == version]
@@ -434,11 +468,11 @@ def test_losses_of_one_unit_share_a_panel(few):
         for ax in figure.axes
         if ax.get_title() == "routers, semantic"
     }
-    assert panels == {routers.NATS: ["cluster", "soft"], routers.SQUARED: ["velocity"]}
-    sizes = few.sizes("semantic") / few.sizes("semantic").sum()
+    assert panels == {router_styles.NATS: ["cluster", "soft"], router_styles.SQUARED: ["velocity"]}
+    sizes = few.cluster_sizes("semantic") / few.cluster_sizes("semantic").sum()
     for ax in figure.axes:
         dotted = [x.get_ydata()[0] for x in ax.get_lines() if x.get_color() == style.GREY]
-        is_nats = ax.get_ylabel() == routers.NATS
+        is_nats = ax.get_ylabel() == router_styles.NATS
         assert dotted == pytest.approx([-(sizes * np.log(sizes)).sum()] if is_nats else [])
     only_soft = few.spec["all_routers"] | {"cluster": learned("expert_error")}
     figure = make("losses").draw(changed(few, {"all_routers": only_soft})).figure
@@ -515,7 +549,7 @@ def test_switching_draws_every_mean(few):
 
 
 def test_expert_errors_are_means_over_states_of_a_cluster():
-    inputs = Inputs(make_job("digits", FEW, ("monolith", "semantic"), 2, 2))
+    inputs = FigureInputs(make_job("digits", FEW, ("monolith", "semantic"), 2, 2))
     drawing = make("expert_errors", num_bins=3).draw(inputs)
     states, gram = inputs.probe("semantic")
     assert states["training_seed"].value_counts().to_list() == [600, 600]
@@ -547,7 +581,7 @@ def test_expert_errors_are_means_over_states_of_a_cluster():
 
 
 def test_guidance_curves_are_of_arms_that_differ_in_the_scale():
-    inputs = Inputs(guided())
+    inputs = FigureInputs(guided())
     drawing = make("guidance").draw(inputs)
     given = inputs.metrics.set_index(["arm", "metric"])["value"]
     wanted = {
@@ -571,7 +605,7 @@ def test_guidance_curves_are_of_arms_that_differ_in_the_scale():
 
 
 def test_what_has_one_scale_is_no_curve():
-    inputs = Inputs(guided())
+    inputs = FigureInputs(guided())
     names = ["cluster_full", "full_separate_2", "full_shared_4", "monolith"]
     table = make("guidance", metrics=["fd_digits"], arms=names).draw(inputs).table
     assert set(table["kind"]) == {"separate", "shared"} and len(table) == 4
@@ -587,7 +621,7 @@ def test_exposure_asks_where_trajectories_end(few):
     table = make("exposure").draw(few).table
     learned_arms = [a for a in FEW if a.split("_")[0] in ("cluster", "velocity", "soft")]
     assert set(table["arm"]) == set(learned_arms)
-    centroids, place = few.centroids("semantic"), few.place(arm)
+    centroids, place = few.centroids("semantic"), few.cluster_features(arm)
     p = few.trace(arm)["posteriors"]
     right, sure, nll = np.zeros((3, 3, 8))
     for training, i in itertools.product(range(3), range(80)):
@@ -623,7 +657,7 @@ def test_a_router_that_was_not_asked_is_not_exposed(few):
 
 
 def test_the_whole_ablation_can_be_drawn():
-    inputs = Inputs(ablation(1))
+    inputs = FigureInputs(ablation(1))
     assert len(ABLATION) == 24
     drawing = make("frontier", by="router").draw(inputs)
     texts = [t.get_window_extent() for t in drawing.figure.axes[0].texts]

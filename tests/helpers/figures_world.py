@@ -112,7 +112,7 @@ DIVIDED = {"monolith": "monolith prior full euler"} | {
     for partition in sum(FAMILIES.values(), [])
 }
 EVERY = ARMS | ABLATION | GUIDED | DIVIDED
-DIM, NUM_BLOCKS, NUM_PROBED = 4, 8, 300  # of places; blocks of seeds; states per shard
+DIM, NUM_BLOCKS, NUM_PROBED = 4, 8, 300  # of cluster features; blocks of seeds; states per shard
 WORLD = {
     "weights": [0.1, 0.2, 0.3, 0.2, 0.2],
     "means": [[-3, 2], [2.5, 2.5], [-2, -2.5], [3, -1.5], [0, 0]],
@@ -223,19 +223,19 @@ def make_job(
     }
     files = real_files(kind, rng, num_experts) | training_files(spec, rng)
     files |= probe_files(spec, files, rng)
-    for name in ("costs", "traces", "samples", "trajectories", "places"):
+    for name in ("costs", "traces", "samples", "trajectories", "cluster_features"):
         files[name] = []
     for of in chosen.values():
-        places = []
+        features = []
         for training in range(trainings):
             for shard in range(num_shards):
                 parts = arm_files(rng, kind, of, num_experts[of["partition"]], shard, files)
-                places.append(parts.pop("places"))
+                features.append(parts.pop("cluster_features"))
                 if training > 0:
                     del parts["samples"], parts["trajectories"]
                 for name, part in parts.items():
                     files[name].append(part)
-        files["places"].append({"features": np.concatenate(places)})
+        files["cluster_features"].append({"features": np.concatenate(features)})
     found = replicates(chosen, rng, trainings)
     sizes, notes = (
         {arm: dict.fromkeys(values, fact) for arm, values in found.items()} for fact in (80, "")
@@ -365,7 +365,7 @@ def training_files(spec, rng):
 
 
 def report(rng):
-    """As loading/router_reports.py writes it, for ten bins of t of which the last is empty."""
+    """As loading/router_evaluation.py writes it, for ten bins of t of which the last is empty."""
     low = np.arange(9) / 10
     skill = 1 - low + rng.uniform(-0.05, 0.05)
     parts = []
@@ -460,7 +460,8 @@ def arm_files(rng, kind, of, num, shard, files):
         "traces": {"times": grid, "weights": w, "posteriors": requested, "seeds": numbers},
         "trajectories": {"states": fade * start + (1 - fade) * x[:kept, None]},
         "costs": bill,
-        "places": 3 * np.eye(max(num, DIM), DIM)[own] + 1.2 * rng.standard_normal((seeds, DIM)),
+        "cluster_features": 3 * np.eye(max(num, DIM), DIM)[own]
+        + 1.2 * rng.standard_normal((seeds, DIM)),
     }
 
 

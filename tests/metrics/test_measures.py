@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from routing.figures.shared import words
+from routing.figures.shared import metric_labels
 from routing.metrics.base import InSpace, Pairs
 from routing.metrics.feature_space_names import metric_name
 from routing.metrics.formulas.clip_score import cosines
@@ -110,9 +110,9 @@ def test_names_directions_and_ranges_are_what_is_said(name, rng):
     for metric, values in found.items():
         seen_kinds.add(kind := kind_of(name, metric, measure))
         of = measure.kinds[kind]
-        assert words.direction(metric) == of.direction, metric
+        assert metric_labels.direction(metric) == of.direction, metric
         assert ((values >= of.low - 1e-9) & (values <= of.high + 1e-9)).all(), metric
-        assert words.words(metric) and values.isfinite().all()
+        assert metric_labels.metric_label(metric) and values.isfinite().all()
     assert seen_kinds == measure.kinds.keys()
     for kind, of in measure.kinds.items():
         assert isinstance(of, Kind) and of.low < of.high, kind

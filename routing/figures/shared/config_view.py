@@ -45,7 +45,7 @@ class ConfigView:
         """{sampler: {name, options}} of the config."""
         return self.spec["samplers"]
 
-    def chosen(self, arms: tuple[str, ...]) -> list[str]:
+    def selected_arms(self, arms: tuple[str, ...]) -> list[str]:
         """`arms` as they are given, all if none is; ValueError on a name that no arm has."""
         for arm in arms:
             require_known(arm, list(self.arms), "arms")

@@ -143,7 +143,9 @@ def is_per_category(metric: str) -> bool:
 
 def _begin(metric: str) -> str | None:
     """The longest word of `kinds` that the name begins with."""
-    return max((b for b in metric_kinds() if f"{metric}_".startswith(f"{b}_")), key=len, default=None)
+    return max(
+        (b for b in metric_kinds() if f"{metric}_".startswith(f"{b}_")), key=len, default=None
+    )
 
 
 def _rest(begin: str, metric: str) -> list[str]:
@@ -166,7 +168,9 @@ def direction_text(metric: str) -> str:
 
 def axis_label(metric: str, note: str = "") -> str:
     """Words, a note, and the direction."""
-    return "; ".join(part for part in (metric_label(metric) + note, direction_text(metric)) if part)
+    return "; ".join(
+        part for part in (metric_label(metric) + note, direction_text(metric)) if part
+    )
 
 
 def format_value(value: float, half_width: float | None = None) -> str:

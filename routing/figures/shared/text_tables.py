@@ -10,25 +10,25 @@ BOLD = {"md": "**{}**", "tex": r"\textbf{{{}}}"}
 DASH = {"md": "–", "tex": "--"}
 
 
-def markdown(heads: list[str], lines: list[list[str]], num_words: int) -> str:
+def markdown_table(heads: list[str], lines: list[list[str]], num_words: int) -> str:
     """A pipe table."""
     rule = ["---"] * num_words + ["--:"] * (len(heads) - num_words)
     return "\n".join(f"| {' | '.join(line)} |" for line in [heads, rule, *lines]) + "\n"
 
 
-def latex(heads: list[str], lines: list[list[str]], num_words: int, num_apart: int) -> str:
+def latex_table(heads: list[str], lines: list[list[str]], num_words: int, num_apart: int) -> str:
     """A booktabs tabular (\\usepackage{booktabs}); the last `num_apart` lines are below a rule."""
-    body = [" & ".join(map(tex, line)) + r" \\" for line in lines]
+    body = [" & ".join(map(escape_latex, line)) + r" \\" for line in lines]
     cut = len(body) - num_apart
     rows = [*body[:cut], *([r"\midrule"] if num_apart else []), *body[cut:]]
-    head = " & ".join(map(tex, heads)) + r" \\"
+    head = " & ".join(map(escape_latex, heads)) + r" \\"
     columns = "l" * num_words + "r" * (len(heads) - num_words)
     start = rf"\begin{{tabular}}{{{columns}}}"
     end = [r"\bottomrule", r"\end{tabular}", ""]
     return "\n".join([start, r"\toprule", head, r"\midrule", *rows, *end])
 
 
-def tex(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Text for LaTeX: a bold interval is bold in text, its sign in mathematics."""
     symbols = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": "$<$"}
     symbols |= {"%": r"\%", "_": r"\_"}

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-SIZE = 6.5  # of the type, points
+FONT_SIZE = 6.5  # of the type, points
 SPACE = 8.0  # from the axes to the names, points
 
 
-def apart(heights: np.ndarray, gap: float) -> np.ndarray:
+def spread_heights(heights: np.ndarray, gap: float) -> np.ndarray:
     """Heights [n] nearest to `heights` of which no two are closer than `gap`, in their order."""
     order = np.argsort(heights, kind="stable")
     pools: list[list[float]] = []  # [sum, number]
@@ -34,7 +34,7 @@ def apart(heights: np.ndarray, gap: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Ends:
+class LineEndLabels:
     """Names of the lines of one axes, for their ends [n, 2] in data units."""
 
     axes: Any
@@ -43,7 +43,7 @@ class Ends:
     colours: list[str]
 
 
-def write(panels: list[Ends]) -> None:
+def write_labels(panels: list[LineEndLabels]) -> None:
     """Write the names right of their axes, each joined by a thin line to its end.
 
     To be called once for all panels of a figure, when everything else is drawn and all axes have
@@ -53,7 +53,7 @@ def write(panels: list[Ends]) -> None:
         [
             panel.axes.annotate(
                 name, (1, 0.5), (SPACE, 0), xycoords="axes fraction",
-                textcoords="offset points", fontsize=SIZE, va="center", color=colour,
+                textcoords="offset points", fontsize=FONT_SIZE, va="center", color=colour,
             )
             for name, colour in zip(panel.names, panel.colours, strict=True)
         ]
@@ -64,11 +64,11 @@ def write(panels: list[Ends]) -> None:
         _place(panel, own)
 
 
-def _place(panel: Ends, texts: list) -> None:
+def _place(panel: LineEndLabels, texts: list) -> None:
     axes = panel.axes
     unit, window = axes.figure.dpi / 72, axes.get_window_extent()
     pixels = axes.transData.transform(panel.points)
-    heights = apart(pixels[:, 1], 1.15 * SIZE * unit)
+    heights = spread_heights(pixels[:, 1], 1.15 * FONT_SIZE * unit)
     if np.ptp(heights) < window.height:  # all within the panel, if they fit
         heights += max(0, window.y0 - heights.min()) - max(0, heights.max() - window.y1)
     for text, z, end, colour in zip(texts, heights, pixels, panel.colours, strict=True):

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared import arms, routers, style
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import arm_selection, arm_styles, router_styles, style
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
 
-STAR = {"marker": "*", "markersize": 8}
-MARKERS = {  # by kind of policy
+MONOLITH_MARKER = {"marker": "*", "markersize": 8}
+POLICY_MARKERS = {  # by kind of policy
     "full": "o",
     "top1": "v",
     "top2": "^",
@@ -32,32 +33,34 @@ MARKERS = {  # by kind of policy
 KEYS = ("router", "partition", "sampler", "guidance")
 
 
-class Families:
+class CostCurves:
     """The families of the arms in `table` (arm, cost, value)."""
 
-    def __init__(self, inputs: Inputs, table: pd.DataFrame):
+    def __init__(self, inputs: FigureInputs, table: pd.DataFrame):
         """Sort the arms into families, each from the cheapest to the dearest."""
         self.inputs, self.members = inputs, {}
         ordered = table.sort_values(["cost", "value"], kind="stable")
         for row in ordered.itertuples():
             of = inputs.arms[row.arm]
             key = tuple(of.get(k) for k in KEYS)
-            if arms.is_monolith(inputs, row.arm):
+            if arm_selection.is_monolith(inputs, row.arm):
                 key = ("", *key[1:])
             self.members.setdefault(key, []).append(row)
 
     def points(self, arm: str) -> dict[str, Any]:
         """Keywords of the point of one arm."""
-        if arms.is_monolith(self.inputs, arm):
-            return {"color": arms.MONOLITH, "linestyle": "none"} | STAR
+        if arm_selection.is_monolith(self.inputs, arm):
+            return {"color": arm_styles.MONOLITH_COLOUR, "linestyle": "none"} | MONOLITH_MARKER
         of = self.inputs.arms[arm]
-        look = arms.look(self.inputs, arm).points()
-        kind = arms.policy_kind(self.inputs.policies[of["policy"]])
-        colour = routers.colour(self.inputs, of["router"])
+        look = arm_styles.arm_style(self.inputs, arm).points()
+        kind = arm_styles.policy_kind(self.inputs.policies[of["policy"]])
+        colour = router_styles.router_colour(self.inputs, of["router"])
         faces = {"markerfacecolor": look["markerfacecolor"]}
         faces["markerfacecoloralt"] = look["markerfacecoloralt"]
         faces = {key: face if face == "white" else colour for key, face in faces.items()}
-        marker = MARKERS.get(kind) or arms.any_of(arms.OTHER_MARKERS, kind)
+        marker = POLICY_MARKERS.get(kind) or arm_styles.pick_by_name(
+            arm_styles.OTHER_MARKERS, kind
+        )
         return look | faces | {"color": colour, "markeredgecolor": colour, "marker": marker}
 
     def curves(self, axes: Any) -> np.ndarray:
@@ -67,7 +70,7 @@ class Families:
             if not key[0]:
                 continue
             line = np.array([[row.cost, row.value] for row in rows])
-            look = routers.look(self.inputs, key[0])
+            look = router_styles.router_line(self.inputs, key[0])
             axes.plot(*line.T, linewidth=0.9, zorder=1.2, **look)
             segments.append(np.stack([line[:-1], line[1:]], 1))
         return np.concatenate(segments)
@@ -80,8 +83,12 @@ class Families:
         for key in last:
             told = [key[i] for i in range(1, len(KEYS)) if key[i] and i not in shared]
             told = told[1:] if not key[0] and 1 not in shared else told
-            names.append(", ".join(arms.label(word) for word in (key[0] or "monolith", *told)))
-            colours.append(routers.colour(self.inputs, key[0]) if key[0] else arms.MONOLITH)
+            names.append(", ".join(display_name(word) for word in (key[0] or "monolith", *told)))
+            colours.append(
+                router_styles.router_colour(self.inputs, key[0])
+                if key[0]
+                else arm_styles.MONOLITH_COLOUR
+            )
         return np.array([[row.cost, row.value] for row in last.values()]), names, colours
 
     def handles(self) -> list:
@@ -91,12 +98,12 @@ class Families:
         found: dict[str, str] = {}
         for rows in self.members.values():
             for row in rows:
-                if not arms.is_monolith(self.inputs, row.arm):
+                if not arm_selection.is_monolith(self.inputs, row.arm):
                     marker = self.points(row.arm)["marker"]
                     policy = self.inputs.policies[self.inputs.arms[row.arm]["policy"]]
-                    found[marker] = arms.label(arms.policy_kind(policy))
+                    found[marker] = display_name(arm_styles.policy_kind(policy))
         look = {"color": style.GREY, "linestyle": "none"}
-        order = list(MARKERS.values())
+        order = list(POLICY_MARKERS.values())
         return [
             Line2D([], [], marker=marker, label=text, **look)
             for marker, text in sorted(

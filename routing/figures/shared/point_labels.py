@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from routing.figures.shared.ends import apart
+from routing.figures.shared import line_end_labels
 
-SIZE = 6.5  # of the type, points
+FONT_SIZE = 6.5  # of the type, points
 PITCH = 1.2  # of lines in a stack, in heights of a label
 STEEP = 4  # lines that a label may be above its point beside which it stands near
 FEW = 2  # labels above each other find a place without a stack
@@ -42,7 +42,7 @@ class Box:
         return (self.x1 - self.x0) * (self.y1 - self.y0)
 
 
-def place(
+def place_labels(
     points: np.ndarray, sizes: np.ndarray, taken: list[Box], frame: Box, gap: float
 ) -> list[Box]:
     """Boxes of labels of `sizes` [labels, 2] for `points` [labels, 2], clear of each other.
@@ -69,7 +69,7 @@ def place(
     return [boxes[i] for i in range(len(points))]
 
 
-def write(
+def write_labels(
     axes: Any,
     points: np.ndarray,
     names: list[str],
@@ -90,7 +90,7 @@ def write(
             point,
             (0, 0),
             textcoords="offset points",
-            fontsize=SIZE,
+            fontsize=FONT_SIZE,
             va="center",
             color=colour,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.3},
@@ -107,7 +107,7 @@ def write(
     frame = Box(window.x0 + inset, window.y0 + inset, window.x1 - inset, window.y1 - inset)
     dots = [Box(x - 3 * unit, y - 3 * unit, x + 3 * unit, y + 3 * unit) for x, y in pixels]
     drawn = [box for pair in ends for box in _around_segment(*pair, unit)]
-    boxes = place(pixels, sizes, dots + drawn, frame, 4.5 * unit)
+    boxes = place_labels(pixels, sizes, dots + drawn, frame, 4.5 * unit)
     for text, point, box, colour in zip(texts, pixels, boxes, lines, strict=True):
         middle = (box.y0 + box.y1) / 2
         text.set_position(((box.x0 - point[0]) / unit, (middle - point[1]) / unit))
@@ -138,7 +138,10 @@ def _crowded(points: np.ndarray, sizes: np.ndarray, gap: float) -> list[list[int
 def _stacks(points: np.ndarray, sizes: np.ndarray, frame: Box, gap: float) -> list[list[Box]]:
     """Places of the labels of a column, near ones first: on the right, then on the left."""
     pitch, half = PITCH * sizes[:, 1].max(), sizes[:, 1] / 2
-    heights, steps = apart(points[:, 1], pitch), pitch * np.arange(len(points))
+    heights, steps = (
+        line_end_labels.spread_heights(points[:, 1], pitch),
+        pitch * np.arange(len(points)),
+    )
     low, high = frame.y0 + half.max(), frame.y1 - half.max() - steps[-1]
     heights = np.clip(heights - steps, min(low, high), max(low, high)) + steps
     moved = np.abs(heights - points[:, 1]).max()

@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from routing.figures.shared import arms, style, words
-from routing.figures.shared.inputs import Inputs
-from routing.figures.shared.named import known
+from routing.figures.shared import arm_selection, arm_styles, metric_labels, page_layout, style
+from routing.figures.shared.config_view import require_known
+from routing.figures.shared.figure_inputs import FigureInputs
 
-COLOURS = {  # by method
+METHOD_COLOURS = {  # by method
     "kmeans": "#D55E00",
     "balanced_kmeans": "#0072B2",
     "two_stage": "#00694E",
@@ -24,15 +24,15 @@ COLOURS = {  # by method
     "random_equal": "#5F6B73",
     "components": "#C2185B",
 }
-OTHERS = ("#A03A3A", "#3F8F8F", "#A6A11B")
+OTHER_COLOURS = ("#A03A3A", "#3F8F8F", "#A6A11B")
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)))
 FILLS = ("full", "none", "left", "top", "right")  # of families of one method, as DASHES
 MONOLITH = "monolith"
-WHOLE = -1  # what a report calls the partition itself
+WHOLE_PARTITION = -1  # what a report calls the partition itself
 Families = dict[str, list[str]]
 
 
-def measured(inputs: Inputs, of: Any, families: Families) -> pd.DataFrame:
+def metric_rows(inputs: FigureInputs, of: Any, families: Families) -> pd.DataFrame:
     """Rows of the metric `of.metric` with family, partition, num_experts and policy.
 
     Of each partition of `families` and each of `of.policies` (all, if none is named) the arm with
@@ -41,10 +41,10 @@ def measured(inputs: Inputs, of: Any, families: Families) -> pd.DataFrame:
     where two routers are left for one row, and where no row is.
     """
     for policy in of.policies:
-        known(policy, list(inputs.policies), "policies")
+        require_known(policy, list(inputs.policies), "policies")
     if of.router is not None:
-        known(of.router, list(inputs.routers), "router")
-    found = inputs.rows_of(of.metric, inputs.metrics)
+        require_known(of.router, list(inputs.routers), "router")
+    found = inputs.metric_rows(of.metric, inputs.metrics)
     pairs = [
         (family, arm)
         for family, partitions in families.items()
@@ -59,7 +59,7 @@ def measured(inputs: Inputs, of: Any, families: Families) -> pd.DataFrame:
         )
     table = found.loc[[arm for _, arm in pairs]].reset_index(drop=True)
     table.insert(0, "family", [family for family, _ in pairs])
-    monolith = arms.peer(inputs, pairs[0][1], list(inputs.arms))
+    monolith = arm_selection.matching_monolith(inputs, pairs[0][1], list(inputs.arms))
     if monolith in found.index:
         last = found.loc[[monolith]].assign(family=MONOLITH)
         table = pd.concat([table, last], ignore_index=True)
@@ -70,13 +70,13 @@ def measured(inputs: Inputs, of: Any, families: Families) -> pd.DataFrame:
     return table
 
 
-def policies(inputs: Inputs, of: Any, table: pd.DataFrame) -> list[str]:
+def policies_in(inputs: FigureInputs, of: Any, table: pd.DataFrame) -> list[str]:
     """The policies of the table: in the order asked for, else in that of the config."""
     own = set(table["policy"][table["family"] != MONOLITH])
     return [policy for policy in of.policies or inputs.policies if policy in own]
 
 
-def refuse_families(figure: str, families: Families) -> None:
+def require_families(figure: str, families: Families) -> None:
     """Raise ValueError unless there are families, and partitions in each."""
     if not families or not all(families.values()):
         raise ValueError(
@@ -84,12 +84,14 @@ def refuse_families(figure: str, families: Families) -> None:
         )
 
 
-def look(inputs: Inputs, families: Families, family: str) -> dict[str, Any]:
+def family_style(inputs: FigureInputs, families: Families, family: str) -> dict[str, Any]:
     """Colour and dashes of lines of `family`, and the filling of its points."""
     methods = {name: _method(inputs, members[0]) for name, members in families.items()}
     before = list(methods)[: list(methods).index(family)]
     place = sum(methods[name] == methods[family] for name in before)
-    colour = COLOURS.get(methods[family]) or arms.any_of(OTHERS, methods[family])
+    colour = METHOD_COLOURS.get(methods[family]) or arm_styles.pick_by_name(
+        OTHER_COLOURS, methods[family]
+    )
     return {
         "color": colour,
         "linestyle": DASHES[place % len(DASHES)],
@@ -99,43 +101,45 @@ def look(inputs: Inputs, families: Families, family: str) -> dict[str, Any]:
     } | ({"markerfacecolor": "white"} if FILLS[place % len(FILLS)] == "none" else {})
 
 
-def monolith(axes: Any, table: pd.DataFrame) -> list:
+def draw_monolith(axes: Any, table: pd.DataFrame) -> list:
     """Line and band of the monolith, if the table has it; the legend's handle."""
     rows = table[table["family"] == MONOLITH]
     if rows.empty:
         return []
-    (row,) = words.within(rows).itertuples()
+    (row,) = metric_labels.clip_intervals(rows).itertuples()
     axes.axhspan(row.lo, row.hi, color=style.BAND, linewidth=0, zorder=0)
-    line = axes.axhline(row.value, color=arms.MONOLITH, linewidth=0.8, zorder=1)
+    line = axes.axhline(row.value, color=arm_styles.MONOLITH_COLOUR, linewidth=0.8, zorder=1)
     line.set_label("monolith with the same sampler (95 % interval)")
     return [line]
 
 
 def axis_label(metric: str) -> str:
     """Words and direction in lines that are as long as a panel is high."""
-    return "\n".join(style.wrapped(words.axis_label(metric), 1.6))
+    return "\n".join(page_layout.wrap_text(metric_labels.axis_label(metric), 1.6))
 
 
-def whole(report: pd.DataFrame) -> dict[str, float]:
+def partition_quantities(report: pd.DataFrame) -> dict[str, float]:
     """The quantities of a partition as a whole."""
-    rows = report[report["cluster"] == WHOLE]
+    rows = report[report["cluster"] == WHOLE_PARTITION]
     return dict(zip(rows["quantity"], rows["value"], strict=True))
 
 
-def _method(inputs: Inputs, partition: str) -> str:
+def _method(inputs: FigureInputs, partition: str) -> str:
     return inputs.partitions[partition]["method"]["name"]
 
 
-def _arms(inputs: Inputs, of: Any, partition: str) -> list[str]:
+def _arms(inputs: FigureInputs, of: Any, partition: str) -> list[str]:
     """The arms of one partition, at most one per policy."""
-    known(partition, list(inputs.partitions), "families")
+    require_known(partition, list(inputs.partitions), "families")
     if inputs.num_experts[partition] == 1:
         raise ValueError(
             f"families: wanted partitions with experts to choose from, got {partition!r} with "
             f"one; the monolith is drawn by itself, take it out"
         )
     by_policy: dict[str, str] = {}
-    by_cell = arms.cells(inputs, (), partition, of.sampler, of.guidance)
+    by_cell = arm_selection.arms_by_router_and_policy(
+        inputs, (), partition, of.sampler, of.guidance
+    )
     for (router, policy), arm in by_cell.items():
         if of.router not in (None, router) or policy not in (of.policies or (policy,)):
             continue

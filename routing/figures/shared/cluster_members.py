@@ -5,43 +5,45 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.figure_inputs import FigureInputs
 from routing.partitions.membership import memberships
 
-MISSING = "no label"
+NO_LABEL = "no label"
 OTHER = "other"
 
 
 @dataclass(frozen=True)
-class Labels:
+class SampleLabels:
     """A label of every real sample: `names[codes[i]]`, names in their natural order."""
 
     codes: np.ndarray  # [samples]
     names: tuple[str, ...]
 
 
-def labels(index: pd.DataFrame) -> Labels:
+def sample_labels(index: pd.DataFrame) -> SampleLabels:
     """The labels of the index, numbers or texts; samples without one are `MISSING`, the last."""
     codes, values = pd.factorize(index["label"], sort=True)
     names = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     if (codes < 0).any():
-        codes, names = np.where(codes < 0, len(names), codes), [*names, MISSING]
-    return Labels(codes, tuple(names))
+        codes, names = np.where(codes < 0, len(names), codes), [*names, NO_LABEL]
+    return SampleLabels(codes, tuple(names))
 
 
-def members(inputs: Inputs, partition: str) -> list[np.ndarray]:
+def training_members(inputs: FigureInputs, partition: str) -> list[np.ndarray]:
     """Positions of the training images of each cluster; an image of two clusters is in both."""
     train = (inputs.index["split"] == "train").to_numpy()
     table = inputs.assignments(partition)
-    return of_clusters(memberships(table), train, inputs.num_experts[partition])
+    return positions_by_cluster(memberships(table), train, inputs.num_experts[partition])
 
 
-def of_clusters(own: np.ndarray, chosen: np.ndarray, num: int) -> list[np.ndarray]:
+def positions_by_cluster(own: np.ndarray, chosen: np.ndarray, num: int) -> list[np.ndarray]:
     """Positions of the `chosen` [samples] of which cluster k is one of `own` [samples, m]."""
     return [np.flatnonzero(chosen & (own == k).any(1)) for k in range(num)]
 
 
-def label_counts(found: Labels, clusters: list[np.ndarray], most: int, own: int) -> pd.DataFrame:
+def label_counts(
+    found: SampleLabels, clusters: list[np.ndarray], most: int, own: int
+) -> pd.DataFrame:
     """cluster, label, images, share of the cluster, by the positions in each of `clusters`.
 
     Up to `most` labels stand in their natural order, all in every cluster. Of more, each cluster
@@ -63,7 +65,7 @@ def label_counts(found: Labels, clusters: list[np.ndarray], most: int, own: int)
     return pd.concat(parts, ignore_index=True)
 
 
-def told(counts: pd.DataFrame, num: int, width: int) -> list[str]:
+def common_label_lines(counts: pd.DataFrame, num: int, width: int) -> list[str]:
     """Lines of up to `width` letters of the commonest labels: 'apple (45 %), pear (12 %)'.
 
     Only of labels whose share is not 0 % in whole numbers.
@@ -72,7 +74,7 @@ def told(counts: pd.DataFrame, num: int, width: int) -> list[str]:
     named = named.sort_values("images", ascending=False, kind="stable").head(num)
     lines = [""]
     for row in named.itertuples():
-        text = f"{shortened(row.label, width - 9)} ({100 * row.share:.0f} %)"
+        text = f"{truncated(row.label, width - 9)} ({100 * row.share:.0f} %)"
         if lines[-1] and len(lines[-1]) + 2 + len(text) > width:
             lines.append(text)
         else:
@@ -80,6 +82,6 @@ def told(counts: pd.DataFrame, num: int, width: int) -> list[str]:
     return lines
 
 
-def shortened(text: str, width: int) -> str:
+def truncated(text: str, width: int) -> str:
     """`text` of at most `width` letters, the last a sign that some are missing."""
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"

@@ -8,10 +8,11 @@ colour and its loss a name, add a row to COLOURS and to LOSSES; without, it take
 
 from typing import Any
 
-from routing.figures.shared import arms
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import arm_styles
+from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_inputs import FigureInputs
 
-COLOURS = {  # by kind
+ROUTER_COLOURS = {  # by kind
     "cluster": "#000000",
     "soft_cluster": "#8C8C8C",
     "expert_error": "#0072B2",
@@ -27,11 +28,11 @@ COLOURS = {  # by kind
     "density": "#56B4E9",
     "exact": "#5D6D1E",
 }
-OTHERS = ("#7A5C99", "#A03A3A", "#3F8F8F")
+OTHER_COLOURS = ("#7A5C99", "#A03A3A", "#3F8F8F")
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
 NATS, SQUARED = "cross-entropy (nats)", "squared error of the mixed $v$"
-LOSSES = {  # what the loss of an objective is, on the axis of its panel
+LOSS_LABELS = {  # what the loss of an objective is, on the axis of its panel
     "cluster": NATS,
     "soft_cluster": NATS,
     "expert_error": NATS,
@@ -41,7 +42,7 @@ LOSSES = {  # what the loss of an objective is, on the axis of its panel
 }
 
 
-def kind(router: dict) -> str:
+def router_kind(router: dict) -> str:
     """The objective of a learned router, the name of another one."""
     return router["objective"]["name"] if is_learned(router) else router["name"]
 
@@ -51,24 +52,24 @@ def is_learned(router: dict) -> bool:
     return router["name"] == "learned"
 
 
-def loss_words(router: dict) -> str:
+def loss_label(router: dict) -> str:
     """What the loss of a learned router is, with its unit."""
-    return LOSSES.get(kind(router), f"loss of {arms.label(kind(router))}")
+    return LOSS_LABELS.get(router_kind(router), f"loss of {display_name(router_kind(router))}")
 
 
-def colour(inputs: Inputs, name: str) -> str:
+def router_colour(inputs: FigureInputs, name: str) -> str:
     """The colour of the router `name`."""
-    of = kind(inputs.routers[name])
-    return COLOURS.get(of) or arms.any_of(OTHERS, of)
+    of = router_kind(inputs.routers[name])
+    return ROUTER_COLOURS.get(of) or arm_styles.pick_by_name(OTHER_COLOURS, of)
 
 
-def look(inputs: Inputs, name: str) -> dict[str, Any]:
+def router_line(inputs: FigureInputs, name: str) -> dict[str, Any]:
     """Colour and dashes of lines of the router `name`."""
     place = list(inputs.routers).index(name)
-    return {"color": colour(inputs, name), "linestyle": DASHES[place % len(DASHES)]}
+    return {"color": router_colour(inputs, name), "linestyle": DASHES[place % len(DASHES)]}
 
 
-def version(inputs: Inputs, name: str) -> str:
+def sampling_version(inputs: FigureInputs, name: str) -> str:
     """The version of the reports that samples: raw, or with its fitted temperatures."""
     temperature = inputs.routers[name].get("temperature", "none")
     return "raw" if temperature == "none" else temperature

@@ -6,10 +6,10 @@ samples of a seed are averaged over the trainings first, since all start from th
 
 import numpy as np
 
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared.figure_inputs import FigureInputs
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
+def mean_with_interval(values: np.ndarray) -> tuple[float, float, float]:
     """Mean of `values` [trainings, samples] and the ends of its 95 % interval."""
     import torch
 
@@ -22,12 +22,12 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
     return found.value, found.lo, found.hi
 
 
-def by_training(inputs: Inputs, values: np.ndarray) -> np.ndarray:
+def split_by_training_seed(inputs: FigureInputs, values: np.ndarray) -> np.ndarray:
     """[trainings, samples, ...] of `values` [samples of all trainings, ...]."""
     return values.reshape(inputs.num_training_seeds, -1, *values.shape[1:])
 
 
-def by_time(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mean_by_time(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct `times` from noise to data, and the means of `values` [..., calls] of each.
 
     A Heun step has two calls at one time, but for the first.

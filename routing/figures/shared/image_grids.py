@@ -1,5 +1,7 @@
 """Images on paper: stored integers, contact sheets, and how sheets are shown."""
 
+from typing import Any
+
 import numpy as np
 
 from routing.data import pixel_values
@@ -8,7 +10,7 @@ GAP = 32  # a tile's width over the white between tiles, at least a pixel
 SHARP = 400  # pixels across, up to which each one is a square on paper
 
 
-def stored(values: np.ndarray, levels: int | None, figure: str) -> np.ndarray:
+def stored_integers(values: np.ndarray, levels: int | None, figure: str) -> np.ndarray:
     """Integers [samples, channels, height, width] of `values`, clipped as images are when stored.
 
     Raises ValueError for `figure` if these are no images: points, or neither grey nor colour.
@@ -22,7 +24,7 @@ def stored(values: np.ndarray, levels: int | None, figure: str) -> np.ndarray:
     return pixel_values.to_stored(values, levels)
 
 
-def sheet(tiles: np.ndarray, columns: int, levels: int) -> np.ndarray:
+def image_grid(tiles: np.ndarray, columns: int, levels: int) -> np.ndarray:
     """`tiles` [images, channels, height, width] in rows of `columns`; white between and after.
 
     Returns [height, width, 3] in [0, 1].
@@ -37,14 +39,22 @@ def sheet(tiles: np.ndarray, columns: int, levels: int) -> np.ndarray:
     return paper
 
 
-def show(axes, paper: np.ndarray) -> None:
+def show_grid(axes, paper: np.ndarray) -> None:
     """Put a sheet into axes of its own; a large one is smoothed where paper is too coarse."""
     is_large = max(paper.shape[:2]) > SHARP
     axes.imshow(paper, interpolation="auto" if is_large else "none")
     axes.set_axis_off()
 
 
-def evenly(num_wanted: int, rows: np.ndarray) -> np.ndarray:
+def evenly_spaced(num_wanted: int, rows: np.ndarray) -> np.ndarray:
     """`num_wanted` of `rows` (all, if there are fewer), evenly spaced from the first one."""
     num = min(num_wanted, len(rows))
     return rows[np.arange(num) * len(rows) // max(1, num)]
+
+
+def label_row(axes: Any, text: str) -> None:
+    """Text to the left of a strip."""
+    axes.annotate(
+        text, (0, 0.5), (-4, 0), xycoords="axes fraction", textcoords="offset points",
+        ha="right", va="center", linespacing=1.25,
+    )  # fmt: skip

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from routing.figures.shared import arms, words
-from routing.figures.shared.inputs import Inputs
+from routing.figures.shared import arm_selection, metric_labels
+from routing.figures.shared.figure_inputs import FigureInputs
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ArmPairs:
     """Arms from the best to the worst (the highest first, if neither is better), and each pair.
 
     `arms` has the rows of the metrics with `place`, from 0; `pairs` those of the comparisons with
@@ -45,23 +45,27 @@ class Pairs:
         return found
 
 
-def pairs(inputs: Inputs, metric: str, names: tuple[str, ...]) -> Pairs:
+def all_pairs(inputs: FigureInputs, metric: str, names: tuple[str, ...]) -> ArmPairs:
     """The arms `names` (all, if none) and their pairs; ValueError unless two were measured."""
-    found = inputs.rows_of(metric, inputs.metrics)
-    kept = arms.measured(metric, found, list(dict.fromkeys(inputs.chosen(names))))
+    found = inputs.metric_rows(metric, inputs.metrics)
+    kept = arm_selection.require_measured(
+        metric, found, list(dict.fromkeys(inputs.selected_arms(names)))
+    )
     if len(kept) < 2:
         raise ValueError(
             f"arms: wanted at least two of which {metric} was measured, got {kept[0]!r} alone; "
             "name others"
         )
-    sign = words.direction(metric) or 1
+    sign = metric_labels.direction(metric) or 1
     kept.sort(key=lambda arm: -sign * found.loc[arm, "value"])
     table = found.loc[kept].reset_index(drop=True)
     table.insert(2, "place", range(len(kept)))
-    return Pairs(table, _corrected(inputs.comparisons, metric, kept))
+    return ArmPairs(table, _corrected(inputs.comparisons, metric, kept))
 
 
-def against(inputs: Inputs, metric: str, names: list[str]) -> pd.DataFrame:
+def differences_from_reference(
+    inputs: FigureInputs, metric: str, names: list[str]
+) -> pd.DataFrame:
     """By arm: each of `names` minus the reference arm, which is `other`.
 
     p_holm_reference is that among these. Empty where the reference arm was not measured.
@@ -74,7 +78,7 @@ def against(inputs: Inputs, metric: str, names: list[str]) -> pd.DataFrame:
     return rows.assign(p_holm_reference=holm(rows["p"].to_numpy()))
 
 
-def family(num_arms: int) -> str:
+def correction_text(num_arms: int) -> str:
     """What was corrected for, in words."""
     num = num_arms * (num_arms - 1) // 2
     return f"Holm, 5 %, {num:,} {'pair' if num == 1 else 'pairs'}"
