@@ -25,6 +25,7 @@ EXPERIMENTS = (  # in the order in which an example of a figure is looked for
     "workflow_config.yaml",
     "experiments/oracle.yaml",
     "experiments/guidance.yaml",
+    "experiments/gallery.yaml",
     "experiments/routers.yaml",
     "experiments/openmix.yaml",
     "experiments/caltech101.yaml",
@@ -49,6 +50,10 @@ figures:
 A figure is written as PDF, PNG and Parquet (`results/<run>/figures/frontier.{pdf,png,parquet}`), a
 table as Markdown, LaTeX and Parquet. The Parquet file holds the numbers that are shown. The
 options of every figure are in [Configuration](configuration.md#figures-and-tables).
+
+The pictures below are made by `workflow_config.yaml` and small experiments. Those of
+`experiments/gallery.yaml` come from networks that are trained too briefly for conclusions. For
+results see [Findings](findings.md).
 
 Whether higher or lower is better, and the range of an axis, come from the metric itself. A metric
 of another package is labelled with its name.
