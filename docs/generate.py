@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from routing.config import experiment
+from routing.config import tables
+from routing.config.schema import schema as config_schema
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "configuration.md"
@@ -83,7 +84,7 @@ ABSENT = object()
 
 def configuration() -> str:
     """Return the text of docs/configuration.md."""
-    schema = experiment.schema()
+    schema = config_schema()
     known = {model for _, model, _ in SECTIONS if model} | TABLES.keys()
     missing = schema["$defs"].keys() - known
     if missing:
@@ -128,7 +129,7 @@ def _table(group: str, heading: str, keys: tuple, sentences: dict[str, str]) -> 
     """Return the lines of one table of choices: its rows with their options."""
     lines = [f"### {heading}\n"]
     lines.append(f"Choices for {' and '.join(f'`{key}`' for key in keys)}.\n")
-    for name, row in experiment.TABLES[group].items():
+    for name, row in tables.TABLES[group].items():
         lines += [f"#### `{name}`\n", _docstring(row) + "\n"]
         fields = dataclasses.fields(row)
         if not fields:
@@ -150,7 +151,7 @@ def _table(group: str, heading: str, keys: tuple, sentences: dict[str, str]) -> 
 
 def _option_types(group: str, name: str) -> dict[str, str]:
     """Return the types of the options of one row, in words, by option."""
-    rows = experiment.schema()["$defs"][group]["oneOf"]
+    rows = config_schema()["$defs"][group]["oneOf"]
     row = next(r for r in rows if r.get("properties", {}).get("name") == {"const": name})
     return {key: _type(entry) for key, entry in row["properties"].items()}
 
@@ -163,7 +164,7 @@ def _field_default(group: str, field: dataclasses.Field) -> str:
         value = field.default_factory()
     else:
         return "required"
-    for name, row in experiment.TABLES[group].items():
+    for name, row in tables.TABLES[group].items():
         if type(value) is row:  # a choice from the same table
             return f"`{name}`"
     return _default(list(value) if isinstance(value, tuple) else value, False)

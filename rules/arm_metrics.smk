@@ -39,7 +39,7 @@ def arm_metrics_spec(wildcards):
         feature_spaces=FEATURE_SPACES,
         place=SHARES_FEATURE_SPACE,
         searched=NEAREST_FEATURE_SPACES,
-        clip_captions=PLAN["clip_captions"],
+        clip_captions=PLAN["caption_feature_spaces"],
         num_training_seeds=len(TRAINING_SEEDS),
         num_samples=SPEC["samples"]["num_samples"],
         **{key: metrics[key] for key in METRIC_KEYS},

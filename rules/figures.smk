@@ -20,7 +20,7 @@ ROUTERS = sorted(
     {
         (arm["partition"], arm["router"])
         for arm in SPEC["arms"].values()
-        if arm["router"] in PLAN["learned"]
+        if arm["router"] in PLAN["learned_routers"]
     }
 )
 
@@ -99,7 +99,7 @@ FIGURE_INPUTS = {
 def figure_inputs(wildcards):
     """The files that this figure or table reads."""
     files = {}
-    for need in PLAN["needs"][wildcards.figure]:
+    for need in PLAN["figure_inputs"][wildcards.figure]:
         files |= FIGURE_INPUTS[need]
     return files
 
@@ -139,7 +139,7 @@ def figure_files():
     return [
         f"{R}/figures/{name}.{kind}"
         for name in SPEC["figures"]
-        for kind in [*PLAN["formats"][name], "parquet"]
+        for kind in [*PLAN["figure_formats"][name], "parquet"]
     ]
 
 
@@ -153,7 +153,7 @@ rule figure:
     log:
         f"{R}/logs/figures/{{figure}}.log",
     wildcard_constraints:
-        figure=one_of(n for n, kinds in PLAN["formats"].items() if "png" in kinds),
+        figure=one_of(n for n, kinds in PLAN["figure_formats"].items() if "png" in kinds),
     conda:
         "../envs/routing.yaml"
     threads: 1
@@ -178,7 +178,7 @@ rule table:
     log:
         f"{R}/logs/figures/{{figure}}.log",
     wildcard_constraints:
-        figure=one_of(n for n, kinds in PLAN["formats"].items() if "md" in kinds),
+        figure=one_of(n for n, kinds in PLAN["figure_formats"].items() if "md" in kinds),
     conda:
         "../envs/routing.yaml"
     threads: 1

@@ -16,7 +16,7 @@ def arm_experts(wildcards):
 def arm_router(wildcards):
     """The weights of the arm's router; none for a router without training."""
     arm = arm_of(wildcards)
-    if arm["router"] not in PLAN["learned"]:
+    if arm["router"] not in PLAN["learned_routers"]:
         return []
     folder = f"{R}/router/{arm['partition']}/{arm['router']}/{wildcards.training_seed}"
     return [f"{folder}/weights.safetensors"]
@@ -24,7 +24,7 @@ def arm_router(wildcards):
 
 def needs_pilot(wildcards):
     """Whether the policy of the arm calibrates a threshold on the probe (a pilot run)."""
-    return arm_of(wildcards)["policy"] in PLAN["piloted"]
+    return arm_of(wildcards)["policy"] in PLAN["pilot_policies"]
 
 
 def pilot_gram(wildcards):

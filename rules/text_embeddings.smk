@@ -3,7 +3,7 @@
 
 def reads_caption_tokens(condition):
     """Whether networks under this condition read encoded captions."""
-    return condition == "text" and SPEC["text_encoder"]["name"] in PLAN["tabled_texts"]
+    return condition == "text" and SPEC["text_encoder"]["name"] in PLAN["embedded_text_encoders"]
 
 
 def caption_files(is_read, stem):

@@ -1,1 +1,1 @@
-"""The configuration of an experiment: typed models, checks across keys, and the resolved plan."""
+"""The config of an experiment: typed sections, checks across keys, the plan and the schema."""

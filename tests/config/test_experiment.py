@@ -10,8 +10,13 @@ import pytest
 import yaml
 from places import ROOT
 
-from routing.config import cache, checks, experiment
-from routing.config.checks.metric_names import rows
+from routing.config import cache, experiment
+from routing.config.checks.arms import PARTS
+from routing.config.checks.metric_names import row_names
+from routing.config.schema import schema
+from routing.config.sections.arms import Arm
+from routing.config.sections.base import Section
+from routing.config.tables import TABLES
 from routing.ensemble.objectives import OBJECTIVES
 from routing.networks.dit import MODULATIONS
 from routing.workflow import choices
@@ -121,7 +126,7 @@ WORLD = [
     ("data.source.means.2.1", "1e-3", ": wanted a valid number, got '1e-3' (YAML reads 1e-3"),
     ("data.source.stds", 0.5, ": wanted a valid tuple, got 0.5"),
     ("data.source.num_points", 4e3, ": wanted a valid integer, got 4000.0"),
-    ("experts", {"name": "transformer", "steps": 9, "total_batch": 8}, ": 'transformer' wants im"),
+    ("experts", {"name": "transformer", "steps": 9, "total_batch": 8}, ": 'transformer' needs im"),
 ]
 
 
@@ -140,17 +145,17 @@ def test_lists_of_different_lengths():
 def test_networks_want_images():
     line = refusal(changed(ORACLE, "autoencoder", CODEC))
     assert line.startswith(
-        "autoencoder: wants images, got points (data.source 'mixture'); leave it out"
+        "autoencoder: wanted images, got points (data.source 'mixture'); remove it"
     )
     line = refusal(changed(ORACLE, "routers.exact", LEARNED))
     assert line.startswith(
-        "arms.monolith.router: 'exact' (learned) wants images, got points (data."
+        "arms.monolith.router: 'exact' (learned) needs images, got points (data."
     )
     experiment.resolve(changed(ORACLE, "routers.spare", LEARNED))  # no arm asks for it
     raw = changed(ORACLE, "classifiers", {"digits": "classifier"})
     experiment.resolve(raw)  # nobody measures in it
     line = refusal(changed(raw, "metrics.feature_space", "digits"))
-    assert line.startswith("metrics.feature_space: 'digits' (classifier) wants images, got points")
+    assert line.startswith("metrics.feature_space: 'digits' (classifier) needs images, got points")
 
 
 # What takes more than one change; the last one is at fault.
@@ -166,37 +171,37 @@ PAIR = [("routers.first", LEARNED), ("routers.second", LEARNED | {"start": "firs
 TOGETHER = [
     (
         [("metrics.num_references", 8), ("metrics.list.2.k_density", 8)],
-        "metrics.list.2.k_density: wanted fewer than the 8 of metrics.num_references, got 8; ",
+        "metrics.list.2.k_density: wanted less than 8 (metrics.num_references), got 8; ",
     ),
     (
         ASKED[1:] + [("arms.top1.guidance", "guided")],
-        "arms.top1.guidance: 'guided' (conditional) wants experts that are told a condition, "
-        "partition 'semantic' has 'none'; give it condition 'label' or 'text'",
+        "arms.top1.guidance: 'guided' (conditional) needs conditional experts, partition "
+        "'semantic' has condition 'none'; change it to 'label' or 'text'",
     ),
     (
         ASKED + [("arms.top1.guidance", "guidde")],
-        "arms.top1.guidance: nothing is named 'guidde'; did you mean 'guided'? valid names: guid",
+        "arms.top1.guidance: unknown name 'guidde'; did you mean 'guided'? valid names: guid",
     ),
     (
         TEXT_ENCODERS + [("routers.learned.condition", "label")],
-        "arms.top1.router: 'learned' is told the label, the experts of partition 'semantic' are "
-        "told 'text'; make them equal",
+        "arms.top1.router: 'learned' has condition 'label', the experts of partition "
+        "'semantic' have 'text'; make them equal",
     ),
     (
         ASKED + [("routers.learned.condition", "text")],
-        "arms.top1.router: 'learned' is told the text, the experts of partition 'semantic' are "
-        "told 'label'; make them equal",
+        "arms.top1.router: 'learned' has condition 'text', the experts of partition "
+        "'semantic' have 'label'; make them equal",
     ),
     (
         TEXT_ENCODERS + [("routers.centroid", "conditional_prior")],
-        "arms.centroid_top1.router: 'centroid' (conditional_prior) wants a partition with "
-        "condition 'label', got 'text'; take another router",
+        "arms.centroid_top1.router: 'centroid' (conditional_prior) needs a partition with "
+        "condition 'label', got 'text'; choose another router",
     ),
     (
         TEXT_ENCODERS
         + [("arms.top1.guidance", "guided"), ("routers.learned", {"name": "density"})],
-        "arms.top1.router: 'learned' (density) starts from p(k | label), the samples are asked "
-        "for a text; take another router or guidance 'none'",
+        "arms.top1.router: 'learned' (density) needs p(k | label), the samples have a text "
+        "and no label; choose another router or guidance 'none'",
     ),
     (
         PAIR + [("routers.first.start", "second")],
@@ -204,7 +209,7 @@ TOGETHER = [
     ),
     (
         PAIR + [("routers.third", LEARNED | {"start": "fist"})],
-        "routers.third.start: nothing is named 'fist'; did you mean 'first'? valid names: ",
+        "routers.third.start: unknown name 'fist'; did you mean 'first'? valid names: ",
     ),
     (
         PAIR + [("routers.second.width", 32)],
@@ -220,18 +225,18 @@ TOGETHER = [
     ),
     (
         DISTANCE + [("metrics.lpips", {"net": "vgg"})],
-        "metrics.lpips.net: 'vgg' wants images of 16 pixels a side or more, got 8 of data; take "
-        "'lpips' out of metrics.list",
+        "metrics.lpips.net: 'vgg' needs images with sides of at least 16 pixels, got 8; "
+        "remove 'lpips' from metrics.list",
     ),
     (
         DISTANCE + FILES_OF + [("metrics.lpips", {})],
-        "metrics.lpips.net: 'alex' wants images of 31 pixels a side or more, got 30 of data; take "
+        "metrics.lpips.net: 'alex' needs images with sides of at least 31 pixels, got 30; use "
         "net 'vgg' (16)",
     ),
     (
         DISTANCE + FILES_OF + ASKED + [("metrics.lpips", {"net": "vgg", "within": "condition"})],
-        "metrics.lpips.within: 'asked' wants arms that ask for a label or a text, got arm "
-        "'monolith' without guidance; take 'all', or give it one",
+        "metrics.lpips.within: 'condition' needs arms whose samples have a label or a text, "
+        "got arm 'monolith' without guidance; use 'all', or give the arm a guidance",
     ),
 ]
 
@@ -253,7 +258,7 @@ def test_what_goes_together():
     for router in ("density", "conditional_prior", "exact"):
         given = changed(raw, "routers.learned", router) | one_arm(raw, "top1")
         if router == "exact":
-            assert refusal(given).startswith("arms.top1.router: 'learned' (exact) wants experts")
+            assert refusal(given).startswith("arms.top1.router: 'learned' (exact) needs experts")
         else:
             experiment.resolve(given)
     chain = raw
@@ -273,19 +278,21 @@ def test_lpips_takes_what_its_network_takes():
     experiment.resolve(changed(changed(raw, "data.image.size", 31), "metrics.lpips.net", "alex"))
     refusal(changed(raw, "data.image.size", 15))
     small = changed(changed(raw, "data.image.size", 16), "metrics.lpips.net", "alex")
-    assert refusal(small).endswith("got 16 of data; take net 'vgg' (16)")
+    assert refusal(small).endswith("got 16; use net 'vgg' (16)")
     experiment.resolve(changed(changed(raw, "data.image.size", 15), "metrics.list.5", DELETE))
     world = changed(ORACLE, "metrics.lpips", {})
     place = len(world["metrics"]["list"])
     line = refusal(changed(world, f"metrics.list.{place}", {"name": "lpips"}))
-    assert line.startswith(f"metrics.list.{place}: 'lpips' wants images, got points (data.source")
+    assert line.startswith(f"metrics.list.{place}: 'lpips' needs images, got points (data.source")
     for where, value in ASKED:
         raw = changed(raw, where, value)
     raw = changed(changed(raw, "data.image.size", 16), "metrics.lpips.within", "condition")
     raw = changed(raw, "arms.top1.guidance", "guided")
     experiment.resolve(raw | one_arm(raw, "top1"))
     unasked = changed(raw, "guidances.guided", "none")
-    assert refusal(unasked | one_arm(raw, "top1")).startswith("metrics.lpips.within: 'asked' want")
+    assert refusal(unasked | one_arm(raw, "top1")).startswith(
+        "metrics.lpips.within: 'condition' need"
+    )
 
 
 def test_centroids_are_where_the_router_looks():
@@ -293,11 +300,11 @@ def test_centroids_are_where_the_router_looks():
     raw = changed(changed(DIGITS, "data.source", FOLDER), "data.image", {"size": 16})
     plan = experiment.resolve(raw)["plan"]
     assert (
-        plan["images"] == "center_lanczos_16"
-        and experiment.resolve(DIGITS)["plan"]["images"] == "native"
+        plan["image_rule"] == "center_lanczos_16"
+        and experiment.resolve(DIGITS)["plan"]["image_rule"] == "native"
     )
     latent = changed(raw, "autoencoder", CODEC)
-    assert "take an encoder that reads latents" in refusal(latent)
+    assert "choose an encoder that reads latents" in refusal(latent)
     experiment.resolve(changed(latent, "encoders.pixels_pca.reads", "latents"))
     experiment.resolve(changed(latent, "routers.centroid", "prior"))
 
@@ -312,14 +319,14 @@ def test_exact_experts_are_told_labels_alone():
     raw = changed(ORACLE, "partitions.components.condition", "label")
     experiment.resolve(raw)
     line = refusal(changed(ORACLE, "partitions.components.condition", "text"))
-    assert line.startswith("partitions.components.condition: wanted 'none' or 'label', which exp")
+    assert line.startswith("partitions.components.condition: wanted 'none' or 'label', the condi")
     experiment.resolve(changed(ORACLE, "partitions.spare", raw["partitions"]["components"]))
 
 
 def test_confidence_wants_the_noise_of_the_sampler():
     raw = changed(ORACLE, "routers.exact", "confidence")
     assert refusal(raw).startswith(
-        "arms.monolith.router: 'exact' (confidence) wants a stochastic sampler ('ancestral'), "
+        "arms.monolith.router: 'exact' (confidence) needs a stochastic sampler ('ancestral'), "
         "got 'euler'; change one of them"
     )
     raw["arms"] = {"full": ORACLE["arms"]["full"] | {"sampler": "drawn"}}
@@ -331,7 +338,9 @@ def test_a_chain_of_random_partitions_is_refused():
     experiment.resolve(raw)
     for first, second in (("other", "random"), ("random", "other")):
         line = refusal(changed(raw, f"partitions.{first}.method.like", second))
-        assert line.startswith(f"partitions.{first}.method.like: wanted a partition with clusters")
+        assert line.startswith(
+            f"partitions.{first}.method.like: wanted a partition without `like`"
+        )
     cycle = changed(raw, "partitions.other.method.like", "random")
     refusal(changed(cycle, "partitions.random.method.like", "other"))
 
@@ -405,7 +414,7 @@ def test_figures_show_one_class_or_cluster_too(metric):
 def test_rows_of_lpips_say_what_pairs_share(within, word):
     lpips = {"net": "vgg", "within": within, "weights": None, "sha256": None}
     metrics = {"classifier": "x", "reference_arm": "one", "lpips": lpips}
-    found = rows({"name": "lpips"}, metrics, "metrics.list.0")
+    found = row_names({"name": "lpips"}, metrics, "metrics.list.0")
     assert found == [f"lpips_vgg_diversity{word}", "lpips_vgg_to_one"]
 
 
@@ -501,10 +510,12 @@ def test_the_edges_of_what_is_right(where, value):
 def test_the_plan():
     plan = experiment.resolve(DIGITS)["plan"]
     assert plan["num_experts"] == {"monolith": 1, "semantic": 5, "random": 5}
-    assert plan["learned"] == ["learned"] and plan["piloted"] == []
-    assert plan["needs"].keys() == plan["formats"].keys() == DIGITS["figures"].keys()
+    assert plan["learned_routers"] == ["learned"] and plan["pilot_policies"] == []
+    assert (
+        plan["figure_inputs"].keys() == plan["figure_formats"].keys() == DIGITS["figures"].keys()
+    )
     assert experiment.resolve(ORACLE)["plan"]["num_experts"] == {"monolith": 1, "components": 4}
-    assert experiment.resolve(ORACLE)["plan"]["learned"] == []
+    assert experiment.resolve(ORACLE)["plan"]["learned_routers"] == []
 
 
 def test_what_is_resolved_is_not_changed():
@@ -513,10 +524,10 @@ def test_what_is_resolved_is_not_changed():
     assert raw == DIGITS
 
 
-@pytest.mark.parametrize("group", experiment.TABLES)
+@pytest.mark.parametrize("group", TABLES)
 def test_rows_can_be_choices(group):
     """Documented for the schema, and no option that hides the name."""
-    for name, row in experiment.TABLES[group].items():
+    for name, row in TABLES[group].items():
         assert row.__doc__ and not row.__doc__.startswith(f"{row.__name__}("), name
         assert "name" not in row.__dataclass_fields__ and row.__dataclass_params__.frozen, name
         kinds = {type(field.default) for field in dataclasses.fields(row)}
@@ -524,16 +535,16 @@ def test_rows_can_be_choices(group):
 
 
 def test_reserved_names_and_parts_are_those_of_an_arm():
-    assert list(checks.PARTS) == list(experiment.Arm.model_fields)
-    assert set(checks.PARTS.values()) < set(experiment.Config.model_fields)
+    assert list(PARTS) == list(Arm.model_fields)
+    assert set(PARTS.values()) < set(experiment.Config.model_fields)
 
 
 # The schema.
 
 
 def test_the_schema_is_in_step():
-    remedy = "renew it: python -m routing.config.experiment > workflow_config.schema.json"
-    assert SCHEMA.read_text() == json.dumps(experiment.schema(), indent=2) + "\n", remedy
+    remedy = "renew it: python -m routing.config schema > workflow_config.schema.json"
+    assert SCHEMA.read_text() == json.dumps(schema(), indent=2) + "\n", remedy
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -541,12 +552,12 @@ def test_configs_name_and_keep_the_schema(path):
     up = "../" * (len(path.relative_to(ROOT).parts) - 1)
     first = path.read_text().splitlines()[0]
     assert first == f"# yaml-language-server: $schema={up}workflow_config.schema.json"
-    raw, schema = yaml.safe_load(path.read_text()), json.loads(SCHEMA.read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(raw, schema)
+    raw, known = yaml.safe_load(path.read_text()), json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(known)
+    jsonschema.validate(raw, known)
     full = experiment.resolve(raw)
     full.pop("plan")
-    jsonschema.validate(full, schema)
+    jsonschema.validate(full, known)
 
 
 def test_the_schema_refuses_what_it_can_know():
@@ -559,17 +570,17 @@ def test_the_schema_refuses_what_it_can_know():
 
 
 def test_choices_within_choices_have_definitions_of_their_own():
-    defs = experiment.schema()["$defs"]
-    assert defs.keys() >= experiment.TABLES.keys()
+    defs = schema()["$defs"]
+    assert defs.keys() >= TABLES.keys()
     rows = {row["properties"]["name"]["const"]: row for row in defs["routers"]["oneOf"][:-1]}
     assert rows["learned"]["properties"]["objective"] == {"$ref": "#/$defs/objectives"}
     named = [row["properties"]["name"]["const"] for row in defs["objectives"]["oneOf"][:-1]]
     assert named == list(OBJECTIVES)
-    for group in experiment.TABLES:
-        for row in experiment.TABLES[group].values():
+    for group in TABLES:
+        for row in TABLES[group].values():
             for option, (other, table) in getattr(row, "tables", {}).items():
                 assert option in {field.name for field in dataclasses.fields(row)}
-                assert experiment.TABLES[other] is table
+                assert TABLES[other] is table
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -579,7 +590,7 @@ def test_every_objective_can_be_chosen(objective):
     full = experiment.resolve(raw)["routers"]["learned"]["objective"]
     assert full["name"] == objective
     assert full.keys() - {"name"} == {f.name for f in dataclasses.fields(OBJECTIVES[objective])}
-    jsonschema.validate(changed(raw, "routers.learned.objective", full), experiment.schema())
+    jsonschema.validate(changed(raw, "routers.learned.objective", full), schema())
 
 
 def test_the_plan_knows_which_policies_want_a_pilot():
@@ -587,7 +598,7 @@ def test_the_plan_knows_which_policies_want_a_pilot():
     inner = {"name": "switch", "early": "full", "late": raw["policies"]["top2"]}
     raw = changed(raw, "policies.nested", inner)
     gate = {"name": "disagreement_gated", "threshold": 0.1}
-    assert experiment.resolve(changed(raw, "policies.gate", gate))["plan"]["piloted"] == [
+    assert experiment.resolve(changed(raw, "policies.gate", gate))["plan"]["pilot_policies"] == [
         "gate",
         "nested",
         "top2",
@@ -600,7 +611,7 @@ def test_every_key_has_its_sentence():
             assert field.description and field.description.endswith("."), (*path, name)
         assert model.__doc__
 
-    models = [experiment.Config, *experiment.Model.__subclasses__()]
+    models = [experiment.Config, *Section.__subclasses__()]
     assert len(models) > 6
     for model in models:
         described(model)
@@ -637,11 +648,11 @@ def test_a_row_of_another_package_counts(monkeypatch):
         name, value = "mine", "package:Mine"
 
         def load(self):
-            return experiment.POLICIES["full"]
+            return TABLES["policies"]["full"]
 
     def installed(group):
         return [Entry()] if group == "routing.policies" else []
 
     monkeypatch.setattr(choices.metadata, "entry_points", installed)
-    assert "mine" in choices.with_plugins("policies", experiment.POLICIES)
-    assert "mine" not in choices.with_plugins("samplers", experiment.SAMPLERS)
+    assert "mine" in choices.with_plugins("policies", TABLES["policies"])
+    assert "mine" not in choices.with_plugins("samplers", TABLES["samplers"])

@@ -7,12 +7,12 @@ import torch
 from measured import ARMS, CENTROIDS, LIST, NUM, World
 from stages import make, refused
 
-from routing.config.checks.metric_names import pattern, rows
+from routing.config.checks.metric_names import row_names, row_pattern
 from routing.metrics.formulas.frechet_distance import FrechetReference, frechet_distance
-from routing.metrics.formulas.inception_score import fidelity_order, inception_score
+from routing.metrics.formulas.inception_score import torch_fidelity_order, inception_score
 from routing.metrics.formulas.kernel_distance import KernelReference, kernel_distance
 from routing.metrics.formulas.memorisation import CopyReference, copy_metrics
-from routing.metrics.formulas.sample_size_extrapolation import extrapolated
+from routing.metrics.formulas.sample_size_extrapolation import extrapolate
 from routing.statistics.bootstrap import bootstrap_counts
 from routing.workflow import artifacts
 from routing.workflow.seeds import stream
@@ -234,7 +234,7 @@ def test_subsets_are_in_one_random_order_of_the_seeds(world):
         x = tensor(world.drawn["good"]["features"][:num])
         order = torch.from_numpy(stream(7, "extrapolation", num).permutation(num))
         of_weights = lambda w, x=x: frechet_distance(x, y, w)  # noqa: E731
-        value = extrapolated(of_weights, order, torch.ones(1, num).double())
+        value = extrapolate(of_weights, order, torch.ones(1, num).double())
         assert found.loc[name, "value"] == pytest.approx(value.item(), rel=1e-9)
 
 
@@ -243,7 +243,7 @@ def test_the_inception_score_is_of_the_logits_of_inception(world):
     world.drawn["good"]["inception_logits"] = logits
     chosen = [{"name": "inception_score", "num_splits": 4}]
     found = scored(world, list=chosen)["replicates"].query("block == -1")
-    order = fidelity_order(NUM)
+    order = torch_fidelity_order(NUM)
     value = inception_score(torch.from_numpy(logits), order, 4, torch.ones(1, NUM))
     assert found["metric"].tolist() == ["inception_score_toy_splits4"]
     assert found["value"].item() == pytest.approx(value.item(), rel=1e-9)
@@ -357,8 +357,8 @@ def test_rows_are_called_as_the_config_foresees(world):
     chosen += [{"name": name} for name in ("cluster_kernel", "cluster_frechet", "agreement")]
     world.drawn["good"]["requested"] = np.arange(NUM)[:, None] % 3
     found = scored(world, list=chosen)["replicates"]["metric"].unique()
-    foreseen = {row for entry in chosen for row in rows(entry, metrics, "metrics.list")}
-    assert set(map(pattern, found)) == foreseen
+    foreseen = {row for entry in chosen for row in row_names(entry, metrics, "metrics.list")}
+    assert set(map(row_pattern, found)) == foreseen
 
 
 def test_distances_cluster_by_cluster_are_of_the_nearest_centroids(world):

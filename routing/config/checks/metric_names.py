@@ -1,21 +1,23 @@
-"""How the rows of the tables of metrics will be called, before anything is measured."""
+"""The names of the rows that metrics will write, before anything is measured."""
 
 import re
 
-from routing.metrics.classes import ClassShares
-from routing.metrics.clusters import ClusterShares
+from routing.metrics.class_shares import ClassShares
+from routing.metrics.cluster_shares import ClusterShares
 from routing.metrics.feature_space_names import lpips_net, metric_name
-from routing.metrics.pairs import LPIPS
+from routing.metrics.lpips import LPIPS
 from routing.metrics.table import METRICS
 from routing.workflow import choices
 
+# Rows of one class or cluster.
 PARTS = (re.compile(r"(.+_share_).+"), re.compile(r"(.+_cluster_)(\d+|worst)"))
 
 
-def rows(metric: dict, metrics: dict, where: str) -> list[str]:
-    """Names of what one entry of `metrics.list` writes, with * for any category or cluster.
+def row_names(metric: dict, metrics: dict, where: str) -> list[str]:
+    """Return the names of the rows that one entry of `metrics.list` writes.
 
-    ValueError (one line, `where` first) on options that no such metric has.
+    * stands for any class or cluster, which only the data know. Raises ValueError, one line that
+    begins with `where`, on options that the metric does not have.
     """
     measure = choices.build(choices.with_plugins("metrics", METRICS), metric, where)
     if isinstance(measure, ClassShares | ClusterShares):
@@ -29,11 +31,11 @@ def rows(metric: dict, metrics: dict, where: str) -> list[str]:
     found, space = [], metric.get("feature_space") or metrics["feature_space"]
     for kind in measure.kinds:
         plain = kind.removesuffix("_cluster")
-        name = metric_name(plain, space, metric.get("num_samples"), measure.departures(plain))
+        name = metric_name(plain, space, metric.get("num_samples"), measure.name_suffixes(plain))
         found.append(name if plain == kind else f"{name}_cluster_*")
     return found
 
 
-def pattern(row: str) -> str:
-    """What `rows` calls a row of the tables: categories and clusters are known by the data."""
+def row_pattern(row: str) -> str:
+    """Return the name of a row as `row_names` writes it, with * for a class or cluster."""
     return next((f"{m[1]}*" for part in PARTS if (m := part.fullmatch(row))), row)
