@@ -84,14 +84,14 @@ ABSENT = object()
 
 def configuration() -> str:
     """Return the text of docs/configuration.md."""
-    schema = config_schema()
+    whole = config_schema()
     known = {model for _, model, _ in SECTIONS if model} | TABLES.keys()
-    missing = schema["$defs"].keys() - known
+    missing = whole["$defs"].keys() - known
     if missing:
         raise ValueError(f"docs/generate.py: no section for {', '.join(sorted(missing))}; add one")
     parts = [INTRODUCTION]
     for heading, model, prefix in SECTIONS:
-        parts += _section(heading, schema["$defs"][model] if model else schema, prefix)
+        parts += _section(heading, whole["$defs"][model] if model else whole, prefix)
     parts.append("## Tables of choices\n")
     sentences = option_sentences()
     for group, (heading, keys) in TABLES.items():
@@ -120,9 +120,16 @@ def _section(heading: str, model: dict, prefix: str) -> list[str]:
         default = entry.get("default", ABSENT)
         lines.append(
             f"| `{prefix}{key}` | {_type(entry)} | {_default(default, key in model.get('required', ()))} "
-            f"| {_inline(entry['description'])} |"
+            f"| {_inline(_description(entry))} |"
         )
     return [*lines, ""]
+
+
+def _description(entry: dict) -> str:
+    """Return the sentence of a key, or that of the model it refers to."""
+    if "description" in entry:
+        return entry["description"]
+    return config_schema()["$defs"][entry["$ref"].rsplit("/", 1)[1]]["description"]
 
 
 def _table(group: str, heading: str, keys: tuple, sentences: dict[str, str]) -> list[str]:
