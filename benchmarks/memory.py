@@ -190,10 +190,10 @@ def show(options) -> bool:
             fitted = {}
             for name in options.metrics or (READ if options.full else SOME):
                 measure = METRICS[name]()
-                key = measure.key() if measure.reference else "none"
+                key = measure.reference_key() if measure.reference_type else "none"
                 blocks = BLOCKS if options.full else FEW_BLOCKS.get(name, BLOCKS)
                 more = {"folder": folder, "samples": num, "key": key, "blocks": blocks}
-                entry = {"metric": name if measure.reference else ""}
+                entry = {"metric": name if measure.reference_type else ""}
                 if key not in fitted:
                     fitted[key] = child(options, stage="references", **more, **entry)
                 scored = {"peak": 0, "anon": 0, "cpu_s": 0.0, "is_stopped": True}

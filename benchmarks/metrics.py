@@ -115,30 +115,30 @@ def arm(reference, features, point_clusters, rng):
     """One arm as a metric sees it, whatever the metric looks at."""
     import torch
 
-    from routing.metrics.base import Pairs
-    from routing.metrics.table import View
+    from routing.metrics.protocol import LPIPSDistances
+    from routing.metrics.table import ArmSamples
 
     n, dim = features.shape
     said = torch.randint(CLUSTERS, (2, n), generator=rng)
     none = torch.zeros(BLOCKS, BLOCKS)
     shares = torch.full((CLUSTERS,), 1 / CLUSTERS, dtype=torch.float64)
-    return View(
+    return ArmSamples(
         features=features,
         reference=reference,
         weights=torch.ones(1, n, dtype=torch.float64),
-        named=str,
+        metric_name=str,
         order=torch.randperm(n, generator=rng),
         class_names=tuple(map(str, range(CLUSTERS))),
         class_shares=shares,
         cluster_shares=shares,
-        classes=said[0],
-        requested=said[1],
+        predicted_classes=said[0],
+        requested_classes=said[1],
         clusters=said[0],
         point_clusters=point_clusters,
-        logits=torch.randn(n, 1008, generator=rng),
-        texts=torch.randn(n, dim, generator=rng),
-        depicted=torch.randn(n, dim, generator=rng),
-        pairs=Pairs("alex", none, none + 1, torch.rand(n, generator=rng), "other", "all"),
+        inception_logits=torch.randn(n, 1008, generator=rng),
+        caption_features=torch.randn(n, dim, generator=rng),
+        prefixed_caption_features=torch.randn(n, dim, generator=rng),
+        lpips=LPIPSDistances("alex", none, none + 1, torch.rand(n, generator=rng), "other", "all"),
     )
 
 
@@ -147,20 +147,20 @@ def bootstrap(options) -> dict:
     import numpy as np
     import torch
 
-    from routing.metrics.table import METRICS, Real
+    from routing.metrics.table import METRICS, ReferenceSamples
     from routing.statistics.bootstrap import bootstrap_counts, bootstrap_difference
 
     n, m, dim = 4096, 2048, 256
     y = drawn(m, dim, 1)
     clusters = torch.arange(m) % CLUSTERS
-    real = Real(y, clusters, CLUSTERS, drawn(m // 5, dim, 2), lambda: iter(y.split(4096)))
+    real = ReferenceSamples(y, clusters, CLUSTERS, drawn(m // 5, dim, 2), lambda: iter(y.split(4096)))
     seconds, counts = timed(lambda: bootstrap_counts(n, DRAWS, np.random.default_rng(0)))
     found = {"metrics": ["counts"], "counts": {"one": [seconds], "many": [seconds]}}
     rng = torch.Generator().manual_seed(3)
 
     for name, kind in METRICS.items():
         measure = kind()
-        if not measure.resamples:
+        if not measure.supports_bootstrap:
             continue
         reference = measure.fit(real)
         pair = [arm(reference, drawn(n, dim, seed, 0.02), clusters, rng) for seed in (4, 5)]

@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from routing.metrics.formulas.lpips_distance import pairwise
+from routing.metrics.formulas.lpips_distance import pairwise_distances
 from routing.pretrained.lpips_networks import NETS, PerceptualNet
 
 BOUND = 20.0  # times faster
@@ -61,7 +61,7 @@ def main() -> int:
             net, theirs = drawn(name, Path(folder))
 
         def gram(net=net):
-            return pairwise(torch.cat([net(batch).cpu() for batch in x.split(BATCH)]))
+            return pairwise_distances(torch.cat([net(batch).cpu() for batch in x.split(BATCH)]))
 
         def pairs(theirs=theirs, device=net.device):
             with torch.no_grad():

@@ -24,14 +24,14 @@ from torch import Tensor
 
 from routing.data.shards import Shards
 from routing.metrics import feature_space_names
-from routing.metrics.base import Pairs
-from routing.metrics.formulas.input_checks import said_of
-from routing.metrics.table import METRICS, Measure, View
+from routing.metrics.formulas.input_checks import prefix_errors
+from routing.metrics.protocol import LPIPSDistances
+from routing.metrics.table import METRICS, ArmSamples, Metric
 from routing.statistics.bootstrap import bootstrap_counts
 from routing.statistics.intervals import jackknife_weights, seed_blocks
 from routing.statistics.too_few import TooFew
 from routing.workflow import choices, seeds
-from routing.workflow.progress import track
+from routing.workflow.progress import progress_bar
 
 HELDOUT = "heldout"
 BLOCK = 4096  # rows
@@ -44,14 +44,14 @@ def run(job) -> None:
     spec = job.spec
     table = choices.with_plugins("metrics", METRICS)
     arm, found = Arm(job), Found()
-    for choice in track(spec["list"], f"metrics {spec['arm']}", len(spec["list"])):
+    for choice in progress_bar(f"metrics {spec['arm']}", len(spec["list"]), spec["list"]):
         measure = choices.build(table, choice, "metrics.list")
         num = getattr(measure, "num_samples", None)
         if arm.is_heldout and (num or 0) > arm.num_samples:
             continue  # fewer real images than the name promises
         for training in range(arm.num_training_seeds):
             try:
-                with said_of(f"arm {spec['arm']!r}, metric {choice['name']!r}"):
+                with prefix_errors(f"arm {spec['arm']!r}, metric {choice['name']!r}"):
                     view = arm.view(measure, choice, training)
                     found.add(measure, view, arm.rows(num), training)
             except TooFew as error:
@@ -75,13 +75,13 @@ class Found:
         self.facts: dict[tuple[str, int], tuple[int, str]] = {}  # number of samples, note
         self._open: dict[str, None] = {}  # names of the metric that is measured
 
-    def add(self, measure: Measure, view: View, rows: Tensor, training: int) -> None:
+    def add(self, measure: Metric, view: ArmSamples, rows: Tensor, training: int) -> None:
         """All numbers of one metric after one training; ValueError if a name is taken."""
-        values, drawn = measure.measured(view, rows)
+        values, drawn = measure.evaluate(view, rows)
         for name in values:
             if (name, training) in self.replicates:
                 raise ValueError(f"metrics.list: {name} is measured twice; leave one out")
-        note = measure.noted(view)
+        note = measure.full_note(view)
         self.facts |= {(name, training): (view.weights.shape[1], note) for name in values}
         self._open |= dict.fromkeys(values)
         self.replicates |= {(name, training): v for name, v in values.items()}
@@ -207,7 +207,7 @@ class Arm:
             self._rows[size] = rows
         return self._rows[size]
 
-    def view(self, measure: Measure, choice: dict, training: int) -> View:
+    def view(self, measure: Metric, choice: dict, training: int) -> ArmSamples:
         """What `measure` sees of the arm after one training."""
         name = choice.get("feature_space") or self.spec["feature_space"]
         space, num = self.space(name), choice.get("num_samples") or self.num_samples
@@ -220,41 +220,41 @@ class Arm:
         of = {key: tensor(array[first : first + num]) for key, array in space.features.items()}
         order = seeds.stream(self.spec["seed"], "extrapolation", num).permutation(num)
         known = space.references
-        return View(
+        return ArmSamples(
             features=of["features"],
             reference=self._reference(measure, name),
             weights=self.weights(num),
-            named=self._named(measure, name, choice.get("num_samples")),
+            metric_name=self._named(measure, name, choice.get("num_samples")),
             order=torch.from_numpy(order),
             class_names=space.class_names,
             class_shares=tensor(known["class_shares"]),
             cluster_shares=tensor(known["cluster_shares"]),
-            classes=of["logits"].argmax(1) if "logits" in of else None,
-            requested=of["requested"][:, 0] if "requested" in of else None,
+            predicted_classes=of["logits"].argmax(1) if "logits" in of else None,
+            requested_classes=of["requested"][:, 0] if "requested" in of else None,
             clusters=self.clusters[first : first + num],
             point_clusters=tensor(known["point_clusters"]),
             num_train=space.num_train,
-            logits=of.get("inception_logits"),
+            inception_logits=of.get("inception_logits"),
             **self._texts(name, of),
-            pairs=self._pairs(training),
+            lpips=self._pairs(training),
         )
 
-    def _named(self, measure: Measure, space: str, num: int | None) -> Callable[[str], str]:
+    def _named(self, measure: Metric, space: str, num: int | None) -> Callable[[str], str]:
         return lambda kind: feature_space_names.metric_name(
-            kind, space, num, measure.departures(kind)
+            kind, space, num, measure.name_suffixes(kind)
         )
 
-    def _reference(self, measure: Measure, space: str) -> Any:
-        if measure.reference is None:
+    def _reference(self, measure: Metric, space: str) -> Any:
+        if measure.reference_type is None:
             return None
-        known, fields = self.space(space).references, measure.reference.__dataclass_fields__
-        start = f"{measure.key()}/"
+        known, fields = self.space(space).references, measure.reference_type.__dataclass_fields__
+        start = f"{measure.reference_key()}/"
         parts = {k.removeprefix(start): part(v) for k, v in known.items() if k.startswith(start)}
         if "points" in fields:
             parts["points"] = tensor(known["points"])
         if "train" in fields:
             parts["train"] = self._train(space)
-        return measure.reference(**parts)
+        return measure.reference_type(**parts)
 
     def _train(self, space: str) -> Callable[[], Iterator[Tensor]]:
         """All training images in the space, a block at a time."""
@@ -295,7 +295,7 @@ class Arm:
     def _captions(self) -> pd.Series:
         return self.job.table("index", columns=["caption"])["caption"]
 
-    def _pairs(self, training: int) -> Pairs | None:
+    def _pairs(self, training: int) -> LPIPSDistances | None:
         if not self.job.count("pairs"):
             return None
         pairs, scores = self.job.table("pairs"), self.job.table("lpips")
@@ -305,7 +305,7 @@ class Arm:
         total[mine["block_a"], mine["block_b"]] = mine["total"]
         count[mine["block_a"], mine["block_b"]] = mine["num_pairs"]
         to = scores.loc[scores["training_seed"] == training, "to_baseline"].to_numpy()
-        return Pairs(
+        return LPIPSDistances(
             net=feature_space_names.lpips_net(self.spec["lpips"]),
             total=torch.from_numpy(total),
             count=torch.from_numpy(count),

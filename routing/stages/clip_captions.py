@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from routing.metrics.formulas.clip_score import DEPICTS
+from routing.metrics.formulas.clip_score import PREFIX
 from routing.pretrained.clip_text_networks import TextTower
 from routing.pretrained.image_networks import BACKBONES
 from routing.workflow import choices
-from routing.workflow.progress import Progress
+from routing.workflow.progress import progress_bar
 
 BATCH = 256
 
@@ -56,10 +56,10 @@ def run(job) -> None:
 
 def embedded(tower: TextTower, captions: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
     """Embeddings, a batch at a time. Raises ValueError where they are no numbers."""
-    progress = Progress("clip_captions", len(captions))
+    progress = progress_bar("clip_captions", len(captions))
     for first in range(0, len(captions), BATCH):
         batch = captions[first : first + BATCH]
-        read = {"features": batch, "depicted": [DEPICTS + caption for caption in batch]}
+        read = {"features": batch, "depicted": [PREFIX + caption for caption in batch]}
         found = {name: tower(texts).cpu().numpy() for name, texts in read.items()}
         if not all(np.isfinite(features).all() for features in found.values()):
             raise ValueError(
@@ -67,4 +67,4 @@ def embedded(tower: TextTower, captions: Sequence[str]) -> Iterator[dict[str, np
                 f"captions after it; check the weights"
             )
         yield found
-        progress.advance(len(batch))
+        progress.update(len(batch))

@@ -27,14 +27,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from routing.data import heldout, pixel_values
 from routing.data.shards import Shards
-from routing.loading import stored_images
-from routing.metrics.formulas.lpips_distance import BlockSums, paired
+from routing.loading import sample_decoding
+from routing.metrics.formulas.lpips_distance import BlockSums, paired_distances
 from routing.pretrained.lpips_networks import PerceptualNet
 from routing.statistics.intervals import seed_blocks
-from routing.workflow.progress import Progress
+from routing.workflow.progress import progress_bar
 
 HELDOUT = "heldout"
 WITHIN = {"all": None, "label": "requested", "text": "prompts"}  # and what of the samples tells it
@@ -64,7 +65,7 @@ def run(job) -> None:
     net = PerceptualNet.load(options["net"], options["weights"], options["sha256"])
     job.device = str(net.device)
     sets = [real(job)] if job.spec["arm"] == HELDOUT else list(drawn(job))
-    progress = Progress("lpips", sum(len(one.seeds) for one in sets))
+    progress = progress_bar("lpips", sum(len(one.seeds) for one in sets))
     scores, pairs = [], []
     for training, one in enumerate(sets):
         to_baseline, total, num_pairs = measured(net, one, job.spec["num_blocks"], progress)
@@ -77,7 +78,7 @@ def run(job) -> None:
 
 
 def measured(
-    net: Callable, one: Set, num_blocks: int, progress: Progress
+    net: Callable, one: Set, num_blocks: int, progress: tqdm
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distances to the baseline [samples]; sums over pairs and their numbers [blocks, blocks]."""
     to_baseline = np.full(len(one.seeds), np.nan)
@@ -86,13 +87,13 @@ def measured(
 
     def close() -> None:
         if sums is not None:
-            for table, more in zip((total, num_pairs), sums.pairs(), strict=True):
+            for table, more in zip((total, num_pairs), sums.pair_sums(), strict=True):
                 table[np.ix_(present, present)] += more.numpy()
 
     for rows, phi in embedded(net, one):
         if one.baseline is not None:
             other = net(torch.from_numpy(one.baseline(rows))).cpu()
-            to_baseline[rows] = paired(phi, other).numpy()
+            to_baseline[rows] = paired_distances(phi, other).numpy()
         for mine in runs(one.groups[rows]):
             here = rows[mine]
             if one.groups[here[0]] != group:
@@ -102,7 +103,7 @@ def measured(
                 sums = BlockSums.zeros(len(present), phi.shape[1])
             place = np.searchsorted(present, one.blocks[here])
             sums.add(phi[mine], torch.from_numpy(place))
-        progress.advance(len(rows))
+        progress.update(len(rows))
     close()
     return to_baseline, total, num_pairs
 
@@ -239,4 +240,4 @@ def real(job) -> Set:
 def _see(notes: dict) -> Callable[[np.ndarray], np.ndarray]:
     if notes["levels"] is None and not notes.get("autoencoder"):
         raise ValueError("lpips: wanted images, got points of a closed form; leave lpips out")
-    return stored_images.viewer(notes, bool(notes.get("autoencoder")))
+    return sample_decoding.make_decoder(notes, bool(notes.get("autoencoder")))

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from routing.data import heldout
 from routing.data.shards import Shards
-from routing.metrics.base import stored
-from routing.metrics.formulas.input_checks import said_of
-from routing.metrics.table import METRICS, Real
+from routing.metrics.formulas.input_checks import prefix_errors
+from routing.metrics.protocol import stored_fields
+from routing.metrics.table import METRICS, ReferenceSamples
 from routing.workflow import choices, seeds
-from routing.workflow.progress import track
+from routing.workflow.progress import progress_bar
 
 BLOCK = 4096  # rows
 
@@ -48,7 +48,7 @@ def run(job) -> None:
         unseen[extra] = Shards(job, "real", index, extra).take(kept)
     unseen |= {"requested": labels[kept][:, None], "prompts": kept[:, None]}
     num_clusters = spec["num_clusters"]
-    real = Real(
+    real = ReferenceSamples(
         points=points,
         clusters=torch.from_numpy(clusters[rows]),
         num_clusters=num_clusters,
@@ -93,18 +93,20 @@ def shares_of(labels: np.ndarray, num: int) -> np.ndarray:
     return np.bincount(labels, minlength=num) / len(labels)
 
 
-def fitted(metrics: list[dict[str, Any]], real: Real, space: str) -> dict[str, np.ndarray]:
+def fitted(
+    metrics: list[dict[str, Any]], real: ReferenceSamples, space: str
+) -> dict[str, np.ndarray]:
     """The parts of every reference, `<key>/<field>`; metrics of one key share it."""
     wanted = {}
     for choice in metrics:
         measure = choices.build(table(), choice, "metrics.list")
-        if measure.reference:
-            wanted[measure.key()] = choice["name"], measure
+        if measure.reference_type:
+            wanted[measure.reference_key()] = choice["name"], measure
     arrays = {}
-    for key, (name, measure) in track(wanted.items(), "references", len(wanted)):
-        with said_of(f"space {space!r}, metric {name!r}"):
+    for key, (name, measure) in progress_bar("references", len(wanted), wanted.items()):
+        with prefix_errors(f"space {space!r}, metric {name!r}"):
             reference = measure.fit(real)
-        for name, part in stored(reference).items():
+        for name, part in stored_fields(reference).items():
             arrays[f"{key}/{name}"] = np.asarray(part)
     return arrays
 

@@ -26,9 +26,9 @@ from routing.data import pixel_values
 from routing.metrics.feature_space_names import WEIGHTS
 from routing.metrics.formulas.clip_score import cosines
 from routing.metrics.formulas.frechet_distance import FrechetReference, frechet_distance
-from routing.metrics.formulas.inception_score import fidelity_order, inception_score
+from routing.metrics.formulas.inception_score import torch_fidelity_order, inception_score
 from routing.metrics.formulas.kernel_distance import KernelReference, kernel_distance
-from routing.metrics.formulas.lpips_distance import paired
+from routing.metrics.formulas.lpips_distance import paired_distances
 from routing.pretrained import manifest
 from routing.pretrained.clip_text_networks import TextTower
 from routing.pretrained.image_networks import BACKBONES, CLIP, DINOv2, Inception
@@ -142,7 +142,7 @@ def cifar10_numbers(net, train, test):
     """IS of the training images, FID of the training images to the test images; features."""
     x, y = embedded(net, train, test)
     logits = net.logits(x.to(net.device)).cpu()
-    score = inception_score(logits, fidelity_order(len(x)), 10, torch.ones(1, len(x)))
+    score = inception_score(logits, torch_fidelity_order(len(x)), 10, torch.ones(1, len(x)))
     return score.item(), distance(x, y), (x, y)
 
 
@@ -331,8 +331,8 @@ def test_lpips_is_the_packages(name, photographs, rng):
         close = theirs(x, near).flatten().double()
     net = PerceptualNet.load(name)
     phi, phi_near = net(x).cpu(), net(near).cpu()
-    torch.testing.assert_close(paired(phi[:1], phi[1:]), apart, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(paired(phi, phi_near), close, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(paired_distances(phi[:1], phi[1:]), apart, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(paired_distances(phi, phi_near), close, rtol=1e-4, atol=1e-6)
     assert close.max() < apart.min()
 
 

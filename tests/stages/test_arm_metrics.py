@@ -9,7 +9,7 @@ from stages import make, refused
 
 from routing.config.checks.metric_names import row_names, row_pattern
 from routing.metrics.formulas.frechet_distance import FrechetReference, frechet_distance
-from routing.metrics.formulas.inception_score import torch_fidelity_order, inception_score
+from routing.metrics.formulas.inception_score import inception_score, torch_fidelity_order
 from routing.metrics.formulas.kernel_distance import KernelReference, kernel_distance
 from routing.metrics.formulas.memorisation import CopyReference, copy_metrics
 from routing.metrics.formulas.sample_size_extrapolation import extrapolate

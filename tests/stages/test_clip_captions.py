@@ -281,7 +281,7 @@ def test_torchmetrics_is_the_formula_of_its_source(rng):
     a, b = torch.randn(2, 7, 5, generator=rng)
     b = a + b  # so that the mean is positive
     each = 100 * torch.cosine_similarity(a, b)
-    found = clip_score.torchmetrics(clip_score.cosines(a, b), torch.ones(1, 7))
+    found = clip_score.torchmetrics_score(clip_score.cosines(a, b), torch.ones(1, 7))
     assert found.item() == pytest.approx(max(each.mean().item(), 0), rel=1e-6) and found > 0
 
 

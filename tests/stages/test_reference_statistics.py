@@ -113,7 +113,7 @@ def test_clusters_are_fitted_on_the_points_that_were_drawn_but_all_images_are_se
     x, clusters = found["points"].astype(np.float64), found["point_clusters"]
     for k in range(3):
         mean = x[clusters == k].mean(0)
-        np.testing.assert_allclose(found["ByCluster/mean"][k], mean, rtol=1e-6)
+        np.testing.assert_allclose(found["ClusterFrechetReference/mean"][k], mean, rtol=1e-6)
     y, x = train(world).numpy(), unseen["features"].astype(np.float64)
     distance = np.linalg.norm(x[:, None] - y, axis=-1).min(1)
     np.testing.assert_allclose(found["CopyReference/heldout_distance"], distance, rtol=1e-6)

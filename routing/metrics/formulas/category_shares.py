@@ -29,7 +29,7 @@ from torch import Tensor
 from routing.metrics.formulas.input_checks import sample_counts
 
 
-def counts(
+def category_counts(
     labels: Int[Tensor, " samples"],
     num_categories: int,
     weights: Float[Tensor, "replicates samples"],
@@ -45,13 +45,13 @@ def counts(
     return w.new_zeros(len(w), num_categories).index_add_(1, labels.long(), w)
 
 
-def shares(
+def category_shares(
     labels: Int[Tensor, " samples"],
     num_categories: int,
     weights: Float[Tensor, "replicates samples"],
 ) -> Float[Tensor, "replicates categories"]:
     """p_c of every replicate; float64, rows sum to 1. ValueErrors as counts."""
-    n = counts(labels, num_categories, weights)
+    n = category_counts(labels, num_categories, weights)
     return n / n.sum(dim=1, keepdim=True)
 
 
@@ -93,7 +93,7 @@ def chi_square_p_value(
     return torch.special.gammaincc(torch.full_like(x, freedom / 2), x / 2)
 
 
-def worst_served(
+def min_share_ratio(
     p: Float[Tensor, "replicates categories"], q: Float[Tensor, " reference"]
 ) -> Float[Tensor, " replicates"]:
     """S of every row of `p`; a category of share 0 in `q` is owed nothing.

@@ -7,7 +7,7 @@ higher is better, and numbers of different towers, resizes or prompts do not com
 
     cosine        mean c             in [-1, 1]     most papers, often times 100
     hessel        mean 2.5 max(c, 0) in [0, 2.5]    CLIPScore (Hessel et al. 2021,
-                                                    arXiv:2104.08718), of c with DEPICTS before
+                                                    arXiv:2104.08718), of c with PREFIX before
                                                     each text, as their code has it
     torchmetrics  max(100 mean c, 0) in [0, 100]    torchmetrics' CLIPScore; clamped after the mean
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from routing.metrics.formulas.input_checks import sample_counts
 
-DEPICTS = "A photo depicts "
+PREFIX = "A photo depicts "
 Cosines = Float[Tensor, " samples"]
 Weights = Float[
     Tensor, "replicates samples"
@@ -46,25 +46,29 @@ def cosines(image: Float[Tensor, "samples dim"], text: Float[Tensor, "texts text
     return (a * b).sum(1).clamp(-1, 1)
 
 
-def cosine(c: Cosines, weights: Weights) -> Replicates:
+def mean_cosine(c: Cosines, weights: Weights) -> Replicates:
     """mean c of every replicate."""
     w = sample_counts(weights, at_least=1)
     return w @ c.double() / w.sum(1)
 
 
-def hessel(c: Cosines, weights: Weights) -> Replicates:
+def mean_hessel_score(c: Cosines, weights: Weights) -> Replicates:
     """mean 2.5 max(c, 0) of every replicate."""
-    return cosine(raised(c), weights)
+    return mean_cosine(hessel_scores(c), weights)
 
 
-def raised(c: Cosines) -> Cosines:
+def hessel_scores(c: Cosines) -> Cosines:
     """2.5 max(c, 0)."""
     return 2.5 * c.clamp_min(0)
 
 
-def torchmetrics(c: Cosines, weights: Weights) -> Replicates:
+def torchmetrics_score(c: Cosines, weights: Weights) -> Replicates:
     """max(100 mean c, 0) of every replicate."""
-    return (100 * cosine(c, weights)).clamp_min(0)
+    return (100 * mean_cosine(c, weights)).clamp_min(0)
 
 
-CONVENTIONS = {"cosine": cosine, "hessel": hessel, "torchmetrics": torchmetrics}
+CONVENTIONS = {
+    "cosine": mean_cosine,
+    "hessel": mean_hessel_score,
+    "torchmetrics": torchmetrics_score,
+}

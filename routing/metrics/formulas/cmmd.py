@@ -34,10 +34,10 @@ SCALE = 1000.0
 
 def unit_rows(x: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
     """Every row over its length."""
-    return x / x.norm(dim=1, keepdim=True)  # no epsilon: check_lengths has refused rows of zeros
+    return x / x.norm(dim=1, keepdim=True)  # no epsilon: check_row_norms has refused rows of zeros
 
 
-def check_lengths(name: str, x: Float[Tensor, "rows dim"]) -> None:
+def check_row_norms(name: str, x: Float[Tensor, "rows dim"]) -> None:
     """ValueError if a row of x has no direction."""
     length = x.norm(dim=1)
     bad = int(((length == 0) | length.isinf()).sum())
@@ -48,7 +48,7 @@ def check_lengths(name: str, x: Float[Tensor, "rows dim"]) -> None:
         )
 
 
-def kernel_less_one(x: Float[Tensor, "a dim"], y: Float[Tensor, "b dim"]) -> Float[Tensor, "a b"]:
+def kernel_minus_one(x: Float[Tensor, "a dim"], y: Float[Tensor, "b dim"]) -> Float[Tensor, "a b"]:
     """k(x, y) - 1 of every pair, of rows of any length."""
     return (unit_rows(x) @ unit_rows(y).T - 1).div_(SIGMA**2).expm1_()
 
@@ -66,8 +66,8 @@ class GaussianReference:
     ) -> "GaussianReference":
         """ValueError on fewer than two rows, rows not finite or a row of zeros."""
         y = reference_features(reference, at_least=2)
-        check_lengths("reference", y)
-        return cls(reference, within_mean(kernel_less_one, y, y.new_ones(1, len(y)), block)[0])
+        check_row_norms("reference", y)
+        return cls(reference, within_mean(kernel_minus_one, y, y.new_ones(1, len(y)), block)[0])
 
 
 def cmmd(
@@ -105,9 +105,9 @@ def cmmd_both(
     """`cmmd` and `cmmd_unbiased` at the price of one."""
     y = reference.points
     x, w = weighted_samples(samples, weights, dim=y.shape[1], at_least=2)
-    check_lengths("samples", x)
-    within = within_mean(kernel_less_one, x, w, block)
-    across = across_mean(kernel_less_one, x, y, w, block)
+    check_row_norms("samples", x)
+    within = within_mean(kernel_minus_one, x, w, block)
+    across = across_mean(kernel_minus_one, x, y, w, block)
     same = w.square().sum(dim=1) / w.sum(dim=1).square()  # share of the pairs with k - 1 = 0
     biased = (1 - same) * within + (1 - 1 / len(y)) * reference.within - 2 * across
     return SCALE * biased, SCALE * (within + reference.within - 2 * across)

@@ -19,15 +19,17 @@ from routing.metrics.formulas.input_checks import reference_features, weighted_s
 from routing.metrics.formulas.kernel_distance import across_mean, within_mean
 from routing.metrics.formulas.pairwise_distances import Tile
 
-CLOSE = 1e-10  # relative width of the bounds of a squared distance
+MAX_RELATIVE_WIDTH = 1e-10  # relative width of the bounds of a squared distance
 
 
-def separations(x: Float[Tensor, "a dim"], y: Float[Tensor, "b dim"]) -> Float[Tensor, "a b"]:
+def euclidean_distances(
+    x: Float[Tensor, "a dim"], y: Float[Tensor, "b dim"]
+) -> Float[Tensor, "a b"]:
     """|x - y| of every pair."""
     tile = Tile.of(x, y, y.mean(dim=0))
     width = tile.slack[0] + tile.slack[1]
     d = (tile.low + width / 2).sqrt_()  # nan below zero, which the next line finds
-    i, j = (width > CLOSE * tile.low).nonzero(as_tuple=True)
+    i, j = (width > MAX_RELATIVE_WIDTH * tile.low).nonzero(as_tuple=True)
     d[i, j] = tile.distances(i, j)
     return d
 
@@ -43,7 +45,7 @@ class EnergyReference:
     def fit(cls, reference: Float[Tensor, "reference dim"], block: int = 512) -> "EnergyReference":
         """ValueError on fewer than two rows, or rows not finite."""
         y = reference_features(reference, at_least=2)
-        return cls(y, within_mean(separations, y, y.new_ones(1, len(y)), block)[0])
+        return cls(y, within_mean(euclidean_distances, y, y.new_ones(1, len(y)), block)[0])
 
 
 def energy_distance(
@@ -57,5 +59,5 @@ def energy_distance(
     `block` rows of a distance matrix are in memory at a time.
     """
     x, w = weighted_samples(samples, weights, dim=reference.points.shape[1], at_least=2)
-    across = across_mean(separations, x, reference.points, w, block)
-    return 2 * across - within_mean(separations, x, w, block) - reference.within
+    across = across_mean(euclidean_distances, x, reference.points, w, block)
+    return 2 * across - within_mean(euclidean_distances, x, w, block) - reference.within

@@ -155,7 +155,7 @@ def covariance_rank(num_samples: int, dim: int) -> int:
     return min(num_samples - 1, dim)
 
 
-def worth(num_samples: int, reference: FrechetReference) -> str:
+def sample_size_note(num_samples: int, reference: FrechetReference) -> str:
     """What F of so many samples is worth, in a sentence; empty where nothing need be said."""
     dim, enough = len(reference.mean), max(10 * len(reference.mean), 10_000)
     rank = covariance_rank(num_samples, dim)
@@ -171,17 +171,17 @@ def worth(num_samples: int, reference: FrechetReference) -> str:
             f"{num_samples} samples in {dim} dimensions leave a bias that falls as 1 / n; "
             f"compare at equal sample size only, or take {enough} samples"
         )
-    return "; ".join(filter(None, (few, worth_of_reference(reference))))
+    return "; ".join(filter(None, (few, reference_size_note(reference))))
 
 
-def worth_of_reference(reference: FrechetReference) -> str:
+def reference_size_note(reference: FrechetReference) -> str:
     """What F beside this reference is worth; empty where it had rows enough for its dimensions."""
     dim, rows = reference.root.shape
     if rows == dim:
         return ""
     return (
-        f"a reference of {rows} images in {dim} dimensions is singular, a bias that no number of "
-        "samples takes away; compare with the same images only, or give more"
+        f"the covariance of {rows} reference images in {dim} dimensions is singular, which adds a "
+        "bias that more samples do not remove; compare only against the same images, or use more"
     )
 
 

@@ -10,7 +10,7 @@ spread, which is no standard error. From 1 (nothing is told apart) to the number
 higher is better, though no data are looked at. Salimans et al. 2016, arXiv:1606.03498.
 
 It grows with n: compare at equal samples and splits only. In the logits without bias of the
-Inception network, in 10 splits, dealt by `fidelity_order`, it is torch-fidelity's number.
+Inception network, in 10 splits, dealt by `torch_fidelity_order`, it is torch-fidelity's number.
 
 A replicate counts sample i w_i times where it is: the deal is of all samples, whoever is left
 out. The mean is taken in two parts,  mean_i sum_c p_ic log p_ic - sum_c q_c log q_c , of which the
@@ -26,7 +26,7 @@ from routing.metrics.formulas.input_checks import weighted_samples
 from routing.statistics.too_few import TooFew
 
 
-def fidelity_order(num_samples: int) -> Int[Tensor, " samples"]:
+def torch_fidelity_order(num_samples: int) -> Int[Tensor, " samples"]:
     """How torch-fidelity shuffles the rows before it splits them."""
     # The stream of RandomState is frozen (NumPy's NEP 19), so this is a table, not a draw.
     return torch.from_numpy(np.random.RandomState(2020).permutation(num_samples))
@@ -70,7 +70,7 @@ def _scores(
     if not torch.equal(order.sort().values, torch.arange(len(x), device=order.device)):
         raise ValueError(
             f"order: wanted every sample of 0..{len(x) - 1} once, got another list; "
-            "fidelity_order is the usual one"
+            "torch_fidelity_order is the usual one"
         )
     ends = [i * len(x) // num_splits for i in range(num_splits + 1)]
     scores = w.new_empty(len(w), num_splits)

@@ -16,14 +16,16 @@ from torch import Tensor
 
 from routing.statistics.too_few import TooFew
 
-NEAR = 2**15  # weights looked at together: what a processor has near, since counts are many
+WEIGHTS_PER_CHECK = (
+    2**15
+)  # weights looked at together: what a processor has near, since counts are many
 # By id of a tensor: itself, its version and its fewest. All metrics of an arm share their weights,
 # and a share of categories costs less than a look at them; one written to since is looked at.
 _CHECKED: dict[int, tuple[weakref.ref, int, int]] = {}
 
 
 @contextmanager
-def said_of(whose: str) -> Iterator[None]:
+def prefix_errors(whose: str) -> Iterator[None]:
     """A ValueError from inside says whose it is, since mathematics does not know."""
     try:
         yield
@@ -79,7 +81,7 @@ def sample_counts(
 def _fewest(w: Tensor) -> int:
     """How many weights are positive in the row that has fewest; ValueError if one is no count."""
     fewest = w.shape[1]
-    for rows in w.split(max(1, NEAR // max(1, w.shape[1]))):
+    for rows in w.split(max(1, WEIGHTS_PER_CHECK // max(1, w.shape[1]))):
         least, most = rows.aminmax()  # nan fails the third
         if not (least >= 0 and most < torch.inf and torch.equal(rows, rows.round())):
             whole = (rows >= 0) & (rows < torch.inf) & (rows == rows.round())

@@ -30,7 +30,7 @@ from routing.networks.lpips_embedding import Embedded
 from routing.statistics.too_few import TooFew
 
 
-def paired(
+def paired_distances(
     a: Float[Tensor, "images dim"], b: Float[Tensor, "b_images b_dim"]
 ) -> Float[Tensor, " images"]:
     """d of row i of `a` and row i of `b`, float64; exactly 0 for equal rows.
@@ -46,7 +46,7 @@ def paired(
     return torch.stack(found) if found else a.new_zeros(0, dtype=torch.float64)
 
 
-def pairwise(phi: Embedded) -> Float[Tensor, "images images"]:
+def pairwise_distances(phi: Embedded) -> Float[Tensor, "images images"]:
     """d of all pairs, float64, by one Gram matrix; exactly 0 on the diagonal."""
     gram = phi.double() @ phi.double().T
     square = gram.diagonal()
@@ -59,7 +59,7 @@ def mean_distance(phi: Embedded) -> Float[Tensor, ""]:
     Raises ValueError on fewer than two rows.
     """
     sums = BlockSums.zeros(1, phi.shape[1]).add(phi, torch.zeros(len(phi), dtype=torch.int64))
-    return diversity(*sums.pairs(), torch.ones(1, 1))[0]
+    return diversity(*sums.pair_sums(), torch.ones(1, 1))[0]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class BlockSums:
             self.square[b] += row.double().square().sum()
         return self
 
-    def pairs(self) -> tuple[Float[Tensor, "blocks blocks"], Float[Tensor, "blocks blocks"]]:
+    def pair_sums(self) -> tuple[Float[Tensor, "blocks blocks"], Float[Tensor, "blocks blocks"]]:
         """Sum of d over the pairs of each two blocks, and number of pairs.
 
         Both symmetric; on the diagonal every pair of different images once.
@@ -110,7 +110,7 @@ def diversity(
 ) -> Float[Tensor, " replicates"]:
     """Mean of d over the pairs of the kept blocks (1: kept, 0: left out), float64.
 
-    `total` and `num_pairs` as of `BlockSums.pairs`, of which only b <= c is read, or sums of those
+    `total` and `num_pairs` as of `BlockSums.pair_sums`, of which only b <= c is read, or sums of those
     over groups: every pair then counts alike, and pairs of different groups do not. Raises
     ValueError on other weights than 0 and 1, and on a replicate without pairs.
     """

@@ -50,7 +50,7 @@ class CopyReference:
             raise ValueError(f"reference: wanted at least 2 rows, got {num}; give more samples")
         everyone = torch.ones(1, len(heldout), device=heldout.device)
         h, _ = weighted_samples(heldout, everyone, heldout.shape[1], at_least=1)
-        heldout_distance = nearest_in(train, h, block)[0]
+        heldout_distance = nearest_training_images(train, h, block)[0]
         if not heldout_distance.any():
             raise ValueError(
                 f"held-out images: wanted one at least that is no training image, got {len(h)} "
@@ -60,7 +60,7 @@ class CopyReference:
 
 
 @dataclass(frozen=True)
-class Copies:
+class CopyDistances:
     """Every sample beside the training images; what the metrics are means of."""
 
     distance: Float[Tensor, " samples"]  # to the nearest training image
@@ -77,21 +77,23 @@ class Copies:
         }
 
 
-def copies(
+def copy_distances(
     samples: Float[Tensor, "samples dim"],
     reference: CopyReference,
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
-) -> Copies:
+) -> CopyDistances:
     """`block` samples are compared at a time; the result does not depend on it.
 
     ValueErrors: checks.py.
     """
     _, w = weighted_samples(samples, weights, samples.shape[1], at_least=1)
-    d, index = nearest_in(reference.train, samples, block)
+    d, index = nearest_training_images(reference.train, samples, block)
     t, place = index.unique(return_inverse=True)
-    o, _ = nearest_in(reference.train, taken(reference.train, t), block, own=t)
-    return Copies(d, d > o[place], w, reference.heldout_distance.mean())
+    o, _ = nearest_training_images(
+        reference.train, training_rows(reference.train, t), block, own=t
+    )
+    return CopyDistances(d, d > o[place], w, reference.heldout_distance.mean())
 
 
 def copy_metrics(
@@ -100,11 +102,11 @@ def copy_metrics(
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
 ) -> dict[str, Float[Tensor, " replicates"]]:
-    """R and A of every replicate, by name; float64. As `copies`."""
-    return copies(samples, reference, weights, block).metrics()
+    """R and A of every replicate, by name; float64. As `copy_distances`."""
+    return copy_distances(samples, reference, weights, block).metrics()
 
 
-def nearest_in(
+def nearest_training_images(
     train: Blocks,
     x: Float[Tensor, "samples dim"],
     block: int = 512,
@@ -129,7 +131,7 @@ def nearest_in(
     return d, index
 
 
-def taken(train: Blocks, numbers: Int[Tensor, " images"]) -> Float[Tensor, "images dim"]:
+def training_rows(train: Blocks, numbers: Int[Tensor, " images"]) -> Float[Tensor, "images dim"]:
     """The training images of these numbers."""
     found, first = None, 0
     for y in train():

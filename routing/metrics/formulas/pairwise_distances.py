@@ -67,18 +67,18 @@ class Tile:
         """What no squared distance is above."""
         return (self.low + self.slack[0]).add_(self.slack[1])
 
-    def surely(self, radius: Float[Tensor, "..."]) -> Bool[Tensor, "a b"]:
+    def certainly_within(self, radius: Float[Tensor, "..."]) -> Bool[Tensor, "a b"]:
         """Pairs that the bounds show to be within `radius`, which broadcasts against them."""
         return self.high <= _square(radius)
 
-    def possibly(self, radius: Float[Tensor, "..."]) -> Bool[Tensor, "a b"]:
+    def possibly_within(self, radius: Float[Tensor, "..."]) -> Bool[Tensor, "a b"]:
         """Pairs that the bounds do not show to be further apart than `radius`."""
         return self.low <= _square(radius)
 
     def within(self, radius: Float[Tensor, "..."]) -> Bool[Tensor, "a b"]:
         """d <= radius. A negative radius holds nothing."""
-        inside = self.surely(radius)
-        i, j = (self.possibly(radius) & ~inside).nonzero(as_tuple=True)
+        inside = self.certainly_within(radius)
+        i, j = (self.possibly_within(radius) & ~inside).nonzero(as_tuple=True)
         inside[i, j] = self.distances(i, j) <= radius.expand(inside.shape)[i, j]
         return inside
 
@@ -132,7 +132,7 @@ def nearest(
             place = own[rows] - cols.start
             (here,) = ((place >= 0) & (place < cols.stop - cols.start)).nonzero(as_tuple=True)
             tile.low[here, place[here]] = torch.inf
-        nearer = tile.possibly(d[rows, -1:]) & (tile.low < torch.inf)
+        nearer = tile.possibly_within(d[rows, -1:]) & (tile.low < torch.inf)
         i, j = nearer.nonzero(as_tuple=True)
         # Row by row: the found before the new, which are of higher index; a stable sort.
         place = num + torch.arange(len(i), device=x.device) - _first(i, len(nearer))[i]

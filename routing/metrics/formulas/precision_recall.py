@@ -67,7 +67,7 @@ class NeighbourReference:
 
 
 @dataclass(frozen=True)
-class Hits:
+class BallMembership:
     """Who is in whose balls: all that the metrics are means of."""
 
     is_precise: Bool[Tensor, " samples"]  # in some ball of the reference
@@ -120,16 +120,16 @@ def neighbour_metrics(
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
 ) -> dict[str, Float[Tensor, " replicates"]]:
-    """The four metrics of every replicate, by name; float64, shares of one. As `hits`."""
-    return hits(samples, reference, weights, block).metrics()
+    """The four metrics of every replicate, by name; float64, shares of one. As `ball_membership`."""
+    return ball_membership(samples, reference, weights, block).metrics()
 
 
-def hits(
+def ball_membership(
     samples: Float[Tensor, "samples dim"],
     reference: NeighbourReference,
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
-) -> Hits:
+) -> BallMembership:
     """`block` samples are compared at a time; the result does not depend on it.
 
     ValueErrors: checks.py; also on no more samples than neighbours in some replicate.
@@ -146,15 +146,15 @@ def hits(
         precise[rows] |= tile.within(reference.precision_radius[cols]).any(dim=1)
         inside = tile.within(reference.density_radius[cols])
         balls[rows] += inside.sum(dim=1)
-        covered[:, cols] |= _some(kept[:, rows], inside)
-        always = tile.surely(smallest[rows, None])
-        recalled[:, cols] |= _some(kept[:, rows], always)
+        covered[:, cols] |= _any_kept_inside(kept[:, rows], inside)
+        always = tile.certainly_within(smallest[rows, None])
+        recalled[:, cols] |= _any_kept_inside(kept[:, rows], always)
         # The radii of the replicates differ for few samples: pair by pair, if not yet settled.
-        open_ = tile.possibly(largest[rows, None]) & ~always & ~recalled[:, cols].all(dim=0)
+        open_ = tile.possibly_within(largest[rows, None]) & ~always & ~recalled[:, cols].all(dim=0)
         i, j = open_.nonzero(as_tuple=True)
         r, pair = (tile.distances(i, j) <= radius[:, rows][:, i]).nonzero(as_tuple=True)
         recalled[r, cols.start + j[pair]] = True
-    return Hits(precise, balls, recalled, covered, w, reference.k_density)
+    return BallMembership(precise, balls, recalled, covered, w, reference.k_density)
 
 
 def ball_radii(
@@ -192,7 +192,7 @@ def _kth_kept(
     return torch.stack([padded.gather(2, b[:, :, None])[:, :, 0] for b in before])
 
 
-def _some(
+def _any_kept_inside(
     kept: Bool[Tensor, "replicates samples"], inside: Bool[Tensor, "samples reference"]
 ) -> Bool[Tensor, "replicates reference"]:
     """Whether some kept sample is inside."""

@@ -24,7 +24,7 @@ MOST = 5000  # samples of the smallest subset
 Distance = Callable[[Tensor], Tensor]  # weights [sets samples] -> [sets], float64
 
 
-def sizes(num_samples: int) -> Int[np.ndarray, " sizes"]:
+def subset_sizes(num_samples: int) -> Int[np.ndarray, " sizes"]:
     """The sizes of the subsets, without repetitions. ValueError below 3 samples."""
     if num_samples < 3:
         raise TooFew(f"extrapolation: wanted at least 3 samples, got {num_samples}; draw more")
@@ -32,7 +32,7 @@ def sizes(num_samples: int) -> Int[np.ndarray, " sizes"]:
     return np.unique(np.linspace(least, num_samples, NUM_SIZES).astype(int))
 
 
-def extrapolated(
+def extrapolate(
     distance: Distance,
     order: Int[Tensor, " samples"],
     weights: Float[Tensor, "replicates samples"],
@@ -58,7 +58,7 @@ def _subsets(
 ) -> Float[Tensor, "sizes samples"]:
     """1 for the first n kept samples of `order`, for every size n; else 0."""
     kept = order[weights[order] > 0]
-    subsets = weights.new_zeros(len(size := sizes(len(kept))), len(weights))
+    subsets = weights.new_zeros(len(size := subset_sizes(len(kept))), len(weights))
     for row, n in zip(subsets, size.tolist(), strict=True):
         row[kept[:n]] = 1
     return subsets

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from routing.metrics.formulas.cmmd import check_lengths, unit_rows
+from routing.metrics.formulas.cmmd import check_row_norms, unit_rows
 from routing.metrics.formulas.input_checks import weighted_samples
 
 
@@ -36,7 +36,7 @@ def vendi_score(
     `block` rows are scaled at a time; the result does not depend on it.
     """
     x, w = weighted_samples(samples, weights, dim=samples.shape[1], at_least=1)
-    check_lengths("samples", x)
+    check_row_norms("samples", x)
     matrices = _by_dimension(x, w, block) if len(x) > x.shape[1] else _by_rows(x, w)
     entropy = [_entropy(g / n) for g, n in zip(matrices, w.sum(dim=1), strict=True)]
     return torch.stack(entropy).exp()

@@ -5,14 +5,14 @@ import torch
 from scipy import stats
 
 from routing.metrics.formulas.category_shares import (
+    category_counts,
+    category_shares,
     chi_square_p_value,
-    counts,
     effective_number,
     effective_ratio,
     kl_divergence,
-    shares,
+    min_share_ratio,
     total_variation,
-    worst_served,
 )
 from routing.statistics.intervals import jackknife_weights, seed_blocks
 
@@ -23,15 +23,15 @@ Q = torch.tensor([0.3, 0.2, 0.3, 0.1, 0.1], dtype=torch.float64)
 def test_counts_and_shares_by_hand():
     w = torch.stack([torch.ones(8), torch.tensor([3.0, 0, 1, 0, 0, 0, 0, 2])])
     expected = torch.tensor([[2.0, 1, 4, 0, 1], [3, 0, 1, 0, 2]], dtype=torch.float64)
-    assert torch.equal(counts(LABELS, 5, w), expected)
-    p = shares(LABELS, 5, w)
+    assert torch.equal(category_counts(LABELS, 5, w), expected)
+    p = category_shares(LABELS, 5, w)
     torch.testing.assert_close(p, expected / torch.tensor([[8.0], [6.0]]).double())
     assert p.dtype == torch.float64
 
 
 def test_replicates_are_the_shares_of_the_samples_left():
     blocks = seed_blocks(8, 4)
-    p = shares(LABELS, 5, jackknife_weights(blocks))
+    p = category_shares(LABELS, 5, jackknife_weights(blocks))
     kept = [LABELS] + [LABELS[blocks != b] for b in range(4)]
     expected = torch.stack([k.bincount(minlength=5) / len(k) for k in kept])
     torch.testing.assert_close(p, expected.double(), rtol=1e-6, atol=0)
@@ -85,8 +85,8 @@ def test_kl_of_observed_shares_exceeds_its_limit_as_stated(rng):
 def test_a_dropped_mode_raises_the_distances(rng):
     even = torch.full((4,), 0.25, dtype=torch.float64)
     w = torch.ones(1, 400)
-    p = shares(torch.randint(0, 4, (400,), generator=rng), 4, w)
-    dropped = shares(torch.randint(0, 3, (400,), generator=rng), 4, w)
+    p = category_shares(torch.randint(0, 4, (400,), generator=rng), 4, w)
+    dropped = category_shares(torch.randint(0, 3, (400,), generator=rng), 4, w)
     assert total_variation(dropped, even) > 0.249 > 3 * total_variation(p, even)
     assert kl_divergence(dropped, even) > 10 * kl_divergence(p, even)
 
@@ -97,9 +97,9 @@ def test_the_worst_served_by_hand(rng):
         [[0.5, 0.4, 0.1, 0.0], [0.6, 0.4, 0.0, 0.0], [0.45, 0.5, 0.05, 0.0], [0.2, 0.2, 0.1, 0.5]],
         dtype=torch.float64,
     )
-    assert worst_served(p, q).tolist() == pytest.approx([1, 0, 0.5, 0.4])
+    assert min_share_ratio(p, q).tolist() == pytest.approx([1, 0, 0.5, 0.4])
     any_p = torch.rand(200, 4, generator=rng, dtype=torch.float64) ** 3
-    served = worst_served(any_p / any_p.sum(dim=1, keepdim=True), q)
+    served = min_share_ratio(any_p / any_p.sum(dim=1, keepdim=True), q)
     assert ((served >= 0) & (served <= 1)).all()
 
 
@@ -116,8 +116,8 @@ def test_effective_numbers_by_hand():
 def test_a_starved_category_is_seen_where_total_variation_is_small(rng):
     q = torch.full((100,), 0.01, dtype=torch.float64)
     labels = torch.arange(9900) % 99  # all but the last, evenly
-    p = shares(labels, 100, jackknife_weights(seed_blocks(9900, 10)))
-    assert (total_variation(p, q) < 0.0101).all() and (worst_served(p, q) == 0).all()
+    p = category_shares(labels, 100, jackknife_weights(seed_blocks(9900, 10)))
+    assert (total_variation(p, q) < 0.0101).all() and (min_share_ratio(p, q) == 0).all()
     torch.testing.assert_close(
         effective_ratio(p, q), torch.full((11,), 0.99).double(), rtol=1e-6, atol=0
     )
@@ -128,18 +128,18 @@ def test_observed_shares_fall_short_of_the_limits_as_stated(rng):
     p = torch.stack([row.bincount(minlength=5) for row in draws]).double() / 200
     short = effective_ratio(p, Q).log().mean().item()
     assert short == pytest.approx(-4 / 400, rel=0.15)
-    assert worst_served(p, Q).mean() < 0.85
+    assert min_share_ratio(p, Q).mean() < 0.85
 
 
 @pytest.mark.parametrize("bad", [-1, 5])
 def test_a_label_outside_is_refused(bad):
     with pytest.raises(ValueError, match=rf"labels: wanted 0\.\.4, got {bad}"):
-        counts(torch.tensor([0, bad]), 5, torch.ones(1, 2))
+        category_counts(torch.tensor([0, bad]), 5, torch.ones(1, 2))
 
 
 @pytest.mark.parametrize(
     "distance",
-    [total_variation, kl_divergence, chi_square_p_value, worst_served, effective_ratio],
+    [total_variation, kl_divergence, chi_square_p_value, min_share_ratio, effective_ratio],
 )
 def test_what_are_no_shares_is_refused(distance):
     p = torch.full((1, 2), 0.5, dtype=torch.float64)
@@ -152,12 +152,12 @@ def test_what_are_no_shares_is_refused(distance):
     with pytest.raises(ValueError, match=r"wanted numbers >= 0 with sum 1, got sum 1\.0001"):
         distance(p, torch.tensor([0.5, 0.5001]))
     with pytest.raises(ValueError, match="weights: wanted whole numbers"):
-        shares(torch.tensor([0, 1]), 2, torch.tensor([[0.5, 1]]))
+        category_shares(torch.tensor([0, 1]), 2, torch.tensor([[0.5, 1]]))
 
 
 @pytest.mark.parametrize(
     "distance",
-    [total_variation, kl_divergence, chi_square_p_value, worst_served, effective_ratio],
+    [total_variation, kl_divergence, chi_square_p_value, min_share_ratio, effective_ratio],
 )
 def test_shares_in_single_precision_are_counted_in_double(distance, rng):
     q = torch.rand(50, generator=rng)

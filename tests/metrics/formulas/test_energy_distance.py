@@ -4,7 +4,11 @@ import pytest
 import torch
 from scipy import stats
 
-from routing.metrics.formulas.energy_distance import EnergyReference, energy_distance, separations
+from routing.metrics.formulas.energy_distance import (
+    EnergyReference,
+    energy_distance,
+    euclidean_distances,
+)
 from routing.metrics.formulas.pairwise_distances import distances
 
 
@@ -87,5 +91,5 @@ def test_products_give_the_distances_near_and_far(dim, offset, rng):
     y = torch.cat([x, x + 1e-6 * normal(rng, 40, dim), scales * normal(rng, 40, dim)])
     x, y = x + offset, y + offset
     d = distances(x, y)
-    torch.testing.assert_close(separations(x, y), d, rtol=1e-11, atol=0)
-    assert (separations(x, y).diagonal() == 0).all()
+    torch.testing.assert_close(euclidean_distances(x, y), d, rtol=1e-11, atol=0)
+    assert (euclidean_distances(x, y).diagonal() == 0).all()

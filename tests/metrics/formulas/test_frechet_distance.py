@@ -11,7 +11,7 @@ from routing.metrics.formulas.frechet_distance import (
     frechet_bootstrap,
     frechet_distance,
     frechet_influence,
-    worth,
+    sample_size_note,
 )
 
 
@@ -264,17 +264,18 @@ def test_draws_of_another_number_are_refused(rng):
 def test_few_samples_are_said_to_be_worth_little():
     assert [covariance_rank(n, 64) for n in (2, 64, 65, 66)] == [1, 63, 64, 64]
     known = {dim: FrechetReference(torch.zeros(dim), torch.eye(dim)) for dim in (64, 2048)}
-    assert "covariance of rank 63" in worth(64, known[64])
+    assert "covariance of rank 63" in sample_size_note(64, known[64])
     for num, dim, enough in ((65, 64, 10_000), (9_999, 64, 10_000), (20_479, 2048, 20_480)):
-        assert worth(num, known[dim]).endswith(f"take {enough} samples")
-        assert not worth(enough, known[dim])
+        assert sample_size_note(num, known[dim]).endswith(f"take {enough} samples")
+        assert not sample_size_note(enough, known[dim])
 
 
 def test_a_reference_of_few_images_is_said_to_be_singular(rng):
     few, enough = (FrechetReference.fit(normal(rng, m, 8)) for m in (5, 9))
-    said = "a reference of 5 images in 8 dimensions is singular, a bias that no number of samples"
-    assert worth(10_000, few).startswith(said) and not worth(10_000, enough)
-    assert worth(8, few).startswith("8 samples in 8 dimensions") and f"; {said}" in worth(8, few)
+    said = "the covariance of 5 reference images in 8 dimensions is singular, which adds a bias"
+    assert sample_size_note(10_000, few).startswith(said) and not sample_size_note(10_000, enough)
+    both = sample_size_note(8, few)
+    assert both.startswith("8 samples in 8 dimensions") and f"; {said}" in both
     x = normal(rng, 4000, 8)
     far, near = (frechet_distance(x, known, torch.ones(1, 4000)) for known in (few, enough))
     assert far > 1 and near < far

@@ -5,15 +5,15 @@ import torch
 from torch_fidelity.metric_isc import isc_features_to_metric
 
 from routing.metrics.formulas.inception_score import (
-    fidelity_order,
     inception_score,
     inception_score_spread,
+    torch_fidelity_order,
 )
 
 
 def score(logits, num_splits, weights=None):
     weights = torch.ones(1, len(logits)) if weights is None else weights
-    return inception_score(logits, fidelity_order(len(logits)), num_splits, weights)
+    return inception_score(logits, torch_fidelity_order(len(logits)), num_splits, weights)
 
 
 def test_it_is_that_of_torch_fidelity(rng):
@@ -23,7 +23,7 @@ def test_it_is_that_of_torch_fidelity(rng):
         assert score(logits, splits).item() == pytest.approx(
             theirs["inception_score_mean"], rel=1e-10
         )
-        order, once = fidelity_order(203), torch.ones(1, 203)
+        order, once = torch_fidelity_order(203), torch.ones(1, 203)
         spread = inception_score_spread(logits, order, splits, once)
         assert spread.item() == pytest.approx(theirs["inception_score_std"], rel=1e-8, abs=1e-12)
 
@@ -43,7 +43,7 @@ def test_a_replicate_is_the_deal_without_the_samples_left_out(rng):
     logits = torch.randn(30, 5, generator=rng, dtype=torch.float64)
     weights = torch.ones(2, 30)
     weights[1, :7] = 0
-    order, p = fidelity_order(30), logits.softmax(1)
+    order, p = torch_fidelity_order(30), logits.softmax(1)
     values = []
     for part in order.chunk(3):
         kept = p[part[part >= 7]]

@@ -8,7 +8,7 @@ from routing.metrics.formulas.cmmd import GaussianReference, cmmd, cmmd_unbiased
 from routing.metrics.formulas.energy_distance import EnergyReference, energy_distance
 from routing.metrics.formulas.frechet_distance import FrechetReference, frechet_distance
 from routing.metrics.formulas.input_checks import (
-    NEAR,
+    WEIGHTS_PER_CHECK,
     reference_features,
     sample_counts,
     weighted_samples,
@@ -101,7 +101,7 @@ def test_what_is_enough_passes_unchanged():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_many_counts_are_looked_at_to_the_last(where, wrong, dtype):
     """And once more after they were written to, or at another tensor in their place."""
-    w = torch.full((3 * NEAR // 60, 60), 2.0, dtype=dtype)
+    w = torch.full((3 * WEIGHTS_PER_CHECK // 60, 60), 2.0, dtype=dtype)
     for _ in range(2):
         assert torch.equal(sample_counts(w, at_least=60), w.double())
     with pytest.raises(ValueError, match="wanted at least 61 samples in every replicate, got 60;"):

@@ -11,8 +11,8 @@ from routing.metrics.formulas.lpips_distance import (
     BlockSums,
     diversity,
     mean_distance,
-    paired,
-    pairwise,
+    paired_distances,
+    pairwise_distances,
 )
 from routing.networks.lpips_embedding import embedding
 from routing.pretrained import manifest
@@ -50,13 +50,13 @@ def test_every_network_is_asked():
 def test_it_is_the_distance_of_the_package(drawn, images):
     name, path, theirs = drawn
     phi = PerceptualNet.load(name, str(path))(images)
-    found, truth = pairwise(phi), torch.zeros(6, 6, dtype=torch.float64)
+    found, truth = pairwise_distances(phi), torch.zeros(6, 6, dtype=torch.float64)
     for i, j in combinations(range(6), 2):
         with torch.no_grad():
             truth[i, j] = truth[j, i] = theirs(images[i : i + 1], images[j : j + 1]).double()
     assert truth.max() > 0.02 and (found - truth).abs().max() < 1e-6
-    assert (paired(phi[:3], phi[3:]) - truth[range(3), range(3, 6)]).abs().max() < 1e-6
-    assert (found.diagonal() == 0).all() and (paired(phi, phi) == 0).all()
+    assert (paired_distances(phi[:3], phi[3:]) - truth[range(3), range(3, 6)]).abs().max() < 1e-6
+    assert (found.diagonal() == 0).all() and (paired_distances(phi, phi) == 0).all()
 
 
 def test_an_image_has_one_embedding_in_any_batch(drawn, images):
@@ -143,7 +143,7 @@ def test_published_weights_are_the_published_distance(rng):
         truth = theirs(x[:2], x[2:]).flatten().double()
     phi = net(x).cpu()
     assert phi.shape[1] == 31_872
-    assert (paired(phi[:2], phi[2:]) - truth).abs().max() < 1e-6
+    assert (paired_distances(phi[:2], phi[2:]) - truth).abs().max() < 1e-6
 
 
 # Mathematics, on vectors.
@@ -157,7 +157,7 @@ def test_embedding_is_its_formula(rng):
         f_hat = f / f.norm(dim=1, keepdim=True)
         truth += (w[:, None, None] * (f_hat[0] - f_hat[1]) ** 2).sum(0).mean().double()
     phi = embedding(layers, heads)
-    torch.testing.assert_close(paired(phi[:1], phi[1:])[0], truth, rtol=1e-5, atol=0)
+    torch.testing.assert_close(paired_distances(phi[:1], phi[1:])[0], truth, rtol=1e-5, atol=0)
     dark = embedding([torch.zeros(1, 3, 2, 2)], heads[:1])
     assert (dark == 0).all()  # an image that no channel sees has an embedding too
     faint = embedding([torch.full((1, 1, 1, 1), 1e-10)], [torch.ones(1)])
@@ -181,7 +181,7 @@ BLOCKS = torch.tensor([0, 0, 0, 2, 2, 3, 3, 3, 3, 4])  # none in block 1, one in
 def test_block_sums_are_those_of_the_loop(rng):
     phi = torch.rand(10, 7, generator=rng)
     total, num = loop(phi, BLOCKS, 5)
-    found, found_num = BlockSums.zeros(5, 7).add(phi, BLOCKS).pairs()
+    found, found_num = BlockSums.zeros(5, 7).add(phi, BLOCKS).pair_sums()
     torch.testing.assert_close(found.triu(), total, rtol=1e-12, atol=1e-12)
     assert torch.equal(found_num.triu(), num) and num.sum() == 45
     assert torch.equal(found, found.T) and torch.equal(found_num, found_num.T)
@@ -193,14 +193,16 @@ def test_block_sums_do_not_see_batches(rng):
     parts = BlockSums.zeros(5, 7)
     for rows in torch.arange(10).split(3):
         parts.add(phi[rows], BLOCKS[rows])
-    assert all(torch.equal(a, b) for a, b in zip(whole.pairs(), parts.pairs(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.pair_sums(), parts.pair_sums(), strict=True)
+    )
     assert whole.total.dtype == torch.float64
 
 
 def test_diversity_leaves_blocks_out_as_the_loop_does(rng):
     phi, blocks = torch.rand(12, 5, generator=rng), torch.arange(12) // 3
     weights_ = jackknife_weights(torch.arange(4))
-    found = diversity(*BlockSums.zeros(4, 5).add(phi, blocks).pairs(), weights_)
+    found = diversity(*BlockSums.zeros(4, 5).add(phi, blocks).pair_sums(), weights_)
     for replicate, value in zip(weights_, found, strict=True):
         kept = phi[replicate[blocks] == 1]
         truth = torch.stack(
@@ -225,15 +227,15 @@ def test_mean_distance_is_the_closed_form(rng):
     mean = phi.square().sum(1).mean() - phi.mean(0).square().sum()
     assert mean_distance(phi).item() == pytest.approx((2 * n / (n - 1) * mean).item(), rel=1e-12)
     assert mean_distance(phi).item() == pytest.approx(
-        (pairwise(phi).sum() / (n * (n - 1))).item(), rel=1e-12
+        (pairwise_distances(phi).sum() / (n * (n - 1))).item(), rel=1e-12
     )
 
 
 def test_pairs_in_single_precision_are_counted_in_double(rng):
     phi = torch.rand(9, 40, generator=rng) + 10
-    assert torch.equal(pairwise(phi), pairwise(phi.double()))
-    each = [paired(phi, phi.roll(k, 0)) for k in range(9)]
-    table = pairwise(phi)
+    assert torch.equal(pairwise_distances(phi), pairwise_distances(phi.double()))
+    each = [paired_distances(phi, phi.roll(k, 0)) for k in range(9)]
+    table = pairwise_distances(phi)
     for k, row in enumerate(each):
         i = torch.arange(9)
         torch.testing.assert_close(table[i, (i - k) % 9], row, rtol=1e-9, atol=1e-9)
@@ -244,10 +246,10 @@ def test_the_right_way_round(rng):
     one = torch.rand(1, 50, generator=rng)
     rounding = 1e-12  # of sums of 400 squares, in the order of some matrix product
     assert 0 <= mean_distance(one.expand(20, 50)) < rounding
-    assert 0 <= pairwise(one.expand(20, 50)).max() < rounding
+    assert 0 <= pairwise_distances(one.expand(20, 50)).max() < rounding
     many = torch.rand(20, 50, generator=rng)
     twins = torch.cat([many, many.double() * (1 + 1e-9)])  # nearer than rounding can tell
-    near = pairwise(twins).diagonal(20)
+    near = pairwise_distances(twins).diagonal(20)
     assert 0 <= near.min() <= near.max() < rounding
     for row in many.double() * (1 + 1e-9):  # whichever way the sums are rounded
         assert 0 <= mean_distance(row.expand(7, 50)) < rounding
@@ -257,7 +259,7 @@ def test_the_right_way_round(rng):
 def test_bad_input_of_the_mathematics(rng):
     phi = torch.rand(4, 5, generator=rng)
     with refused(r"wanted two sets of one size, got \[4, 5\] and \[3, 5\]; pair"):
-        paired(phi, phi[:3])
+        paired_distances(phi, phi[:3])
     with refused("wanted at least one pair of images in every replicate, got none; draw"):
         mean_distance(phi[:1])
     table = torch.ones(2, 2)
@@ -266,4 +268,4 @@ def test_bad_input_of_the_mathematics(rng):
             diversity(table, table, torch.tensor([[1.0, bad]]))
     with refused("at least one pair of images in every replicate"):
         diversity(torch.eye(2), torch.eye(2), torch.tensor([[1.0, 1], [0, 0]]))
-    assert paired(phi[:0], phi[:0]).shape == (0,)
+    assert paired_distances(phi[:0], phi[:0]).shape == (0,)

@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from routing.metrics.formulas.memorisation import CopyReference, copies, copy_metrics, nearest_in
+from routing.metrics.formulas.memorisation import (
+    CopyReference,
+    copy_distances,
+    copy_metrics,
+    nearest_training_images,
+)
 from routing.statistics.intervals import jackknife_weights, seed_blocks
 
 
@@ -19,7 +24,7 @@ def fit(train, heldout, rows=50, block=512):
 def own_distance(reference):
     """Of every training image, to the nearest other one."""
     y = torch.cat([*reference.train()])
-    return nearest_in(reference.train, y, own=torch.arange(len(y)))[0]
+    return nearest_training_images(reference.train, y, own=torch.arange(len(y)))[0]
 
 
 def metrics(x, reference):
@@ -62,7 +67,7 @@ def test_by_hand():
     assert own_distance(reference).tolist() == [3, 1, 1]
     assert reference.heldout_distance.tolist() == [2, 4]
     x = torch.tensor([[-2.0], [1.0], [3.0], [5.0], [6.0], [1.5], [3.5]])
-    found = copies(x, reference, torch.ones(1, 7))
+    found = copy_distances(x, reference, torch.ones(1, 7))
     assert found.distance.tolist() == [2, 1, 0, 1, 2, 1.5, 0.5]
     assert found.is_authentic.tolist() == [False, False, False, False, True, False, False]
     assert metrics(x, reference) == {"copy_ratio": pytest.approx(8 / 7 / 3), "authenticity": 1 / 7}
@@ -94,7 +99,7 @@ def test_all_training_images_are_searched_a_block_at_a_time(rng):
     """The nearest is in the last block, that one's nearest other in the first."""
     train = torch.cat([torch.arange(99.0)[:, None], torch.tensor([[0.25]])]) - 0.25
     reference = fit(train, torch.tensor([[200.0]]), rows=10)
-    found = copies(torch.tensor([[0.1], [-0.1], [0.3]]), reference, torch.ones(1, 3))
+    found = copy_distances(torch.tensor([[0.1], [-0.1], [0.3]]), reference, torch.ones(1, 3))
     assert found.distance.tolist() == pytest.approx([0.1, 0.1, 0.3])
     assert found.is_authentic.tolist() == [False, False, True]  # 0 and -0.25 are neighbours
 

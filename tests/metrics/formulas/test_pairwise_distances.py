@@ -56,8 +56,8 @@ def test_a_comparison_is_that_of_the_differences(sets, rng):
             torch.zeros_like(some),
         ):
             assert torch.equal(tile.within(radius), d <= radius)
-            assert not (tile.surely(radius) & (d > radius)).any()
-            assert not (~tile.possibly(radius) & (d <= radius)).any()
+            assert not (tile.certainly_within(radius) & (d > radius)).any()
+            assert not (~tile.possibly_within(radius) & (d <= radius)).any()
 
 
 @pytest.mark.parametrize("name", ["plain", "wide", "far from the origin", "of two scales"])
@@ -75,8 +75,8 @@ def test_the_bounds_hold_and_are_narrow(name, rng):
 def test_nearly_all_is_decided_without_differences(rng):
     x, y = normal(rng, 200, 64), normal(rng, 300, 64)
     tile, radius = tile_of(x, y), torch.full((300,), 10.0, dtype=torch.float64)
-    assert 0.05 < tile.surely(radius).double().mean() < 0.95
-    assert torch.equal(tile.surely(radius), tile.possibly(radius))
+    assert 0.05 < tile.certainly_within(radius).double().mean() < 0.95
+    assert torch.equal(tile.certainly_within(radius), tile.possibly_within(radius))
 
 
 @every_set

@@ -6,8 +6,8 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from routing.metrics.formulas.precision_recall import (
     NeighbourReference,
+    ball_membership,
     ball_radii,
-    hits,
     neighbour_metrics,
 )
 from routing.statistics.intervals import jackknife_weights, seed_blocks
@@ -184,7 +184,7 @@ def test_groups_of_the_reference_have_their_own_recall_and_coverage(rng):
     groups = (torch.arange(300) % 5).clamp_max(2)  # of unequal sizes
     x, y = normal(rng, 160, 2) + modes[torch.arange(160) % 2], normal(rng, 300, 2) + modes[groups]
     w = jackknife_weights(seed_blocks(160, 8))
-    found = hits(x, NeighbourReference.fit(y), w)
+    found = ball_membership(x, NeighbourReference.fit(y), w)
     by_group, overall = found.by_group(groups, 3), found.metrics()
     sizes = groups.bincount().double()
     for name, values in by_group.items():

@@ -8,26 +8,33 @@ import pytest
 import torch
 
 from routing.figures.shared import metric_labels
-from routing.metrics.base import InSpace, Pairs
 from routing.metrics.feature_space_names import metric_name
 from routing.metrics.formulas.clip_score import cosines
 from routing.metrics.formulas.frechet_distance import (
     FrechetReference,
     frechet_bootstrap,
     frechet_distance,
-    worth,
+    sample_size_note,
 )
-from routing.metrics.formulas.inception_score import fidelity_order
+from routing.metrics.formulas.inception_score import torch_fidelity_order
 from routing.metrics.formulas.kernel_distance import KernelReference, kernel_distance
-from routing.metrics.formulas.sample_size_extrapolation import sizes
-from routing.metrics.table import METRICS, Kind, Measure, Real, View
+from routing.metrics.formulas.sample_size_extrapolation import subset_sizes
+from routing.metrics.protocol import FeatureSpaceMetric, LPIPSDistances
+from routing.metrics.table import METRICS, ArmSamples, Kind, Metric, ReferenceSamples
 from routing.statistics.bootstrap import bootstrap_counts
 from routing.statistics.intervals import jackknife_weights, seed_blocks
 
 NUM, DIM, K = 48, 4, 3
 OPTIONS = {name: {} for name in METRICS} | {"inception_score": {"num_splits": 3}}
-OF_SAMPLES = ("features", "classes", "requested", "clusters", "logits", "texts")
-OF_SAMPLES += ("depicted",)  # row by row
+OF_SAMPLES = (
+    "features",
+    "predicted_classes",
+    "requested_classes",
+    "clusters",
+    "inception_logits",
+    "caption_features",
+)
+OF_SAMPLES += ("prefixed_caption_features",)  # row by row
 # Draws of the others would take hours, or see copies of one sample as neighbours.
 RESAMPLED = {"frechet", "kernel", "cmmd", "inception_score", "copies", "class_shares"}
 RESAMPLED |= {"cluster_shares", "agreement", "clip_score"}
@@ -40,7 +47,9 @@ def normal(rng, *shape):
 def real(rng, num=120):
     points = normal(rng, num, DIM)
     clusters = torch.arange(num) % K
-    return Real(points, clusters, K, normal(rng, 30, DIM), lambda: iter(points.split(50)))
+    return ReferenceSamples(
+        points, clusters, K, normal(rng, 30, DIM), lambda: iter(points.split(50))
+    )
 
 
 def view(measure, rng, features=None, of=None):
@@ -48,23 +57,23 @@ def view(measure, rng, features=None, of=None):
     features = normal(rng, NUM, DIM) if features is None else features
     pairs, to = torch.rand(6, 6, generator=rng).double(), torch.rand(NUM, generator=rng).double()
     shares = torch.full((K,), 1 / K, dtype=torch.float64)
-    return View(
+    return ArmSamples(
         features=features,
         reference=measure.fit(of),
         weights=jackknife_weights(seed_blocks(NUM, 6)),
-        named=lambda kind: metric_name(kind, "toy", None, measure.departures(kind)),
+        metric_name=lambda kind: metric_name(kind, "toy", None, measure.name_suffixes(kind)),
         order=torch.from_numpy(np.random.default_rng(0).permutation(NUM)),
         class_names=("a", "b", "c"),
         class_shares=shares,
         cluster_shares=shares,
-        classes=torch.randint(K, (NUM,), generator=rng),
-        requested=torch.randint(K, (NUM,), generator=rng),
+        predicted_classes=torch.randint(K, (NUM,), generator=rng),
+        requested_classes=torch.randint(K, (NUM,), generator=rng),
         clusters=torch.arange(NUM) % K,
         point_clusters=of.clusters,
-        logits=normal(rng, NUM, 7),
-        texts=normal(rng, NUM, DIM),
-        depicted=normal(rng, NUM, DIM),
-        pairs=Pairs("alex", pairs, torch.full((6, 6), 64.0), to, "monolith", "all"),
+        inception_logits=normal(rng, NUM, 7),
+        caption_features=normal(rng, NUM, DIM),
+        prefixed_caption_features=normal(rng, NUM, DIM),
+        lpips=LPIPSDistances("alex", pairs, torch.full((6, 6), 64.0), to, "monolith", "all"),
     )
 
 
@@ -94,7 +103,7 @@ def kind_of(name, metric, measure):
         return metric.rsplit("_", 1)[0]
     if metric in kinds:
         return metric
-    return {metric_name(k, "toy", None, measure.departures(k)): k for k in kinds}[metric]
+    return {metric_name(k, "toy", None, measure.name_suffixes(k)): k for k in kinds}[metric]
 
 
 def test_the_options_are_of_the_table():
@@ -136,8 +145,8 @@ def test_twice_the_same_and_a_replicate_is_the_metric_of_what_is_left(name, rng)
 
 
 def test_what_resamples():
-    assert {name for name in METRICS if METRICS[name].resamples} == RESAMPLED
-    assert {name for name in METRICS if METRICS[name].bootstrap is not Measure.bootstrap} == {
+    assert {name for name in METRICS if METRICS[name].supports_bootstrap} == RESAMPLED
+    assert {name for name in METRICS if METRICS[name].bootstrap is not Metric.bootstrap} == {
         "frechet",  # of its first-order expansion
         "lpips",  # of the distances to the baseline alone
     }
@@ -153,7 +162,7 @@ def test_a_draw_counts_a_sample_as_often_as_it_is_drawn(name, rng):
     drawn = measure.bootstrap(seen, counts)
     if name == "lpips":
         assert drawn.keys() == {"lpips_alex_to_monolith"}
-        expected = {"lpips_alex_to_monolith": seen.pairs.to_baseline[rows].mean()[None]}
+        expected = {"lpips_alex_to_monolith": seen.lpips.to_baseline[rows].mean()[None]}
     else:
         copies = {part: getattr(seen, part)[rows] for part in OF_SAMPLES}
         expected = measure.replicates(
@@ -222,9 +231,9 @@ def test_shares_are_of_their_own_categories_beside_their_own_truth(kind, rng):
     truth = {"class": torch.tensor([0.5, 0.3, 0.2]), "cluster": torch.tensor([0.1, 0.1, 0.8])}
     truth = {f"{name}_shares": shares.double() for name, shares in truth.items()}
     clusters = torch.tensor([0] * 30 + [1] * 10 + [2] * 8)
-    seen = replace(seen, clusters=clusters, classes=2 - clusters.roll(5), **truth)
+    seen = replace(seen, clusters=clusters, predicted_classes=2 - clusters.roll(5), **truth)
     found = measure.replicates(seen)
-    said = seen.classes if kind == "class" else clusters
+    said = seen.predicted_classes if kind == "class" else clusters
     for row, block in ((0, -1), (3, 2)):
         kept = torch.arange(NUM) // 8 != block
         p = said[kept].bincount(minlength=3) / kept.sum()
@@ -249,7 +258,7 @@ def test_a_cluster_without_samples_has_no_distance(name, word, rng):
     measure, seen = made(name, rng)
     starved = replace(seen, clusters=torch.zeros(NUM, dtype=torch.long))
     assert set(measure.replicates(starved)) == {f"{word}_toy_cluster_0"}
-    assert "no row of clusters 1, 2, with fewer than 2 samples" in measure.note(starved)
+    assert "no row for clusters 1, 2, which have fewer than 2 samples" in measure.note(starved)
     whole = measure.replicates(seen)
     assert set(whole) == {f"{word}_toy_cluster_{k}" for k in (0, 1, 2, "worst")}
     assert "no row" not in measure.note(seen)
@@ -265,17 +274,19 @@ def test_a_cluster_with_one_sample_in_some_replicate_has_no_distance(name, word,
     clusters[[1, 9, 17]] = 1
     few = replace(seen, clusters=clusters)
     assert set(measure.replicates(few)) == {f"{word}_toy_cluster_1", f"{word}_toy_cluster_2"}
-    assert "no row of cluster 0, with fewer than 2 samples in some" in measure.note(few)
+    assert "no row for cluster 0, which has fewer than 2 samples in some" in measure.note(few)
 
 
 def test_the_smallest_cluster_says_what_its_distance_is_worth(rng, monkeypatch):
     measure, seen = made("cluster_frechet", rng)
     clusters = torch.tensor([0] * 30 + [1] * 3 + [2] * 15)[torch.randperm(NUM, generator=rng)]
     few = replace(seen, clusters=clusters, weights=seen.weights[:1])
-    start = "the bias differs with the samples of a cluster; in the smallest, 1: "
-    assert measure.note(few) == start + worth(3, few.reference.cluster(1))
+    start = "the bias depends on the number of samples in a cluster; in the smallest cluster, 1: "
+    assert measure.note(few) == start + sample_size_note(3, few.reference.cluster(1))
     assert not METRICS["cluster_kernel"]().note(few)
-    monkeypatch.setattr("routing.metrics.clusters.worth", lambda *_: "")  # of enough samples
+    monkeypatch.setattr(
+        "routing.metrics.cluster_frechet.sample_size_note", lambda *_: ""
+    )  # of enough samples
     assert measure.note(few) == f"{start}3 samples"
 
 
@@ -360,7 +371,7 @@ def test_recall_cluster_by_cluster_is_that_of_a_loop(rng):
 def test_the_inception_score_is_that_of_a_loop_over_splits(options, rng):
     measure = METRICS["inception_score"](**options)
     seen = replace(view(measure, rng), weights=torch.ones(1, NUM, dtype=torch.float64))
-    p = seen.logits.softmax(1).numpy()[fidelity_order(NUM)]
+    p = seen.inception_logits.softmax(1).numpy()[torch_fidelity_order(NUM)]
     num = options.get("num_splits", 10)
     ends = [i * NUM // num for i in range(num + 1)]
     parts = [p[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
@@ -371,7 +382,7 @@ def test_the_inception_score_is_that_of_a_loop_over_splits(options, rng):
 
 def test_the_limit_of_the_frechet_distance_is_an_intercept_in_the_given_order(rng):
     measure, seen = made("frechet_infinity", rng)
-    n = sizes(NUM)
+    n = subset_sizes(NUM)
     each = [
         frechet_distance(seen.features[seen.order[:k]], seen.reference, torch.ones(1, int(k)))
         for k in n
@@ -392,7 +403,9 @@ def test_a_limit_from_subsets_below_the_dimensions_is_said_to_be_none(rng):
         assert bool(measure.note(seen)) == (least <= dim)
         singular = FrechetReference.fit(of.points[: dim - 1])
         said = measure.note(replace(seen, reference=singular))
-        assert f"a reference of {dim - 1} images" in said and (few in said) == (least <= dim)
+        assert f"the covariance of {dim - 1} reference images" in said and (few in said) == (
+            least <= dim
+        )
 
 
 def test_copies_are_measured_against_held_out_images(rng):
@@ -405,9 +418,11 @@ def test_copies_are_measured_against_held_out_images(rng):
 
 def test_the_conventions_of_the_clip_score(rng):
     measure, seen = made("clip_score", rng)
-    seen = replace(seen, texts=seen.texts + seen.features)  # the mean is above 0
-    found, c = measure.replicates(seen), cosines(seen.features, seen.texts)
-    after = cosines(seen.features, seen.depicted)
+    seen = replace(
+        seen, caption_features=seen.caption_features + seen.features
+    )  # the mean is above 0
+    found, c = measure.replicates(seen), cosines(seen.features, seen.caption_features)
+    after = cosines(seen.features, seen.prefixed_caption_features)
     assert found["clip_score_toy"][0].item() == pytest.approx(c.mean().item())
     assert found["clip_score_hessel_toy"][0].item() == pytest.approx(
         2.5 * after.clamp_min(0).mean().item()
@@ -425,15 +440,15 @@ def test_the_published_cmmd_is_the_biased_one(rng):
 def test_classes_are_wanted_where_they_are_counted(name, rng):
     measure, seen = made(name, rng)
     with pytest.raises(ValueError, match=f"metrics: '{name}' wants a classifier with classes"):
-        measure.replicates(replace(seen, classes=None))
+        measure.replicates(replace(seen, predicted_classes=None))
 
 
 def test_an_arm_that_asks_for_nothing_has_no_agreement_and_no_clip_score(rng):
-    for name, part in (("agreement", "requested"), ("clip_score", "texts")):
+    for name, part in (("agreement", "requested_classes"), ("clip_score", "caption_features")):
         measure, seen = made(name, rng)
         assert measure.replicates(replace(seen, **{part: None})) == {}
     measure, seen = made("lpips", rng)
-    first = replace(seen, pairs=replace(seen.pairs, to_baseline=None))
+    first = replace(seen, lpips=replace(seen.lpips, to_baseline=None))
     assert set(measure.replicates(first)) == {"lpips_alex_diversity"}
 
 
@@ -448,7 +463,7 @@ def test_what_noise_wins_has_no_better_direction(rng):
 
 def test_samples_of_a_space_are_two_at_least():
     for kind in METRICS.values():
-        if issubclass(kind, InSpace):
+        if issubclass(kind, FeatureSpaceMetric):
             with pytest.raises(ValueError, match="wanted num_samples >= 2 or null, got 1"):
                 kind(num_samples=1)
 
@@ -466,10 +481,10 @@ def test_both_at_once_are_the_two_by_themselves(name, rng):
     measure, seen = made(name, rng)
     counts = torch.from_numpy(np.random.default_rng(1).multinomial(NUM, np.full(NUM, 1 / NUM), 5))
     rows = torch.cat([seen.weights, counts])
-    found, drawn = measure.measured(seen, rows)
+    found, drawn = measure.evaluate(seen, rows)
     each = measure.replicates(seen), measure.bootstrap(seen, counts.double())
     for some, alone in zip((found, drawn), each, strict=True):
         assert some.keys() == alone.keys()
         for metric, values in some.items():
             torch.testing.assert_close(values, alone[metric], rtol=1e-9, atol=1e-9)
-    assert measure.measured(seen, seen.weights)[1] == {}
+    assert measure.evaluate(seen, seen.weights)[1] == {}
