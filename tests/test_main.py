@@ -245,19 +245,28 @@ def test_signals_end_a_stage_in_one_line(tmp_path):
         assert (tmp_path / f"{name}.log").read_text() == line
 
 
-def test_progress_says_whose_it_is_and_how_far(monkeypatch, capsys):
-    clock = iter([0.0, 1.0, 6.0, 7.0, 20.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    bar = progress.Progress("expert a/0", 100, done=20)
-    for _ in range(2):
-        bar.advance(10, note="loss 0.5")
-    assert capsys.readouterr().err == (
-        f"expert a/0 [{'#' * 9}{'-' * 15}] 40/100, 18 s left  loss 0.5\n"
-    )  # 20 units in 6 s, 60 to go; silent at 1 s
-    bar.advance(10)
-    bar.advance(50)
-    assert capsys.readouterr().err == f"expert a/0 [{'#' * 24}] 100/100, 0 s left\n"
+def test_a_progress_bar_prints_its_label_the_units_and_the_time_left(monkeypatch, capsys):
+    now_s = 0.0
+    monkeypatch.setattr("tqdm.std.time", lambda: now_s)
+    bar = progress.progress_bar("expert a/0", 100, initial=20)
+    bar.set_postfix_str("loss 0.5", refresh=False)
+    now_s = 1.0
+    bar.update(10)
+    assert capsys.readouterr().err == ""  # too early for a line
+    now_s = 6.0
+    bar.update(10)  # 20 units are done, 60 are left
+    line = f"expert a/0 [{'#' * 9}{'-' * 15}] 40/100, 18 s left, loss 0.5\n"
+    assert capsys.readouterr().err == line
+    now_s = 7.0
+    bar.update(10)
+    now_s = 20.0
+    bar.update(50)
+    line = f"expert a/0 [{'#' * 24}] 100/100, 0 s left, loss 0.5\n"
+    assert capsys.readouterr().err == line
+    bar.close()
+    assert capsys.readouterr().err == ""
 
 
-def test_track_yields_everything():
-    assert list(progress.track(iter("abc"), "x", 3)) == ["a", "b", "c"]
+def test_a_progress_bar_yields_its_items(capsys):
+    assert list(progress.progress_bar("x", 3, iter("abc"))) == ["a", "b", "c"]
+    assert capsys.readouterr().err == ""

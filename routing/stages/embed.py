@@ -11,7 +11,7 @@ import numpy as np
 from routing.data import pixel_values
 from routing.loading.feature_encoders import fitted_encoders
 from routing.metrics import feature_space_names
-from routing.workflow.progress import Progress
+from routing.workflow.progress import progress_bar
 
 
 def run(job) -> None:
@@ -32,11 +32,11 @@ def features(
     path: object = "samples",
 ) -> Iterator[dict[str, np.ndarray]]:
     """Blocks of `features` of all rows of `stored`, in their order; one empty block of none."""
-    progress = Progress("embed", len(stored))
+    progress = progress_bar("embed", len(stored))
     for first in range(0, max(1, len(stored)), encode.block_size):
         block = stored[first : first + encode.block_size]
         pixel_values.refuse_broken(block, levels, path)
         values = pixel_values.to_values(block, levels)
         yield {"features": encode(values)}
         if len(values):
-            progress.advance(len(values))
+            progress.update(len(values))

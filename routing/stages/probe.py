@@ -13,14 +13,15 @@ A shard is a job. Experts are loaded one after the other, so that one is in memo
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from routing.data import probe_states, prompts, shards
 from routing.ensemble.gram_matrix import gram
 from routing.flow.conditions import Condition, Told
-from routing.loading import networks
+from routing.loading import models
 from routing.networks.dit import DiT
 from routing.workflow import devices
-from routing.workflow.progress import Progress
+from routing.workflow.progress import progress_bar
 
 BATCH = 512  # states in one forward pass
 
@@ -54,16 +55,16 @@ def projections(velocities: torch.Tensor, along: torch.Tensor) -> torch.Tensor:
 def answers(job, shard: probe_states.States, index: pd.DataFrame) -> list[torch.Tensor]:
     """The velocities of every expert on the states of the shard."""
     num = job.count("experts")
-    progress = Progress(f"probe {job.spec['partition']}", num * len(shard))
+    progress = progress_bar(f"probe {job.spec['partition']}", num * len(shard))
     return [answer(job, k, shard, index, progress) for k in range(num)]
 
 
 def answer(
-    job, k: int, shard: probe_states.States, index: pd.DataFrame, progress: Progress
+    job, k: int, shard: probe_states.States, index: pd.DataFrame, progress: tqdm
 ) -> torch.Tensor:
     """The velocity of expert k [states, *dims]; it is gone from memory when this returns."""
     notes = job.metadata("experts", k)
-    net = networks.load(job.arrays("experts", k), notes)
+    net = models.load(job.arrays("experts", k), notes)
     prompter = prompts.of_note(notes.get("prompts"), prompts.captions_of(job))
     is_network = isinstance(net, DiT)
     device = devices.use(job) if is_network else devices.CPU
@@ -77,7 +78,7 @@ def answer(
             x, t = x.double(), t.double()
         said = expert(*devices.moved((x, t, *told), device))
         parts.append(devices.moved(said, devices.CPU))
-        progress.advance(len(x))
+        progress.update(len(x))
     return torch.cat(parts)
 
 

@@ -1,9 +1,10 @@
-"""Stage samples: one arm (partition x router x policy x sampler x guidance) draws its seeds.
+"""Stage samples: draw samples from one arm.
 
-Sample i starts from noise i, uses routing numbers i and is asked for prompt i in every arm and
-after every training, so that arms are paired. Beside the samples go the routing trace (posterior
-and weights at every call), the trajectories of the first seeds, and the bill: expert and router
-evaluations, FLOPs and seconds.
+An arm is partition x router x policy x sampler x guidance. Sample i has seed i: it starts from
+noise i, uses routing numbers i and has prompt i in every arm and for every training seed, so that
+arms are paired. Beside the samples, the stage writes the routing trace (posterior and weights at
+every call), the trajectories of the first seeds, and the cost: evaluations of experts and router,
+FLOPs and seconds.
 """
 
 import time
@@ -15,60 +16,64 @@ import torch
 
 from routing.ensemble.routed_field import RoutedField
 from routing.flow.conditions import Condition, Told
-from routing.loading.arms import Arm, assemble, bound, oracle_clusters
+from routing.loading.arms import Arm, load_arm, oracle_clusters
+from routing.loading.policy_calibration import calibrate_policy
 from routing.networks.dit import DiT, flop_per_sample
 from routing.workflow import devices, seeds
-from routing.workflow.progress import Progress
+from routing.workflow.progress import progress_bar
 
-ROWS = ("samples", "weights", "posteriors")  # an entry for each seed
+PER_SEED = ("samples", "weights", "posteriors")  # arrays with one row per seed
 
 
 def run(job) -> None:
-    """Write `samples`, `trace`, `trajectories` and `bill` for the seeds of one shard."""
+    """Write `samples`, `trace`, `trajectories` and `cost` of the seeds of one shard."""
     spec = job.spec
 
-    def pilot(arm: Arm, numbers: np.ndarray, root: int) -> dict:
-        return draw(arm, numbers, root, num_kept=0)
+    def sample_pilot(arm: Arm, numbers: np.ndarray, root: int) -> dict:
+        return sample_batch(arm, numbers, root, num_kept=0)
 
-    arm = bound(assemble(job), job, pilot)
-    arm.encode.evaluations = 0  # the pilot is not in the bill
+    arm = calibrate_policy(job, load_arm(job), sample_pilot)
+    arm.encoder.evaluations = 0  # the pilot run is not part of the cost
     numbers = np.arange(spec["first_seed"], spec["first_seed"] + spec["num_seeds"])
-    progress = Progress(f"arm {spec['arm_name']}", len(numbers))
+    progress = progress_bar(f"arm {spec['arm_name']}", len(numbers))
     start = time.monotonic()
-    parts = []
+    batches = []
     for first in range(0, len(numbers), spec["batch_size"]):
         batch = numbers[first : first + spec["batch_size"]]
-        parts.append(draw(arm, batch, spec["seed"], spec["num_trajectories"]))
-        progress.advance(len(batch))
+        batches.append(sample_batch(arm, batch, spec["seed"], spec["num_trajectories"]))
+        progress.update(len(batch))
     seconds = time.monotonic() - start
-    join = {name: np.concatenate([p[name] for p in parts]) for name in ROWS}
-    notes = {"levels": arm.levels, "autoencoder": arm.autoencoder}
-    drawn = {"samples": join["samples"], "seeds": numbers}
-    for name in parts[0]["requested"]:
-        drawn[name] = np.concatenate([p["requested"][name] for p in parts])
-    job.write_arrays("samples", drawn, **notes)
-    trace = {name: join[name] for name in ("weights", "posteriors")}
-    job.write_arrays("trace", trace | {"seeds": numbers, "times": parts[0]["times"]})
+    joined = {name: np.concatenate([b[name] for b in batches]) for name in PER_SEED}
+    metadata = {"levels": arm.levels, "autoencoder": arm.autoencoder}
+    samples = {"samples": joined["samples"], "seeds": numbers}
+    for name in batches[0]["requested"]:
+        samples[name] = np.concatenate([b["requested"][name] for b in batches])
+    job.write_arrays("samples", samples, **metadata)
+    trace = {name: joined[name] for name in ("weights", "posteriors")}
+    job.write_arrays("trace", trace | {"seeds": numbers, "times": batches[0]["times"]})
     kept = numbers < spec["num_trajectories"]
-    states = np.concatenate([p["states"] for p in parts])
-    job.write_arrays("trajectories", {"states": states, "seeds": numbers[kept]}, **notes)
-    table = cost_table(arm, parts, len(numbers), seconds)
-    job.write_table("cost", table, policy=numbers_of(arm.policy))
+    states = np.concatenate([b["states"] for b in batches])
+    job.write_arrays("trajectories", {"states": states, "seeds": numbers[kept]}, **metadata)
+    table = cost_table(arm, batches, len(numbers), seconds)
+    job.write_table("cost", table, policy=policy_options(arm.policy))
 
 
 @torch.no_grad()
-def draw(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
-    """Samples and traces of the seeds in `batch`; whole trajectories of those below `num_kept`."""
+def sample_batch(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
+    """Return samples, traces and numbers of evaluations of the seeds in `batch`.
+
+    `states` are the whole trajectories of the seeds below `num_kept`.
+    """
     numbers, kept = batch.tolist(), torch.from_numpy(batch < num_kept).to(arm.device)
     uniforms = torch.from_numpy(seeds.uniforms(root, "routing", numbers, arm.sampler.num_steps))
-    condition, requested = arm.requested(root, numbers)
+    condition, requested = arm.draw_conditions(root, numbers)
 
     def normals(name: str, *index: int) -> torch.Tensor:
         drawn = torch.from_numpy(seeds.normals(root, name, numbers, arm.shape, *index))
         return devices.moved(drawn.to(arm.dtype), arm.device)
 
-    def make(told: Condition | None) -> RoutedField:
-        """A branch."""
+    def make_field(of: Condition | None) -> RoutedField:
+        """Return the ensemble under the condition of one guidance branch."""
         return RoutedField(
             arm.experts,
             arm.router,
@@ -77,70 +82,73 @@ def draw(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
             cluster=oracle_clusters(arm, root, numbers),
             seeds=torch.from_numpy(batch),
             keep_states=bool(kept.any()),
-            condition=told,
+            condition=of,
             directions=normals("divergence") if arm.router.reads == "divergences" else None,
         )
 
-    field = arm.guidance.field(make, condition)
+    field = arm.guidance.field(make_field, condition)
     noise = (lambda step: normals("sampler_noise", step)) if arm.sampler.is_stochastic else None
     x = arm.sampler(field, normals("noise"), noise=noise)
     states = [s[kept] for s in field.states] + [x[kept]]
     if not field.states:
         states = [x[kept]] * (arm.sampler.num_calls + 1)
-    drawn = x.cpu()
-    refuse_broken(drawn, batch)
+    samples = x.cpu()
+    check_finite(samples, batch)
+    has_text = condition is not None and condition.text is not None
     return {
-        "samples": drawn.numpy(),
+        "samples": samples.numpy(),
         "requested": requested,
-        "num_tokens": 0
-        if condition is None or condition.text is None
-        else condition.text.shape[1],
+        "num_tokens": condition.text.shape[1] if has_text else 0,
         "times": torch.stack([t[0] for t in field.times]).cpu().numpy(),
         "weights": torch.stack(field.weights, 1).float().cpu().numpy(),
         "posteriors": torch.stack(field.posteriors, 1).float().cpu().numpy(),
         "states": torch.stack(states, 1).cpu().numpy(),
-        "experts": field.expert_evaluations.cpu().numpy(),
-        "router": int(field.router_evaluations),
+        "expert_evaluations": field.expert_evaluations.cpu().numpy(),
+        "router_evaluations": int(field.router_evaluations),
     }
 
 
-def numbers_of(policy: object) -> dict:
-    """The policy that spoke, with the numbers that were found for it."""
+def policy_options(policy: object) -> dict:
+    """Return the name and the options of a policy, with the numbers found on the pilot run."""
     options = {field.name: getattr(policy, field.name) for field in fields(policy)}
-    parts = {n: numbers_of(v) if is_dataclass(v) else v for n, v in options.items()}
-    shown = {n: v for n, v in parts.items() if not isinstance(v, torch.Tensor)}
-    return {"policy": type(policy).__name__} | shown
+    options = {n: policy_options(v) if is_dataclass(v) else v for n, v in options.items()}
+    options = {n: v for n, v in options.items() if not isinstance(v, torch.Tensor)}
+    return {"policy": type(policy).__name__} | options
 
 
-def refuse_broken(x: torch.Tensor, batch: np.ndarray) -> None:
-    """Raise ValueError naming the seeds whose finished samples are NaN or Inf."""
+def check_finite(x: torch.Tensor, batch: np.ndarray) -> None:
+    """Raise ValueError with the seeds whose samples are NaN or infinite."""
     broken = batch[~x.isfinite().flatten(1).all(1).numpy()]
     if len(broken):
         raise ValueError(
             f"wanted finite samples, got nan or inf after the last step in {len(broken)} samples "
-            f"(seeds {', '.join(map(str, broken[:5]))}); take smaller steps or look at the experts"
+            f"(seeds {', '.join(map(str, broken[:5]))}); take smaller steps or check the experts"
         )
 
 
-def cost_table(arm: Arm, parts: list[dict], num: int, seconds: float) -> pd.DataFrame:
-    """Evaluations and FLOPs per sample of each expert and the router; the total's wall seconds.
+def cost_table(arm: Arm, batches: list[dict], num: int, seconds: float) -> pd.DataFrame:
+    """Return the cost of `num` samples: a row for each expert, for the router and for the total.
 
-    A closed form has no network and is billed 0 FLOP; its evaluations count. A text costs what
-    its longest batch does. A router by distance pays for the network that embeds what it compares.
+    `evaluations` and `flop` are per sample; `seconds` is the wall time of all samples, in the row
+    of the total. A closed form has 0 FLOP, its evaluations count. A text counts as long as the
+    longest of the batches. The router by distance includes the network that embeds its inputs.
     """
-    tokens = max(p["num_tokens"] for p in parts)
-    evaluations = np.sum([p["experts"] for p in parts], axis=0) / num
-    rows = [("expert", k, n, n * flop(arm.experts[k], tokens)) for k, n in enumerate(evaluations)]
-    requested = sum(p["router"] for p in parts) / num
-    spent = requested * flop(getattr(arm.router, "net", None), tokens) + arm.encode.flop / num
-    rows.append(("router", 0, requested + arm.encode.evaluations / num, spent))
+    num_tokens = max(b["num_tokens"] for b in batches)
+    evaluations = np.sum([b["expert_evaluations"] for b in batches], axis=0) / num
+    rows = [
+        ("expert", k, n, n * flop(arm.experts[k], num_tokens)) for k, n in enumerate(evaluations)
+    ]
+    of_router = sum(b["router_evaluations"] for b in batches) / num
+    router_flop = of_router * flop(getattr(arm.router, "net", None), num_tokens)
+    router_flop += arm.encoder.flop / num
+    rows.append(("router", 0, of_router + arm.encoder.evaluations / num, router_flop))
     rows.append(("total", 0, evaluations.sum(), sum(row[3] for row in rows)))
     table = pd.DataFrame(rows, columns=["component", "expert_index", "evaluations", "flop"])
     return table.assign(seconds=np.where(table["component"] == "total", seconds, np.nan))
 
 
 def flop(net: object, num_tokens: int = 0) -> float:
-    """FLOPs of one evaluation of a network for one sample; 0 where there is no network."""
+    """Return the FLOPs of one evaluation for one sample; 0 if `net` is no network."""
     net = net.net if isinstance(net, Told) else net
     if not isinstance(net, DiT):
         return 0.0

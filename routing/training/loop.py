@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 
 from routing.workflow import artifacts, devices, seeds
-from routing.workflow.progress import Progress
+from routing.workflow.progress import progress_bar
 
 SAVE_EVERY_S = 20.0
 READ_EVERY = 50  # steps, on a GPU
@@ -102,14 +102,16 @@ def train(
     run = _Run(net, optimiser, average)
     state = _State(state_path, key)
     state.load(run)
-    progress = Progress(who.label, schedule.steps, run.step)
+    progress = progress_bar(who.label, schedule.steps, initial=run.step)
     saved = time.monotonic()
     while run.step < schedule.steps:
         _step(run, loss, schedule, who)
         is_due = time.monotonic() - saved > SAVE_EVERY_S
         if device == "cpu" or is_due or len(run.unread) == READ_EVERY:
             _read_losses(run, schedule, who)
-        progress.advance(note=f"loss {run.losses[-1]:.4f}" if run.losses else "")
+        if run.losses:
+            progress.set_postfix_str(f"loss {run.losses[-1]:.4f}", refresh=False)
+        progress.update()
         if is_due:
             state.save(run)
             saved = time.monotonic()

@@ -1,44 +1,53 @@
-"""A bar inside long stages: one line every few seconds, readable in a terminal, a log or CI.
+"""Progress bars of long stages: one line every few seconds, in a terminal, a log file or CI.
 
-Jobs run side by side and share one screen, so a bar that redraws itself would be overwritten by
-its neighbour; each line therefore says whose it is.
+Jobs run side by side and share one screen. A bar that redraws its line would be overwritten by
+another job, so each update is a line of its own, which begins with the label of the job.
 """
 
 import sys
-import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable
 
-Item = TypeVar("Item")
-WIDTH = 24
+from tqdm import tqdm
 
-
-class Progress:
-    """Counts units of work done out of `total` and says so at most every `every_s` seconds."""
-
-    def __init__(self, label: str, total: int, done: int = 0, every_s: float = 5.0):
-        """Start counting at `done`, the units that an earlier run had finished."""
-        self.label, self.total, self.done, self.every_s = label, total, done, every_s
-        self.first, self.start = done, time.monotonic()
-        self.last = self.start
-
-    def advance(self, units: int = 1, note: str = "") -> None:
-        """Add finished units; `note` is shown behind the bar."""
-        self.done += units
-        now = time.monotonic()
-        if now - self.last < self.every_s:
-            return
-        self.last = now
-        filled = WIDTH * self.done // self.total
-        left_s = (now - self.start) / (self.done - self.first) * (self.total - self.done)
-        bar = "#" * filled + "-" * (WIDTH - filled)
-        text = f"{self.label} [{bar}] {self.done}/{self.total}, {left_s:.0f} s left"
-        print(f"{text}  {note}".rstrip(), file=sys.stderr, flush=True)
+INTERVAL_S = 5.0
+FORMAT = "{desc} [{bar:24}] {n_fmt}/{total_fmt}, {remaining_s:.0f} s left{postfix}"
 
 
-def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
-    """Yield `items` and count them on a bar."""
-    progress = Progress(label, total)
-    for item in items:
-        yield item
-        progress.advance()
+def progress_bar(
+    label: str, total: int, items: Iterable | None = None, *, initial: int = 0
+) -> tqdm:
+    """Return a progress bar over `items`, or over `total` units that its `update` counts.
+
+    `initial` units were finished by an earlier run of the same job. Nothing is printed within the
+    first INTERVAL_S seconds.
+    """
+    return _Bar(
+        items,
+        desc=label,
+        total=total,
+        initial=initial,
+        file=_Lines(),
+        bar_format=FORMAT,
+        ascii="-#",
+        mininterval=INTERVAL_S,
+        delay=INTERVAL_S,
+        miniters=1,
+        smoothing=0,  # the time left follows from the mean rate
+        position=0,
+        leave=False,  # no line at the end
+    )
+
+
+class _Bar(tqdm):
+    monitor_interval = 0  # no thread
+
+
+class _Lines:
+    """A stream to standard error in which every update of a bar becomes a line."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            print(line, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        sys.stderr.flush()

@@ -18,7 +18,7 @@ def test_a_killed_and_an_interrupted_training_go_on_and_end_as_if_unbroken(digit
     place.edit("routing/training/loop.py", "SAVE_EVERY_S = 20.0", "SAVE_EVERY_S = 0.1")
     step = "_step(run, loss, schedule, who)"
     place.edit("routing/training/loop.py", f"        {step}", f"        {step}; time.sleep(0.01)")
-    place.edit("routing/workflow/progress.py", "every_s: float = 5.0", "every_s: float = 0.0")
+    place.edit("routing/workflow/progress.py", "INTERVAL_S = 5.0", "INTERVAL_S = 1e-9")
     command = f"results/tiny/{EXPERT}/weights.safetensors"
     state = place.path(f"{EXPERT}/weights.state")
     killed = place.broken_off(signal.SIGKILL, state, command)

@@ -15,7 +15,7 @@ from routing.loading.feature_encoders.fitting_samples import (
 )
 from routing.pretrained import image_networks
 from routing.workflow import choices
-from routing.workflow.progress import Progress
+from routing.workflow.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Timm(PretrainedNetwork, image_networks.Timm):
 
 
 def _features(encode: NetworkEncoder, samples: FittingSamples) -> Iterator[np.ndarray]:
-    progress = Progress("encoder", len(samples))
+    progress = progress_bar("encoder", len(samples))
     for block in samples.blocks(encode.block_size):
         yield encode(block)
-        progress.advance(len(block))
+        progress.update(len(block))

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import BinaryIO
 
-from routing.workflow.progress import Progress
+from routing.workflow.progress import progress_bar
 
 CHUNK = 1 << 20
 TIMEOUT_S = 60
@@ -80,12 +80,12 @@ def _begins_at(answer, have: int) -> bool:
 def _copy(answer, file: BinaryIO, label: str, have: int) -> None:
     length = answer.headers.get("Content-Length")
     total = have + int(length) if length else None
-    progress = Progress(label, total, have) if total else None
+    progress = progress_bar(label, total, initial=have) if total else None
     done = have
     while piece := answer.read(CHUNK):
         file.write(piece)
         done += len(piece)
         if progress:
-            progress.advance(len(piece))
+            progress.update(len(piece))
     if total is not None and done < total:
         raise EOFError(f"the line broke after {done} of {total} bytes")
