@@ -66,7 +66,9 @@ class Exposure:
         """Up to six arms side by side; panels of one quantity have one scale."""
         names = self._arms(inputs)
         tables = [
-            pd.concat([on_trajectories(inputs, arm), on_noised_images(inputs, arm)]).assign(arm=arm)
+            pd.concat([on_trajectories(inputs, arm), on_noised_images(inputs, arm)]).assign(
+                arm=arm
+            )
             for arm in names
         ]
         table = pd.concat(tables, ignore_index=True)

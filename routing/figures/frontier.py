@@ -72,7 +72,7 @@ class Frontier:
         drawn = metric_labels.clip_intervals(table)
         styles = {arm: arm_styles.arm_style(inputs, arm) for arm in table["arm"]}
         for row in drawn.itertuples():
-            line = curves.points(row.arm) if curves else styles[row.arm].points()
+            line = curves.marker_kwargs(row.arm) if curves else styles[row.arm].marker_kwargs()
             draw_intervals(axes, row, x=row.cost, elinewidth=0.9, **line)
         front = table[table["is_on_front"]].sort_values("cost")
         corners = staircase(front[["cost", "value"]].to_numpy(), axes.get_xlim()[1])

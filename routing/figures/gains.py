@@ -1,7 +1,7 @@
 """Difference of every router from the router `baseline`, paired by training seed and sample seed.
 
 For each policy, partition, sampler and guidance: the metric of every router minus that of the
-router `baseline`, with the 95 % interval of `routing.statistics.intervals.paired_difference`.
+router `baseline`, with the 95 % interval of `routing.statistics.jackknife.jackknife_difference`.
 What the two arms share through training seeds and noise cancels. Each interval is valid by
 itself; with many of them some exclude zero by chance.
 """
@@ -70,7 +70,7 @@ class Gains:
         """policy, partition, sampler, guidance, router, arm, reference, metric, value, lo, hi."""
         import torch
 
-        from routing.statistics.intervals import paired_difference
+        from routing.statistics.jackknife import jackknife_difference
 
         found = inputs.metric_rows(self.metric, inputs.metrics)
         chosen = arm_selection.require_measured(
@@ -83,7 +83,7 @@ class Gains:
             if base is None or inputs.arms[arm]["router"] == self.baseline:
                 continue
             pair = [torch.tensor(inputs.replicates(a, self.metric)) for a in (arm, base)]
-            interval = paired_difference(*pair)
+            interval = jackknife_difference(*pair)
             row = dict(zip(KEYS, _key(inputs, arm), strict=True))
             row |= {"router": inputs.arms[arm]["router"], "arm": arm, "reference": base}
             rows.append(row | {"metric": self.metric} | interval._asdict())

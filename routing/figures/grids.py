@@ -1,4 +1,4 @@
-"""The same seeds under every arm, side by side, with real images of the training split first."""
+"""Grids of samples with equal seeds in every arm, beside real images of the training split."""
 
 import math
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 REAL = "data"
-LARGEST = 4096  # values per image up to which the table holds the pixels too
+MAX_PIXEL_VALUES = 4096  # per image; the table has the pixels of images up to this size
 
 
 @dataclass(frozen=True)
 class Grids:
-    """A square grid of the first seeds for each arm; one position is one seed in all of them."""
+    """A square grid of samples per arm; equal positions have equal seeds in all grids."""
 
     num_images: int = 64
     columns: int = 6
@@ -28,7 +28,7 @@ class Grids:
     formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
-        """Refuse empty grids."""
+        """Validate the options."""
         if min(self.num_images, self.columns) < 1:
             raise ValueError(
                 f"grids: wanted num_images and columns >= 1, got {self.num_images} and "
@@ -37,7 +37,7 @@ class Grids:
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """Panels in reading order: the data, then the arms in the order of the config."""
+        """Real images first, then the arms in the order of the config."""
         grids = self._grids(inputs)
         side = math.isqrt(self.num_images - 1) + 1
         columns = page_layout.balanced_columns(len(grids), self.columns)
@@ -53,7 +53,7 @@ class Grids:
         return Drawing(pd.concat(parts, ignore_index=True), figure)
 
     def _grids(self, inputs: FigureInputs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Numbers (seeds; for real images rows of the index) and stored images by name."""
+        """Return {name: (numbers, stored images)}; numbers are seeds, or rows of the index."""
         train = np.flatnonzero((inputs.index["split"] == "train").to_numpy())
         chosen = image_grids.evenly_spaced(self.num_images, train)
         levels = inputs.levels
@@ -70,11 +70,11 @@ class Grids:
 
 
 def _rows(name: str, numbers: np.ndarray, tiles: np.ndarray, side: int) -> pd.DataFrame:
-    """Where each image is, and its stored values in the order channel, row, column if few."""
-    place = np.arange(len(tiles))
+    """Return arm, number, row, column and, for small images, pixels (channel, row, column)."""
+    index = np.arange(len(tiles))
     table = pd.DataFrame(
-        {"arm": name, "number": numbers, "row": place // side, "column": place % side}
+        {"arm": name, "number": numbers, "row": index // side, "column": index % side}
     )
-    if tiles[0].size <= LARGEST:
+    if tiles[0].size <= MAX_PIXEL_VALUES:
         table["pixels"] = list(tiles.reshape(len(tiles), -1))
     return table

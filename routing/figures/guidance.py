@@ -1,10 +1,10 @@
-"""Metrics against the guidance scale: does one posterior for both branches cost anything?
+"""Metrics over the guidance scale, with the posterior of each branch or one shared posterior.
 
-A curve is of arms that differ in the guidance alone (`routing.ensemble.guidance`): `separate`
-weighs each
-branch by its own posterior, `shared` both by that of the null branch; with one expert they are
-the same, the monolith. Scale 0 asks for nothing, the start of both curves; `conditional` is
-`separate` with scale 1. A metric that needs a question, such as agreement, has no scale 0.
+Arms that differ in the guidance only (`routing.ensemble.guidance`) form a curve: `separate`
+weights each branch by its own posterior, `shared` weights both by that of the null branch. With
+one expert, the monolith, they are equal. Scale 0 is unconditional and starts both curves;
+`conditional` is `separate` with scale 1. Metrics that need a condition, such as the agreement
+with it, have no value at scale 0.
 """
 
 from dataclasses import dataclass
@@ -12,23 +12,18 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from routing.figures.shared import (
-    guidance_curves,
-    metric_labels,
-    page_layout,
-    style,
-)
+from routing.figures.shared import guidance_curves, metric_labels, page_layout, style
 from routing.figures.shared.config_view import require_known
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
-LONGEST = 1.8  # line of a label, in
+LABEL_WIDTH = 1.8  # of a line of an axis label, in
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """A panel per metric: a curve of each kind of weights over the scale, 95 % intervals."""
+    """A panel per metric: curves over the guidance scale, one per kind, with 95 % intervals."""
 
     metrics: tuple[str, ...]
     arms: tuple[str, ...] = ()
@@ -37,7 +32,7 @@ class Guidance:
     formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
-        """Refuse a figure without panels."""
+        """Validate the options."""
         if not self.metrics:
             raise ValueError("guidance: wanted at least one metric, got none; name one")
 
@@ -55,16 +50,16 @@ class Guidance:
             for (family, kind), rows in mine.groupby(["family", "kind"], sort=False):
                 many = len(families) > 1 and kind != "monolith"
                 name = f"{kind}, {family}" if many else kind
-                place = families.index(family) if kind != "monolith" else 0
+                index = families.index(family) if kind != "monolith" else 0
                 handles[name] = guidance_curves.draw_curve(
-                    ax, rows, name, kind, MARKERS[place % len(MARKERS)]
+                    ax, rows, name, kind, MARKERS[index % len(MARKERS)]
                 )
-            label = page_layout.wrap_text(metric_labels.axis_label(metric), LONGEST)
-            ax.set_ylabel("\n".join(label), linespacing=1.0)
+            label = page_layout.wrap_text(metric_labels.axis_label(metric), LABEL_WIDTH)
+            ax.set_ylabel("\n".join(label), linespacing=1.1)
             ax.set_xticks(sorted(table["scale"].unique()))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.grid(zorder=0)
-        figure.supxlabel("guidance scale (0: nothing is asked for)")
+        figure.supxlabel("guidance scale (0: unconditional)")
         page_layout.legend_above(figure, list(handles.values()), 3 if len(families) < 2 else 2)
         return Drawing(table, figure)
 
@@ -74,19 +69,19 @@ class Guidance:
         for metric in self.metrics:
             require_known(metric, valid, "metrics")
         found = [
-            place
+            point
             for arm in inputs.selected_arms(self.arms)
-            for place in guidance_curves.curve_points(inputs, arm)
+            for point in guidance_curves.curve_points(inputs, arm)
         ]
-        told = pd.DataFrame(found, columns=["arm", "family", "kind", "scale"])
-        told = told.drop_duplicates(["family", "kind", "scale"])
+        points = pd.DataFrame(found, columns=["arm", "family", "kind", "scale"])
+        points = points.drop_duplicates(["family", "kind", "scale"])
         chosen = inputs.metrics[inputs.metrics["metric"].isin(self.metrics)]
-        is_curve = told.groupby(["family", "kind"])["scale"].transform("nunique") > 1
-        # What asks for nothing starts the curves of both kinds, where they go on.
-        table = told[is_curve].merge(chosen, on="arm")
+        is_curve = points.groupby(["family", "kind"])["scale"].transform("nunique") > 1
+        # Unconditional arms are points of both kinds; a curve of one point is left out.
+        table = points[is_curve].merge(chosen, on="arm")
         if table.empty:
             raise ValueError(
-                "guidance: wanted arms that differ in the scale of the guidance alone, got none; "
+                "guidance: wanted arms that differ in the scale of the guidance only, got none; "
                 "name others"
             )
         return table.sort_values(["metric", "family", "kind", "scale"], ignore_index=True)

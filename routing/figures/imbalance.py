@@ -1,9 +1,9 @@
-"""Quality against the imbalance of the partition: does a good partition have equal clusters?
+"""Quality over the imbalance of the partition.
 
-A point is a partition, a panel a policy. Imbalance is the entropy of the priors over its largest
-value log K (1: equal clusters), or the largest cluster over the smallest (1: equal, log axis).
-Above each panel stands Spearman's rank correlation rho with its number of partitions n: partitions
-are few and chosen by hand, so it describes these and tests nothing.
+A point is a partition, a panel a policy. The measure of imbalance is the entropy of the cluster
+shares over its maximum log K, which is 1 for equal clusters, or the size of the largest cluster
+over that of the smallest. Each title has Spearman's rank correlation rho and the number n of
+partitions. The partitions are few and not a random sample: rho describes them and tests nothing.
 """
 
 from dataclasses import dataclass
@@ -15,20 +15,21 @@ import pandas as pd
 from routing.figures.shared import metric_labels, page_layout, partition_arms, style
 from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.intervals import draw_intervals
+from routing.figures.shared.policy_panels import policy_panels
 from routing.figures.shared.style import Drawing
 
-COLUMNS = 3
-MEASURES = {  # quantity of the report, its words
+MEASURES = {  # quantity of the report, axis label
     "entropy": ("evenness_train", "entropy of cluster shares / $\\log K$"),
     "ratio": ("size_ratio_train", "largest cluster / smallest"),
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # by number of experts, in rising order
-TICKS = (1, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000)
+TICKS = (1, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000)  # candidates on the axis of ratios
 
 
 @dataclass(frozen=True)
 class Imbalance:
-    """One metric over the imbalance of the partition; families {name: [partition, ...]}."""
+    """One metric over the imbalance of the partition; families are {name: [partition, ...]}."""
 
     metric: str
     families: dict[str, list[str]]
@@ -42,54 +43,41 @@ class Imbalance:
     formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
-        """Refuse empty families."""
+        """Validate the options."""
         partition_arms.require_families("imbalance", self.families)
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """Panels in the order of the policies; 95 % intervals."""
+        """Panels in the order of the policies, with 95 % intervals."""
         from matplotlib.ticker import MaxNLocator
 
         table = self._table(inputs)
-        names = partition_arms.policies_in(inputs, self, table)
-        columns = page_layout.balanced_columns(len(names), COLUMNS)
-        width = style.PAGE if columns > 1 else style.COLUMN
-        figure, axes = page_layout.panel_grid(
-            len(names), columns, width, 1.9, sharex=True, sharey=True
-        )
-        page_layout.fit_scale(
-            axes[0], "y", table["value"].to_numpy(), table["half_width"].to_numpy()
-        )
-        for ax, policy in zip(axes, names, strict=True):
-            handles = partition_arms.draw_monolith(ax, table)
-            rows = table[
-                (table["policy"] == policy) & (table["family"] != partition_arms.MONOLITH)
-            ]
-            for row in metric_labels.clip_intervals(rows).itertuples():
-                error = [[row.value - row.lo], [row.hi - row.value]]
-                look = self._points(inputs, row.family) | {"elinewidth": 0.9}
-                marker = marker_of(row.num_experts, table)
-                ax.errorbar(row.imbalance, row.value, yerr=error, marker=marker, **look)
-            ax.set_title(f"{display_name(policy)}: {_correlation(rows)}")
+        figure, panels, handles = policy_panels(inputs, self, table, style.COLUMN)
+        for policy, ax in panels.items():
+            is_own = (table["policy"] == policy) & (table["family"] != partition_arms.MONOLITH)
+            for row in metric_labels.clip_intervals(table[is_own]).itertuples():
+                line = self._points(inputs, row.family) | {"elinewidth": 0.9}
+                line["marker"] = marker_of(row.num_experts, table)
+                draw_intervals(ax, row, x=row.imbalance, **line)
+            ax.set_title(f"{display_name(policy)}: {_correlation(table[is_own])}")
             ax.grid(zorder=0)
         if self.measure == "ratio":
-            _ratio_axis(axes, table["imbalance"].dropna().to_numpy())
+            _ratio_axis(list(panels.values()), table["imbalance"].dropna().to_numpy())
         else:
-            axes[0].xaxis.set_major_locator(MaxNLocator(5))
+            ax.xaxis.set_major_locator(MaxNLocator(5))  # of all panels, which share it
         figure.supxlabel(MEASURES[self.measure][1])
-        figure.supylabel(partition_arms.axis_label(self.metric))
         page_layout.legend_above(figure, [*self._handles(inputs, table), *handles], 6)
         return Drawing(table, figure)
 
     def _table(self, inputs: FigureInputs) -> pd.DataFrame:
-        """The metric's rows with `imbalance` and its `measure`; the monolith has none."""
+        """The metric's rows with `imbalance` and `measure`; NaN for the monolith."""
         table = partition_arms.metric_rows(inputs, self, self.families)
         quantity = MEASURES[self.measure][0]
+        own = set(table["partition"][table["family"] != partition_arms.MONOLITH])
+        reports = {partition: inputs.partition_report(partition) for partition in own}
         values = {
-            partition: partition_arms.partition_quantities(inputs.partition_report(partition))[
-                quantity
-            ]
-            for partition in set(table["partition"][table["family"] != partition_arms.MONOLITH])
+            partition: partition_arms.partition_quantities(report)[quantity]
+            for partition, report in reports.items()
         }
         return table.assign(imbalance=table["partition"].map(values), measure=self.measure)
 
@@ -97,7 +85,7 @@ class Imbalance:
         return partition_arms.family_style(inputs, self.families, family) | {"linestyle": "none"}
 
     def _handles(self, inputs: FigureInputs, table: pd.DataFrame) -> list:
-        """What colours and markers mean."""
+        """Return legend handles of the families' colours and of the markers by K."""
         from matplotlib.lines import Line2D
 
         own = table[table["family"] != partition_arms.MONOLITH]
@@ -106,35 +94,35 @@ class Imbalance:
             Line2D([], [], marker="o", label=display_name(family), **self._points(inputs, family))
             for family in families
         ]
-        shape = {"linestyle": "none", "color": style.GREY}
+        grey = {"linestyle": "none", "color": style.GREY}
         markers = [
-            Line2D([], [], marker=marker_of(num, table), label=f"$K$ = {num}", **shape)
+            Line2D([], [], marker=marker_of(num, table), label=f"$K$ = {num}", **grey)
             for num in sorted(set(own["num_experts"]))
         ]
         return [*colours, *markers]
 
 
 def spearman(x: pd.Series, y: pd.Series) -> float:
-    """Rank correlation, equal values at their mean rank; nan where either does not vary."""
+    """Return the rank correlation; ties have their mean rank. NaN if `x` or `y` is constant."""
     a, b = (np.asarray(v.rank()) - (len(v) + 1) / 2 for v in (x, y))
     scale = np.sqrt((a**2).sum() * (b**2).sum())
     return float((a * b).sum() / scale) if scale > 0 else float("nan")
 
 
 def marker_of(num_experts: int, table: pd.DataFrame) -> str:
-    """The marker of a number of experts among those of the table."""
+    """Return the marker of a number of experts, by its rank among those of the table."""
     own = sorted(set(table["num_experts"][table["family"] != partition_arms.MONOLITH]))
     return MARKERS[own.index(num_experts) % len(MARKERS)]
 
 
 def _correlation(rows: pd.DataFrame) -> str:
     rho = spearman(rows["imbalance"], rows["value"])
-    told = "–" if np.isnan(rho) else f"{rho:.2f}".replace("-", "−")
-    return f"$\\rho$ = {told} ($n$ = {len(rows)})"
+    text = "–" if np.isnan(rho) else f"{rho:.2f}".replace("-", "−")
+    return f"$\\rho$ = {text} ($n$ = {len(rows)})"
 
 
-def _ratio_axis(axes: np.ndarray, ratios: np.ndarray) -> None:
-    """Logarithmic, with round ratios as ticks."""
+def _ratio_axis(panels: list, ratios: np.ndarray) -> None:
+    """Make the x axes logarithmic, with round ratios as ticks."""
     from matplotlib.ticker import NullLocator
 
     low, high = ratios.min() / 1.05, ratios.max() * 1.05
@@ -143,7 +131,7 @@ def _ratio_axis(axes: np.ndarray, ratios: np.ndarray) -> None:
         spaced = not kept or np.log(tick / kept[-1]) > 0.12 * np.log(high / low)
         if low <= tick <= high and spaced:
             kept.append(tick)
-    for ax in axes:
+    for ax in panels:
         ax.set_xscale("log")
         ax.set_xlim(low, high)
         ax.set_xticks(kept, [f"{tick:g}" for tick in kept])

@@ -1,9 +1,9 @@
-"""How training went: the losses of experts and routers.
+"""Training losses of experts and routers.
 
-A loss is the mean over consecutive steps, at most NUM_POINTS means per curve, drawn at the mean
-number of images (or stored states) seen. Objectives of routers have different units: those of one
-unit share a panel. Dotted is the entropy of the prior, what a router that knows the shares of the
-clusters alone achieves under the objective `cluster`, and there only.
+A point is the mean loss over consecutive steps, at the mean number of images (for routers: stored
+states) seen. Objectives of routers have different units; those of one unit share a panel. The
+dotted line is the entropy of the cluster shares, which is the loss of a router that predicts the
+shares whatever its input. It applies to the objective `cluster` only.
 """
 
 from dataclasses import dataclass
@@ -18,23 +18,25 @@ from routing.figures.shared.distributions import entropy
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
-NUM_POINTS = 60
+NUM_POINTS = 60  # of a curve, at most
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Training losses of all experts, a panel per partition, and of all routers, per unit too."""
+    """Training losses of all experts and routers, a panel per partition and unit."""
 
     needs: ClassVar[tuple[str, ...]] = ("losses", "router_losses", "partitions")
     formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """Panels of experts have one scale."""
+        """Panels of experts first; they have one scale."""
         curves = [*_expert_curves(inputs), *_router_curves(inputs)]
         table = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
         if table.empty:
-            raise ValueError("losses: nothing was trained in this run; leave the figure out")
+            raise ValueError(
+                "losses: wanted a run with training, but nothing was trained; leave the figure out"
+            )
         experts = table[table["kind"] == "expert"]
         panels = list(table.groupby(["kind", "partition", "unit"], sort=False))
         columns = len(panels) if len(panels) <= 4 else 3
@@ -42,10 +44,10 @@ class Losses:
         figure, axes = page_layout.panel_grid(len(panels), columns, width, 1.75)
         for ax, ((kind, partition, unit), curve) in zip(axes, panels, strict=True):
             if kind == "expert":
-                _experts(ax, curve)
+                _draw_experts(ax, curve)
                 ax.set_ylim(0.96 * experts["loss"].min(), 1.02 * experts["loss"].quantile(0.97))
             else:
-                _routers(ax, inputs, curve)
+                _draw_routers(ax, inputs, curve)
             ax.set_title(f"{kind}s, {display_name(partition)}")
             ax.set_ylabel(unit if ax is axes[0] or kind == "router" else "")
         figure.supxlabel("training images or states seen (thousands)")
@@ -53,7 +55,7 @@ class Losses:
 
 
 def smoothed(curve: pd.DataFrame) -> pd.DataFrame:
-    """images and loss of `curve`, both means over at most NUM_POINTS runs of equal length."""
+    """Return the means of images and loss over at most NUM_POINTS blocks of equal length."""
     block = -(-len(curve) // NUM_POINTS) or 1
     means = curve[["images", "loss"]].groupby(np.arange(len(curve)) // block).mean()
     return means.reset_index(drop=True)
@@ -80,7 +82,8 @@ def _router_curves(inputs: FigureInputs) -> list[pd.DataFrame]:
     ]
 
 
-def _experts(axes: Any, table: pd.DataFrame) -> None:
+def _draw_experts(axes: Any, table: pd.DataFrame) -> None:
+    """Draw the losses of the experts of one partition."""
     for name, curve in table.groupby("name", sort=False):
         axes.plot(curve["images"] / 1e3, curve["loss"], **arm_styles.expert_line(int(name)))
     ends = table.groupby("name", sort=False).tail(1)
@@ -91,13 +94,13 @@ def _experts(axes: Any, table: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def _routers(axes: Any, inputs: FigureInputs, table: pd.DataFrame) -> None:
-    """Curves of the routers of one partition whose objectives have one unit."""
+def _draw_routers(axes: Any, inputs: FigureInputs, table: pd.DataFrame) -> None:
+    """Draw the losses of routers of one partition whose objectives have one unit."""
     names = list(dict.fromkeys(table["name"]))
     for name in names:
         curve = table[table["name"] == name]
-        look = router_styles.router_line(inputs, name) | {"label": display_name(name)}
-        axes.plot(curve["images"] / 1e3, curve["loss"], **look)
+        line = router_styles.router_line(inputs, name) | {"label": display_name(name)}
+        axes.plot(curve["images"] / 1e3, curve["loss"], **line)
     low, high = table["loss"].min(), table["loss"].quantile(0.97)
     if "cluster" in [router_styles.router_kind(inputs.routers[name]) for name in names]:
         floor = entropy(inputs.cluster_shares(table["partition"].iloc[0]))
@@ -108,6 +111,4 @@ def _routers(axes: Any, inputs: FigureInputs, table: pd.DataFrame) -> None:
         )  # fmt: skip
         low, high = 0, max(high, floor)
     axes.set_ylim(0.96 * low, high + 0.12 * (high - low))
-    # Losses fall: what is free is below a curve that ends above 0, or else above its end.
-    place = "lower left" if low == 0 else "upper right"
-    axes.legend(loc=place, borderpad=0, handlelength=2.2)
+    axes.legend(loc="best", borderpad=0, handlelength=2.2)

@@ -1,7 +1,7 @@
-"""Quality by partition: a metric over the number of experts, a line per family of partitions.
+"""Quality over the number of experts, a line per family of partitions and a panel per policy.
 
-A panel is a policy. In all of them the line across is the monolith under the same sampler, with
-its interval: what one network trained on all the data does.
+The horizontal line in every panel is the monolith, one network trained on all the data, under the
+same sampler; the band is its interval.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ from routing.figures.shared import (
 )
 from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.intervals import draw_intervals
+from routing.figures.shared.policy_panels import policy_panels
 from routing.figures.shared.style import Drawing
 
-COLUMNS = 3
-DODGE = 0.035  # of a factor of 2, between families at one number of experts
+SHIFT = 0.035  # in log2 K, between families with equal numbers of experts
 
 
 @dataclass(frozen=True)
@@ -40,71 +41,60 @@ class PartitionQuality:
     formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     def __post_init__(self):
-        """Refuse empty families."""
+        """Validate the options."""
         partition_arms.require_families("partition_quality", self.families)
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """Panels in the order of the policies; 95 % intervals."""
+        """Panels in the order of the policies, with 95 % intervals."""
         table = partition_arms.metric_rows(inputs, self, self.families)
-        self._refuse_ties(inputs)
-        names = partition_arms.policies_in(inputs, self, table)
-        columns = page_layout.balanced_columns(len(names), COLUMNS)
-        width = style.PAGE if columns > 1 else style.COLUMN + 0.6
-        figure, axes = page_layout.panel_grid(
-            len(names), columns, width, 1.9, sharex=True, sharey=True
-        )
-        page_layout.fit_scale(
-            axes[0], "y", table["value"].to_numpy(), table["half_width"].to_numpy()
-        )
-        for ax, policy in zip(axes, names, strict=True):
-            handles = partition_arms.draw_monolith(ax, table)
-            self._lines(ax, inputs, table[table["policy"] == policy])
+        self._require_different_numbers(inputs)
+        figure, panels, handles = policy_panels(inputs, self, table, style.COLUMN + 0.6)
+        for policy, ax in panels.items():
+            self._draw_lines(ax, inputs, table[table["policy"] == policy])
             ax.set_title(display_name(policy))
             ax.grid(axis="y", zorder=0)
-        _experts_axis(axes, table)
+        _experts_axis(list(panels.values()), table)
         figure.supxlabel("number of experts $K$")
-        figure.supylabel(partition_arms.axis_label(self.metric))
         if handles:
             page_layout.legend_above(figure, handles, 1)
         line_end_labels.write_labels(
             [
-                self._ends(ax, inputs, table[table["policy"] == policy])
-                for ax, policy in zip(axes, names, strict=True)
+                self._end_labels(ax, inputs, table[table["policy"] == policy])
+                for policy, ax in panels.items()
             ]
         )
         return Drawing(table, figure)
 
-    def _lines(self, axes: Any, inputs: FigureInputs, rows: pd.DataFrame) -> None:
-        for family, (x, own) in self._members(metric_labels.clip_intervals(rows)).items():
-            value = own["value"].to_numpy()
-            error = np.abs(own[["lo", "hi"]].to_numpy().T - value)
-            look = partition_arms.family_style(inputs, self.families, family)
-            axes.errorbar(x, value, yerr=error, marker="o", markersize=3, elinewidth=0.9, **look)
+    def _draw_lines(self, axes: Any, inputs: FigureInputs, rows: pd.DataFrame) -> None:
+        for family, (x, own) in self._by_family(metric_labels.clip_intervals(rows)).items():
+            line = partition_arms.family_style(inputs, self.families, family)
+            draw_intervals(axes, own, x=x, marker="o", markersize=3, elinewidth=0.9, **line)
 
-    def _ends(
+    def _end_labels(
         self, axes: Any, inputs: FigureInputs, rows: pd.DataFrame
     ) -> line_end_labels.LineEndLabels:
-        """The family of each line, at its last point."""
-        found = self._members(rows)
+        """Return the name of each family, at the last point of its line."""
+        found = self._by_family(rows)
         points = np.array([[x[-1], own["value"].iloc[-1]] for x, own in found.values()])
         colours = [
             partition_arms.family_style(inputs, self.families, family)["color"] for family in found
         ]
-        return line_end_labels.LineEndLabels(axes, points, list(map(display_name, found)), colours)
+        names = list(map(display_name, found))
+        return line_end_labels.LineEndLabels(axes, points, names, colours)
 
-    def _members(self, rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, pd.DataFrame]]:
-        """x and the rows of each family, from few experts to many."""
+    def _by_family(self, rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, pd.DataFrame]]:
+        """Return {family: (x, rows)}, sorted by the number of experts."""
         middle = (len(self.families) - 1) / 2
         found = {}
         for i, family in enumerate(self.families):
             own = rows[rows["family"] == family].sort_values("num_experts")
             if len(own):
-                found[family] = (own["num_experts"].to_numpy() * 2 ** (DODGE * (i - middle)), own)
+                found[family] = (own["num_experts"].to_numpy() * 2 ** (SHIFT * (i - middle)), own)
         return found
 
-    def _refuse_ties(self, inputs: FigureInputs) -> None:
-        """A line over K has one value at each."""
+    def _require_different_numbers(self, inputs: FigureInputs) -> None:
+        """Raise ValueError if two partitions of a family have the same number of experts."""
         for family, partitions in self.families.items():
             numbers = [inputs.num_experts[p] for p in partitions]
             if len(set(numbers)) < len(numbers):
@@ -114,12 +104,12 @@ class PartitionQuality:
                 )
 
 
-def _experts_axis(axes: np.ndarray, table: pd.DataFrame) -> None:
-    """Logarithmic, with the numbers of experts that occur as ticks."""
+def _experts_axis(panels: list, table: pd.DataFrame) -> None:
+    """Make the x axes logarithmic, with the numbers of experts that occur as ticks."""
     from matplotlib.ticker import NullLocator
 
     numbers = sorted(set(table["num_experts"][table["family"] != partition_arms.MONOLITH]))
-    for ax in axes:
+    for ax in panels:
         ax.set_xscale("log", base=2)
         ax.set_xticks(numbers, [f"{n}" for n in numbers])
         ax.xaxis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""All arms in one table, for a README (Markdown) and for a paper (LaTeX, booktabs)."""
+"""A table of all arms with their costs and metrics, in Markdown and LaTeX (booktabs)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,21 +9,22 @@ from routing.figures.shared import arm_selection, metric_labels, style, text_tab
 from routing.figures.shared.config_view import display_name, require_known
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
+from routing.figures.shared.value_cells import value_cell
 
 FACTS = ("partition", "router", "policy", "sampler", "guidance")
-COSTS = {  # column: head, digits after the point
-    "expert_evaluations": ("expert evals", 1),
-    "router_evaluations": ("router evals", 1),
+COSTS = {  # column: heading, decimals
+    "expert_evaluations": ("expert evaluations", 1),
+    "router_evaluations": ("router evaluations", 1),
     "mflop": ("MFLOP", 1),
 }
 
 
 @dataclass(frozen=True)
 class Results:
-    """Every arm: what it is, what it costs per sample, and its metrics with 95 % intervals.
+    """The parts of every arm, its costs per sample, and its metrics with 95 % intervals.
 
-    `metrics` names the columns; without, all with a direction but those of one cluster. The best
-    arm is in bold.
+    `metrics` selects the columns. By default they are all metrics that have a better direction
+    and are not of a single class or cluster. The best arm of each metric is bold.
     """
 
     metrics: tuple[str, ...] = ()
@@ -33,26 +34,15 @@ class Results:
     formats: ClassVar[tuple[str, ...]] = style.TEXT_FORMATS
 
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """The rows in the order of the config; the last is the held-out images."""
+        """Rows in the order of the config; the last row is the held-out data."""
         valid = list(dict.fromkeys(inputs.metrics["metric"]))
         for metric in self.metrics:
             require_known(metric, valid, "metrics")
-        of_arms = set(inputs.metrics["metric"][inputs.metrics["arm"] != arm_selection.HELDOUT])
-        chosen = list(
-            self.metrics
-            or (
-                m
-                for m in valid
-                if metric_labels.direction(m)
-                and not metric_labels.is_per_category(m)
-                and m in of_arms
-            )
-        )
-        table = self._table(inputs, chosen)
+        table = self._table(inputs, list(self.metrics) or _default_metrics(inputs.metrics))
         return Drawing(table, texts={"md": _markdown(table), "tex": _latex(table)})
 
     def _table(self, inputs: FigureInputs, metrics: list[str]) -> pd.DataFrame:
-        """A row per arm and metric, not rounded; costs are per sample."""
+        """A row per arm and metric with unrounded values; costs are per sample."""
         names = inputs.selected_arms(self.arms)
         facts = pd.DataFrame([_facts(inputs, arm) for arm in names])
         shown = [*names, arm_selection.HELDOUT]
@@ -69,15 +59,27 @@ class Results:
         return table
 
 
+def _default_metrics(table: pd.DataFrame) -> list[str]:
+    """Return the metrics of arms that have a better direction and are not per class or cluster."""
+    of_arms = table["metric"][table["arm"] != arm_selection.HELDOUT]
+    return [
+        metric
+        for metric in dict.fromkeys(table["metric"])
+        if metric_labels.direction(metric)
+        and not metric_labels.is_per_category(metric)
+        and metric in set(of_arms)
+    ]
+
+
 def _facts(inputs: FigureInputs, arm: str) -> dict:
-    """What the arm is and what one sample of it costs."""
-    of, bill = inputs.arms[arm], inputs.cost(arm).set_index("component")
+    """Return the parts of the arm and the costs of one sample."""
+    of, cost = inputs.arms[arm], inputs.cost(arm).set_index("component")
     return {
         "arm": arm,
         **{key: of.get(key) or "" for key in FACTS},
-        "expert_evaluations": bill.loc["total", "evaluations"],
-        "router_evaluations": bill.loc["router", "evaluations"],
-        "mflop": bill.loc["total", "flop"] / 1e6,
+        "expert_evaluations": cost.loc["total", "evaluations"],
+        "router_evaluations": cost.loc["router", "evaluations"],
+        "mflop": cost.loc["total", "flop"] / 1e6,
     }
 
 
@@ -87,10 +89,10 @@ def _is_best(metric: str, values: pd.Series) -> pd.Series:
 
 
 def _cells(table: pd.DataFrame, kind: str) -> tuple[list[str], list[list[str]], int]:
-    """Heads, lines of text of the format `kind`, and how many columns are words."""
+    """Return headings, lines of text in the format `kind`, and the number of text columns."""
     metrics, dash = list(dict.fromkeys(table["metric"])), text_tables.DASH[kind]
     facts = [key for key in FACTS if table[key].fillna("").any()]  # guidance, if any arm has one
-    costs = [key for key in COSTS if table[key].any()]  # a closed form has no FLOP
+    costs = [key for key in COSTS if table[key].any()]  # exact worlds count no FLOP
     heads = ["arm", *facts] + [COSTS[key][0] for key in costs] + [_head(m) for m in metrics]
     lines = []
     for arm, rows in table.groupby("arm", sort=False):
@@ -102,21 +104,12 @@ def _cells(table: pd.DataFrame, kind: str) -> tuple[list[str], list[list[str]], 
             line = [display_name(arm)]
             line += [display_name(first[key]) or dash for key in facts]
             line += [_cost(first[key], COSTS[key][1]) for key in costs]
-        lines.append(line + [_value(by_metric, metric, kind) for metric in metrics])
+        lines.append(line + [value_cell(by_metric, metric, kind) for metric in metrics])
     return heads, lines, 1 + len(facts)
 
 
-def _value(by_metric: pd.DataFrame, metric: str, kind: str) -> str:
-    """Value and half-width; a dash where there is none, as for agreement unasked."""
-    if metric not in by_metric.index:
-        return text_tables.DASH[kind]
-    row = by_metric.loc[metric]
-    text = metric_labels.format_value(row["value"], row["half_width"])
-    return text_tables.BOLD[kind].format(text) if row["is_best"] else text
-
-
 def _head(metric: str) -> str:
-    """The metric's own name and an arrow to the better side."""
+    """Return the name of the metric and an arrow, up if higher is better."""
     arrow = {1: " ↑", -1: " ↓", 0: ""}[metric_labels.direction(metric)]
     return display_name(metric) + arrow
 
@@ -126,7 +119,7 @@ def _cost(value: float, digits: int) -> str:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    note = "\nPer sample; ± is half of a 95 % interval; the best arm is in bold.\n"
+    note = "\nCosts are per sample; ± is half of a 95 % interval; the best arm is in bold.\n"
     return text_tables.markdown_table(*_cells(table, "md")) + note
 
 

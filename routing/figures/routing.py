@@ -1,11 +1,12 @@
-"""Who speaks along t: mean weights, entropy, and who is loudest, from the routing trace.
+"""Routing along t: mean weights, entropies and argmax experts, from the routing trace.
 
     mean weight   mean_i w_ik(t)
     entropy       mean_i H(w_i(t)) and mean_i H(p_i(t)),  H(w) = -sum_k w_k log w_k   (nats)
-    occupancy     share of the samples i for which expert k has the largest weight (ties shared)
+    occupancy     fraction of the samples i whose largest weight is that of expert k; experts with
+                  equal weights share the sample
 
-Means over samples, and over the calls at one time (a Heun step has two). A weight holds from its
-call to the next one. Dotted across the areas: the share of each cluster among training images.
+Means are over samples, and over the calls at one time (a Heun step has two). A weight holds until
+the next call. The dotted lines across the areas are the cluster shares of the training images.
 """
 
 from dataclasses import dataclass
@@ -20,12 +21,12 @@ from routing.figures.shared.distributions import entropy
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
-WIDEST = 6  # arms side by side
+MAX_COLUMNS = 6  # arms side by side
 
 
 @dataclass(frozen=True)
 class Routing:
-    """Mean weights, entropies and expert occupancy along t, a column of panels per arm."""
+    """Mean weights, entropies and occupancy of experts along t, a column of panels per arm."""
 
     arms: tuple[str, ...] = ()
 
@@ -34,32 +35,32 @@ class Routing:
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """Bands of up to six arms."""
+        """Up to six arms side by side."""
         names = inputs.selected_arms(self.arms)
         tables = [profile(arm, inputs.trace(arm)) for arm in names]
-        figure, columns = page_layout.panel_columns(len(names), 3, WIDEST, 2.75)
+        figure, columns = page_layout.panel_columns(len(names), 3, MAX_COLUMNS, 2.75)
         highest = max(inputs.num_experts[inputs.arms[arm]["partition"]] for arm in names)
         for own, arm, table in zip(columns, names, tables, strict=True):
             shares = inputs.cluster_shares(inputs.arms[arm]["partition"])
             colour = arm_styles.arm_style(inputs, arm).colour
-            _column(own, table, shares, np.log(max(highest, 2)), colour)
+            _draw_column(own, table, shares, np.log(max(highest, 2)), colour)
             own[0].set_title(display_name(arm))
-            page_layout.label_column(own, ["mean weight", "entropy (nats)", "occupancy"])
+            page_layout.label_column(own, ["mean weight", "entropy (nats)", "argmax occupancy"])
         figure.align_ylabels()
         figure.supxlabel(style.TIME_LABEL)
-        page_layout.legend_above(figure, _handles(highest), min(WIDEST, len(names)) + 2)
+        page_layout.legend_above(figure, _handles(highest), min(MAX_COLUMNS, len(names)) + 2)
         return Drawing(pd.concat(tables, ignore_index=True), figure)
 
 
 def profile(arm: str, trace: dict[str, np.ndarray]) -> pd.DataFrame:
-    """arm, t, quantity, expert (none for an entropy), value, unit; one row per drawn number."""
+    """arm, t, quantity, expert (missing for entropies), value, unit; a row per drawn number."""
     times, at = np.unique(-trace["times"], return_inverse=True)
     w, p = trace["weights"].astype(np.float64), trace["posteriors"].astype(np.float64)
     is_top = w == w.max(-1, keepdims=True)
-    loudest = is_top / is_top.sum(-1, keepdims=True)
+    occupancy = is_top / is_top.sum(-1, keepdims=True)
     per_call = {
         "mean_weight": w.mean(0),
-        "occupancy": loudest.mean(0),
+        "occupancy": occupancy.mean(0),
         "entropy_weights": entropy(w).mean(0)[:, None],
         "entropy_posterior": entropy(p).mean(0)[:, None],
     }
@@ -73,11 +74,11 @@ def profile(arm: str, trace: dict[str, np.ndarray]) -> pd.DataFrame:
         part["expert"] = pd.array(experts * len(times), dtype="Int64")
         part["value"] = mean.ravel()
         part["unit"] = "nats" if is_entropy else "share"
-        parts.append(part.dropna(subset="value"))  # no posterior: the router was not asked
+        parts.append(part.dropna(subset="value"))  # NaN: the router was not evaluated
     return pd.concat(parts, ignore_index=True)
 
 
-def _column(
+def _draw_column(
     axes: np.ndarray, table: pd.DataFrame, shares: np.ndarray, top: float, colour: str
 ) -> None:
     of = dict(list(table.groupby("quantity", sort=False)))
@@ -88,7 +89,7 @@ def _column(
     }
     times = of["entropy_weights"]["t"]
     for quantity, line in lines.items():
-        if quantity in of:  # with gaps where the router was not asked
+        if quantity in of:  # with gaps where the router was not evaluated
             values = of[quantity].set_index("t")["value"].reindex(times)
             axes[1].step(*_held(values), where="post", **line)
     axes[1].axhline(np.log(len(shares)), **style.DOTTED)
@@ -97,7 +98,7 @@ def _column(
 
 
 def _areas(axes: Any, table: pd.DataFrame, shares: np.ndarray) -> None:
-    """Stacked areas, expert 0 at the bottom, over which the cumulated shares of the data run."""
+    """Draw stacked areas, expert 0 at the bottom, and the cumulative cluster shares as lines."""
     wide = table.pivot(index="t", columns="expert", values="value").sort_index(ascending=False)
     base = np.zeros(len(wide) + 1)
     for k in wide.columns:
@@ -113,7 +114,7 @@ def _areas(axes: Any, table: pd.DataFrame, shares: np.ndarray) -> None:
 
 
 def _held(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """t and values of a step curve: the last value holds until t = 0."""
+    """Return t and values of a step curve whose last value holds until t = 0."""
     return np.append(series.index.to_numpy(), 0), np.append(series.to_numpy(), series.iloc[-1])
 
 
@@ -128,6 +129,6 @@ def _handles(num_experts: int) -> list:
     lines = [
         Line2D([], [], color=style.GREY, linewidth=1.6, label="weights"),
         Line2D([], [], color="black", linewidth=0.9, dashes=(2.5, 1.5), label="posterior"),
-        Line2D([], [], label="log K; data shares", **style.DOTTED),
+        Line2D([], [], label="$\\log K$; cluster shares", **style.DOTTED),
     ]
     return experts + lines

@@ -12,6 +12,7 @@ from routing.figures.comparison import Comparison
 from routing.figures.contact_sheet import ContactSheet
 from routing.figures.critical_difference import CriticalDifference
 from routing.figures.departure import Departure
+from routing.figures.differences import Differences
 from routing.figures.distinguishable import Distinguishable
 from routing.figures.exact_world import Densities, Trajectories
 from routing.figures.expert_errors import ExpertErrors
@@ -23,10 +24,12 @@ from routing.figures.guidance import Guidance
 from routing.figures.imbalance import Imbalance
 from routing.figures.losses import Losses
 from routing.figures.partition_quality import PartitionQuality
-from routing.figures.partition_tables import PartitionReport, PartitionTable
-from routing.figures.quality import Differences, Quality
+from routing.figures.partition_report import PartitionReport
+from routing.figures.partition_table import PartitionTable
+from routing.figures.quality import Quality
 from routing.figures.results import Results
-from routing.figures.router_matrix import RouterMatrix, RouterTable
+from routing.figures.router_matrix import RouterMatrix
+from routing.figures.router_table import RouterTable
 from routing.figures.routing import Routing
 from routing.figures.shares import Shares
 from routing.figures.switching import Switching

@@ -1,15 +1,17 @@
-"""Where along t routers differ from one of them, and where that pays.
+"""Differences of routers from the router `baseline` along t, and their gain in squared error.
 
-    on each arm's own trajectories, from the same noise, under one policy:
+    on each arm's own trajectories, from equal noise, under one policy:
         total variation   1/2 sum_k |p_k - p'_k| ,  p' of the router `baseline`
         entropy           H(p) = -sum_k p_k log p_k   (nats)
-    on the probe, noised held-out images, the same states for all:
-        entropy, and the squared error of the ensemble w^T G w, w = p, less that of `baseline`
+    on the probe (noised held-out images on which all experts were evaluated):
+        entropy           as above
+        squared error     w^T G w  of the ensemble with w = p, minus that of `baseline`
 
-Two posteriors on own trajectories are of states that start alike and drift apart: what routers
-say about different x_t is in the first panel too, and the more the later. The probe has no
-drift; what temperatures the router samples with are in all panels. Means over samples or states,
-and over trainings; bands run from the least to the greatest training.
+The trajectories of two arms start at equal states and diverge. The total variation therefore
+includes the effect of different x_t, which grows along the trajectory. The states of the probe are
+the same for all routers. The posteriors have the temperatures with which the router samples.
+Values are means over samples or states and over training seeds; bands run from the smallest to
+the largest training seed.
 """
 
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from routing.figures.shared import (
     means_with_intervals,
     page_layout,
     router_styles,
+    seed_bands,
     style,
 )
 from routing.figures.shared.config_view import display_name
@@ -30,17 +33,18 @@ from routing.figures.shared.distributions import entropy
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
-PANELS = {
-    "total_variation": ("total variation to {}", "own trajectories"),
+PANELS = {  # quantity: axis label, title
+    "total_variation": ("total variation from {}", "own trajectories"),
     "entropy": ("entropy (nats)", "own trajectories"),
-    "entropy_probe": ("entropy (nats)", "the probe (same states)"),
-    "error_probe": ("squared error minus {}", "the probe (same states)"),
+    "entropy_probe": ("entropy (nats)", "probe (same states)"),
+    "error_probe": ("squared error minus {}", "probe (same states)"),
 }
+COLUMNS = ["router", "quantity", "t_high", "t_low", "value", "low", "high"]
 
 
 @dataclass(frozen=True)
 class WeightsByTime:
-    """Difference from the trained router `baseline`, entropy, and gain in squared error by t."""
+    """Total variation, entropy and squared error by t, against the trained router `baseline`."""
 
     partition: str
     sampler: str
@@ -53,8 +57,8 @@ class WeightsByTime:
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """Four panels; routers without training are not on the probe."""
-        chosen = self._routers(inputs)
+        """Four panels; those of the probe have the trained routers only."""
+        chosen = self._arm_of_router(inputs)
         parts = [*self._trajectories(inputs, chosen), *self._probe(inputs, chosen)]
         table = pd.concat(parts, ignore_index=True)
         figure, axes = page_layout.panel_grid(4, 4, style.PAGE, 1.95)
@@ -62,8 +66,11 @@ class WeightsByTime:
         for ax, (quantity, (text, title)) in zip(axes, PANELS.items(), strict=True):
             for router in chosen:
                 mine = table[(table["quantity"] == quantity) & (table["router"] == router)]
-                if len(mine) and not (router == self.baseline and "{}" in text):
-                    drawn[router] = _curve(ax, inputs, mine, router)
+                is_zero = router == self.baseline and "{}" in text
+                if len(mine) and not is_zero:
+                    line = router_styles.router_line(inputs, router)
+                    line |= {"label": display_name(router), "linewidth": 1.1}
+                    drawn[router] = seed_bands.draw_band(ax, mine, 0.12, **line)
             page_layout.time_axis(ax)
             ax.set_ylabel(text.format(display_name(self.baseline)))
             ax.set_title(title)
@@ -75,16 +82,14 @@ class WeightsByTime:
         page_layout.legend_above(figure, [drawn[r] for r in chosen if r in drawn], 6)
         return Drawing(table, figure)
 
-    def _routers(self, inputs: FigureInputs) -> dict[str, str]:
-        """{router: arm} under the policy."""
+    def _arm_of_router(self, inputs: FigureInputs) -> dict[str, str]:
+        """Return {router: arm} of the arms with the policy."""
         cells = arm_selection.arms_by_router_and_policy(
             inputs, self.arms, self.partition, self.sampler, None
         )
         found = {router: arm for (router, policy), arm in cells.items() if policy == self.policy}
-        if self.baseline not in found or not router_styles.is_learned(
-            inputs.routers[self.baseline]
-        ):
-            valid = [r for r in found if router_styles.is_learned(inputs.routers[r])]
+        valid = [r for r in found if router_styles.is_learned(inputs.routers[r])]
+        if self.baseline not in valid:
             raise ValueError(
                 f"weights_by_time: wanted a baseline that is trained and has an arm with policy "
                 f"{self.policy!r}, got {self.baseline!r}; take one of: {', '.join(valid)}"
@@ -92,6 +97,7 @@ class WeightsByTime:
         return {router: found[router] for router in inputs.routers if router in found}
 
     def _trajectories(self, inputs: FigureInputs, chosen: dict[str, str]) -> list[pd.DataFrame]:
+        """router, quantity, t_high, t_low, value, low, high on each arm's own trajectories."""
         base = _posteriors(inputs, chosen[self.baseline])
         parts = []
         for router, arm in chosen.items():
@@ -101,44 +107,35 @@ class WeightsByTime:
                 "entropy": entropy(p),
             }
             for quantity, values in per_sample.items():
-                t, mean = means_with_intervals.mean_by_time(times, values.mean(1))
-                part = {"router": router, "quantity": quantity, "t_high": t}
-                part |= {"t_low": np.append(t[1:], 0.0), "value": mean.mean(0)}
-                parts.append(pd.DataFrame(part | {"low": mean.min(0), "high": mean.max(0)}))
+                part = seed_bands.band_by_time(times, values.mean(1))
+                parts.append(part.assign(router=router, quantity=quantity)[COLUMNS])
         return parts
 
     def _probe(self, inputs: FigureInputs, chosen: dict[str, str]) -> list[pd.DataFrame]:
+        """The same on the probe, of trained routers."""
         reports = {}
         for router in chosen:
             if [self.partition, router] in inputs.spec["routers"]:
                 found = inputs.router_report(self.partition, router)
-                found = found[found["version"] == router_styles.sampling_version(inputs, router)]
-                keys = ["quantity", "training_seed", "t_low", "t_high"]
+                version = router_styles.sampling_version(inputs, router)
+                keys = ["quantity", "training_seed", *seed_bands.BINS]
+                found = found[found["version"] == version]
                 reports[router] = found.set_index(keys).sort_index()
         base = reports[self.baseline].loc["error_full", "value"]
         parts = []
         for router, found in reports.items():
             values = {
                 "entropy_probe": found.loc["entropy", "value"],
-                "error_probe": found.loc["error_full", "value"] - base,  # same training, same bin
+                # The difference is within one training seed and one bin.
+                "error_probe": found.loc["error_full", "value"] - base,
             }
             for quantity, value in values.items():
-                of_bin = value.groupby(["t_low", "t_high"])
-                part = of_bin.agg(value="mean", low="min", high="max").reset_index()
-                parts.append(part.assign(router=router, quantity=quantity))
+                part = seed_bands.band_by_bin(value)
+                parts.append(part.assign(router=router, quantity=quantity)[COLUMNS])
         return parts
 
 
 def _posteriors(inputs: FigureInputs, arm: str) -> np.ndarray:
-    """[trainings, samples, calls, experts]."""
-    return means_with_intervals.split_by_training_seed(
-        inputs, inputs.trace(arm)["posteriors"].astype(np.float64)
-    )
-
-
-def _curve(axes: Any, inputs: FigureInputs, mine: pd.DataFrame, router: str) -> Any:
-    t, value, low, high = page_layout.step_curve(mine)
-    look = router_styles.router_line(inputs, router)
-    axes.fill_between(t, low, high, color=look["color"], alpha=0.12, linewidth=0)
-    (line,) = axes.plot(t, value, label=display_name(router), linewidth=1.1, **look)
-    return line
+    """Return the posteriors [training seeds, samples, calls, experts] of an arm."""
+    posteriors = inputs.trace(arm)["posteriors"].astype(np.float64)
+    return means_with_intervals.split_by_training_seed(inputs, posteriors)

@@ -24,7 +24,7 @@ from scipy import optimize, stats
 from sklearn import metrics as sk
 from stages import refused
 
-from routing.figures import agreement, clusters, contact_sheet, imbalance, partition_tables, shares
+from routing.figures import agreement, clusters, contact_sheet, imbalance, shares
 from routing.figures.shared import (
     arm_styles,
     cluster_members,
@@ -32,6 +32,7 @@ from routing.figures.shared import (
     line_end_labels,
     metric_labels,
     partition_arms,
+    partition_facts,
 )
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.pretrained import autoencoders
@@ -276,10 +277,10 @@ def test_long_labels_stand_above_their_bars():
 
 
 def test_of_many_classes_the_commonest_have_panels(many, monkeypatch):
-    monkeypatch.setattr(shares, "MOST", 4)
+    monkeypatch.setattr(shares, "MAX_PANELS", 4)
     label = many.index.loc[many.index["split"] == "train", "label"]
     counts = label.value_counts()
-    truth = make("shares", partition="plain_2", of="class")._truth(many)
+    truth = make("shares", partition="plain_2", of="class")._training_shares(many)
     assert list(truth) == sorted(truth) and len(truth) == 4
     assert sorted(truth.values()) == pytest.approx(sorted(counts.iloc[:4] / len(label)))
 
@@ -701,7 +702,7 @@ def test_the_partition_report_is_the_reports(many):
         report = (
             many.partition_report(partition).query("cluster == -1").set_index("quantity")["value"]
         )
-        for key in partition_tables.QUANTITIES:
+        for key in partition_facts.QUANTITIES:
             assert row[key] == report[key]
         assert row["within"] == 3.25 and row["num_experts"] == len(sizes)
     lines = [x.strip("| ").split(" | ") for x in drawing.texts["md"].splitlines() if "|" in x]

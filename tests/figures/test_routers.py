@@ -98,8 +98,8 @@ def test_guided_arms_are_groups_and_looks_of_their_own():
         arm_styles.arm_style(inputs, arm) for arm in ("cluster_full", "full_shared_2")
     )
     assert guided_look.is_guided and not plain.is_guided and plain.colour == guided_look.colour
-    assert plain.points()["fillstyle"] == "full" and guided_look.points()["fillstyle"] == "left"
-    random = arm_styles.ArmStyle("#123456", "o", True, True).points()
+    assert plain.marker_kwargs()["fillstyle"] == "full" and guided_look.marker_kwargs()["fillstyle"] == "left"
+    random = arm_styles.ArmStyle("#123456", "o", True, True).marker_kwargs()
     assert (random["markerfacecolor"], random["markerfacecoloralt"]) == ("white", "#123456")
 
 
@@ -145,7 +145,7 @@ def test_cells_share_all_but_router_and_policy(few):
         ("cluster", "full"): "full_shared_2"
     }
     twice = changed(few, {"arms": few.arms | {"again": few.arms["soft_full"]}})
-    with pytest.raises(ValueError, match="got 'soft_full' and 'again' with equal ones"):
+    with pytest.raises(ValueError, match="got 'soft_full' and 'again' with the same ones"):
         arm_selection.arms_by_router_and_policy(twice, (), "semantic", "euler", None)
 
 
@@ -313,9 +313,9 @@ def test_the_frontier_joins_the_policies_of_a_router(few):
         assert point.tolist() == table.loc[arm, ["cost", "value"]].to_list()
     assert colours[names.index("monolith")] == arm_styles.MONOLITH_COLOUR
     assert [h.get_label() for h in found.handles()] == ["full", "top1"]
-    assert found.points("cluster_full")["marker"] != found.points("cluster_top1")["marker"]
-    assert found.points("monolith")["marker"] == "*"
-    assert found.points("soft_full")["color"] == router_styles.router_colour(few, "soft")
+    assert found.marker_kwargs("cluster_full")["marker"] != found.marker_kwargs("cluster_top1")["marker"]
+    assert found.marker_kwargs("monolith")["marker"] == "*"
+    assert found.marker_kwargs("soft_full")["color"] == router_styles.router_colour(few, "soft")
     texts = {t.get_text() for t in axes.texts}
     assert texts == set(names)
     kinds = {arm_styles.policy_kind(p) for p in few.policies.values()} - {"mine_alone"}
@@ -516,19 +516,19 @@ def test_weights_by_time_are_differences_from_the_baseline(few):
     assert uniform["value"].to_numpy() == pytest.approx(np.log(5))
 
 
-def test_switches_are_counted_by_set_and_by_the_loudest():
+def test_switches_are_counted_of_the_support_and_of_the_argmax():
     a, b, half = [1, 0, 0], [0, 1, 0], [0.5, 0.5, 0]
     w = np.array([[a, a, b, b], [a, half, [0.4, 0.6, 0], a], [half, half, half, half]], float)
     found = switching.per_trajectory(w)
     assert found["switches_set"].tolist() == [1, 2, 0]
-    assert found["switches_loudest"].tolist() == [1, 2, 0]  # in a tie the first is the loudest
+    assert found["switches_argmax"].tolist() == [1, 2, 0]  # of equal weights the lower index
     assert found["dwell_time"].tolist() == pytest.approx([1 / 2, 1 / 3, 1])
     h = -(0.4 * np.log(0.4) + 0.6 * np.log(0.6))
     assert found["entropy"].tolist() == pytest.approx([0, (np.log(2) + h) / 4, np.log(2)])
     assert found["effective_experts"].tolist() == pytest.approx([1, (4 + np.exp(h)) / 4, 2])
-    assert found["experts_asked"].tolist() == [1, 1.5, 2]
+    assert found["evaluated_experts"].tolist() == [1, 1.5, 2]
     full = switching.per_trajectory(np.array([[[0.6, 0.4], [0.4, 0.6]]]))
-    assert (full["switches_set"], full["switches_loudest"]) == ([0], [1])
+    assert (full["switches_set"], full["switches_argmax"]) == ([0], [1])
 
 
 def test_switching_draws_every_mean(few):
@@ -631,7 +631,7 @@ def test_exposure_asks_where_trajectories_end(few):
             right[training, call] += (max(range(5), key=lambda k: p[row, call, k]) == end) / 80  # noqa: B023
             sure[training, call] += max(p[row, call]) / 80
             nll[training, call] -= np.log(max(float(p[row, call, end]), 1e-7)) / 80
-    own = table[(table["arm"] == arm) & (table["states"] == exposure.OWN)]
+    own = table[(table["arm"] == arm) & (table["states"] == exposure.TRAJECTORIES)]
     for quantity, value in (("nll", nll), ("accuracy", right), ("gap", sure - right)):
         rows = own[own["quantity"] == quantity]
         assert rows["value"].to_numpy() == pytest.approx(value.mean(0), abs=1e-6)
@@ -640,7 +640,7 @@ def test_exposure_asks_where_trajectories_end(few):
     assert rows["t_high"].to_list() == few.trace(arm)["times"].tolist()
     report = few.router_report("semantic", "velocity").query("version == 'error' and t_low == 0.2")
     wide = report.pivot(index="training_seed", columns="quantity", values="value")
-    noised = table[(table["arm"] == arm) & (table["states"] == exposure.NOISED)]
+    noised = table[(table["arm"] == arm) & (table["states"] == exposure.NOISED_IMAGES)]
     noised = noised[noised["t_low"] == 0.2].set_index("quantity")
     assert noised.loc["gap", "value"] == pytest.approx(
         (wide["confidence"] - wide["accuracy"]).mean()
@@ -652,7 +652,7 @@ def test_a_router_that_was_not_asked_is_not_exposed(few):
     traces = [t | {"posteriors": t["posteriors"].copy()} for t in few.job.files["traces"]]
     for trace in traces:
         trace["posteriors"][:, 3] = np.nan
-    found = exposure.own(changed(few, traces=traces), "cluster_full")
+    found = exposure.on_trajectories(changed(few, traces=traces), "cluster_full")
     assert np.isfinite(found["value"]).all() and len(found) == 4 * 7
 
 
