@@ -1,0 +1,1 @@
+"""A policy, a metric and a figure for the package routing."""
