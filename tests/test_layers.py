@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from routing.workflow import code_digest
+from routing.workflow import code_digest, stage_names
 
 ROOT = code_digest.PACKAGE.parent
 FILES = sorted(code_digest.PACKAGE.rglob("*.py"))
-STAGES = set(code_digest.STAGES)
+STAGES = set(stage_names.STAGES)
 
 # A folder imports itself and the folders below it in this list. A stage imports no stage.
 LAYERS = [
@@ -185,7 +185,7 @@ def test_stages_are_the_modules_of_their_folder():
     assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == STAGES
 
 
-@pytest.mark.parametrize("stage", code_digest.STAGES)
+@pytest.mark.parametrize("stage", stage_names.STAGES)
 def test_a_stage_is_a_module_with_run(stage):
     tree = TREES[stage_file(stage)]
     runs = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run"]
@@ -203,7 +203,7 @@ RULES = {
 def test_every_stage_has_a_rule_file_and_is_included():
     assert RULES.keys() == STAGES
     included = re.findall(r'include: "rules/(\w+).smk"', (ROOT / "Snakefile").read_text())
-    assert included == ["common", *code_digest.STAGES]  # in the order of the data flow
+    assert included == ["common", *stage_names.STAGES]  # in the order of the data flow
     assert not re.findall(r"^(?:rule|checkpoint) ", (ROOT / "rules/common.smk").read_text(), re.M)
 
 
@@ -212,9 +212,9 @@ def section(rule, name):
     return found.group(1) if found else ""
 
 
-@pytest.mark.parametrize("stage", code_digest.STAGES)
+@pytest.mark.parametrize("stage", stage_names.STAGES)
 def test_rules_are_complete(stage):
-    assert tuple(RULES[stage]) == code_digest.rules(stage)
+    assert tuple(RULES[stage]) == stage_names.rules(stage)
     for rule in RULES[stage].values():
         assert f'"python -m routing {stage} ' in section(rule, "shell")
         assert "--spec {params.spec:q} --log {log}" in section(rule, "shell")
@@ -239,7 +239,9 @@ HANDED = {  # plumbing that is handed a job: the place of the input's name, and 
     "shards.values": (2, "samples"),
 }
 READERS = {  # functions that are handed a job too, and the module that they read in
-    "assemble": "loading/arms.py",
+    "load_arm": "loading/arms.py",
+    "calibrate_policy": "loading/policy_calibration.py",
+    "RouterData": "loading/router_data.py",
     "prompts.captions_of": "data/prompts.py",
 }
 
@@ -289,16 +291,16 @@ def defined(place):
     }
 
 
-@pytest.mark.parametrize("stage", code_digest.STAGES)
+@pytest.mark.parametrize("stage", stage_names.STAGES)
 def test_whoever_is_handed_a_job_is_known(stage):
     """A reader that `asked` does not know would make the next test mean less."""
     handed = {dotted(c.func) for c in calls(f"stages/{stage}.py") if any(map(is_job, c.args))}
     known = defined(f"stages/{stage}.py") | HANDED.keys() | READERS.keys()
-    known |= {"bound", "devices.use", "Inputs"}  # loading.arms, as assemble; figures, below
+    known |= {"devices.use", "Inputs"}  # figures, below
     assert handed <= known, handed - known
 
 
-@pytest.mark.parametrize("stage", [s for s in code_digest.STAGES if s not in ("figures", "audit")])
+@pytest.mark.parametrize("stage", [s for s in stage_names.STAGES if s not in ("figures", "audit")])
 def test_rules_and_stages_give_files_the_same_names(stage):
     place = f"stages/{stage}.py"
     written, read = asked(place, *WRITES), asked(place, *READS)

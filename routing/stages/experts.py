@@ -20,11 +20,13 @@ from routing.data import prompts, shards
 from routing.data.prompts import LabelPrompter, Prompter
 from routing.data.shards import Shards
 from routing.flow import paths
-from routing.flow.conditions import Told
-from routing.loading import networks
+from routing.flow.conditions import ConditionedNetwork
+from routing.loading import models
 from routing.networks.dit import DiT
 from routing.partitions.membership import is_member
-from routing.training.loop import Identity, Schedule, noise_batch, train
+from routing.training.batches import noise_batch
+from routing.training.loop import TrainingId, train
+from routing.training.schedule import Schedule
 from routing.workflow import choices, code_digest, devices, seeds
 
 
@@ -101,7 +103,7 @@ def fit(
     spec = job.spec
     root = spec["seed"]
     identity = (seeds.number(spec["partition"]), spec["cluster"], spec["training_seed"])
-    model = networks.architecture(
+    model = models.dit_config(
         values.shape,
         patch_size=kind.patch_size,
         width=kind.width,
@@ -112,7 +114,7 @@ def fit(
     )
     torch.manual_seed(seeds.integer(root, "initial_weights", *identity))
     device = devices.use(job)
-    net = networks.new_network(model).to(device)
+    net = models.build_dit(model).to(device)
     schedule = Schedule(
         steps=kind.steps,
         batch_size=kind.batch_size(spec["num_experts"]),
@@ -124,7 +126,7 @@ def fit(
     if prompter is None:  # conditions have lengths of their own
         x = torch.zeros(schedule.batch_size, *values.shape, device=device)
         net = devices.recorded(net, x, x.new_zeros(len(x)))
-    who = Identity(f"expert {spec['partition']}/{spec['cluster']}", root, identity)
+    who = TrainingId(f"expert {spec['partition']}/{spec['cluster']}", root, identity)
     labels, captions = index["label"].to_numpy(), index["caption"].to_numpy()
 
     def loss(net: DiT, rng: np.random.Generator) -> torch.Tensor:
@@ -134,7 +136,7 @@ def fit(
             is_dropped = rng.random(len(rows)) < kind.drop
             condition = prompter(labels[rows], captions[rows].tolist(), is_dropped)
         x0, eps, t, condition = devices.moved((x0, eps, t, condition), device)
-        v = Told(net)(paths.noised(x0, eps, t), t, condition)
+        v = ConditionedNetwork(net)(paths.add_noise(x0, eps, t), t, condition)
         return (v - paths.velocity(x0, eps)).square().mean()
 
     key = {"spec": spec, "inputs": job.digests(), "code": code_digest.stage_digest("experts")}

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from routing.data import probe_states, prompts, shards
 from routing.ensemble.gram_matrix import gram
-from routing.flow.conditions import Condition, Told
+from routing.flow.conditions import Condition, ConditionedNetwork
 from routing.loading import models
 from routing.networks.dit import DiT
 from routing.workflow import devices
@@ -68,7 +68,7 @@ def answer(
     prompter = prompts.of_note(notes.get("prompts"), prompts.captions_of(job))
     is_network = isinstance(net, DiT)
     device = devices.use(job) if is_network else devices.CPU
-    expert = Told(net.to(device)) if is_network else net.velocity
+    expert = ConditionedNetwork(net.to(device)) if is_network else net.velocity
     parts = []
     for first in range(0, len(shard), BATCH):
         rows = slice(first, first + BATCH)

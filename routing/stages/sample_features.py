@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from routing.data import pixel_values
-from routing.loading import stored_images
+from routing.loading import sample_decoding
 from routing.metrics import feature_space_names
 
 BATCH = 512  # samples at a time
@@ -30,7 +30,10 @@ def run(job) -> None:
         refuse_count([part["samples"] for part in parts], job)
     embed = space(job)
     notes = job.metadata("samples")
-    see, levels = stored_images.viewer(notes, bool(job.spec["autoencoder"])), notes["levels"]
+    see, levels = (
+        sample_decoding.make_decoder(notes, bool(job.spec["autoencoder"])),
+        notes["levels"],
+    )
     maker = job.metadata("encoder" if job.count("encoder") else "classifier")
     shape: list[tuple[int, ...]] = []  # of what the maker saw
 
@@ -53,7 +56,7 @@ def run(job) -> None:
     job.write_rows(
         "features",
         blocks(),
-        feature_space=lambda: feature_space_names.note(
+        feature_space=lambda: feature_space_names.feature_metadata(
             job.spec.get("feature_space"), maker, shape[0]
         ),
     )

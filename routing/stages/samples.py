@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from routing.ensemble.routed_field import RoutedField
-from routing.flow.conditions import Condition, Told
+from routing.flow.conditions import Condition, ConditionedNetwork
 from routing.loading.arms import Arm, load_arm, oracle_clusters
 from routing.loading.policy_calibration import calibrate_policy
 from routing.networks.dit import DiT, flop_per_sample
@@ -91,7 +91,7 @@ def sample_batch(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
     x = arm.sampler(field, normals("noise"), noise=noise)
     states = [s[kept] for s in field.states] + [x[kept]]
     if not field.states:
-        states = [x[kept]] * (arm.sampler.num_calls + 1)
+        states = [x[kept]] * (arm.sampler.num_evaluations + 1)
     samples = x.cpu()
     check_finite(samples, batch)
     has_text = condition is not None and condition.text is not None
@@ -149,7 +149,7 @@ def cost_table(arm: Arm, batches: list[dict], num: int, seconds: float) -> pd.Da
 
 def flop(net: object, num_tokens: int = 0) -> float:
     """Return the FLOPs of one evaluation for one sample; 0 if `net` is no network."""
-    net = net.net if isinstance(net, Told) else net
+    net = net.net if isinstance(net, ConditionedNetwork) else net
     if not isinstance(net, DiT):
         return 0.0
     has_text = net.architecture.text_dim is not None

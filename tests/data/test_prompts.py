@@ -10,6 +10,7 @@ from stages import make as artifact
 from stages import refused, run
 
 from routing.data import prompts
+from routing.data.caption_tokens import CaptionTable
 from routing.data.prompts import (
     PROMPTERS,
     LabelPrompter,
@@ -20,8 +21,8 @@ from routing.data.prompts import (
     of_note,
 )
 from routing.flow import paths
-from routing.flow.conditions import Captions, Told
-from routing.loading import networks
+from routing.flow.conditions import ConditionedNetwork
+from routing.loading import models
 from routing.pretrained import text_encoders
 from routing.workflow import artifacts
 from routing.workflow.job import Job
@@ -38,7 +39,7 @@ def table(seed=0, encoder="sentence", digest="d0", captions=CAPTIONS):
     mask = np.arange(4)[None] < np.arange(len(captions))[:, None] % 4 + 1
     drawn = np.random.default_rng(seed).normal(size=(*mask.shape, 3))
     text = (drawn * mask[..., None]).astype(np.float16)
-    return Captions(captions, text, mask, encoder, digest)
+    return CaptionTable(captions, text, mask, encoder, digest)
 
 
 TABLE = table()
@@ -58,11 +59,11 @@ def test_every_prompter_is_asked():
 
 def network(prompter):
     options = {"patch_size": 2, "width": 8, "depth": 1, "num_heads": 2} | prompter.options()
-    net = networks.new_network(networks.architecture((1, 4, 4), **options))
+    net = models.build_dit(models.dit_config((1, 4, 4), **options))
     torch.manual_seed(0)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    return Told(net.eval().requires_grad_(False))
+    return ConditionedNetwork(net.eval().requires_grad_(False))
 
 
 @pytest.mark.parametrize("prompter", EXAMPLES.values(), ids=EXAMPLES.keys())
@@ -227,7 +228,7 @@ def test_a_network_learns_what_sentences_say(tmp_path):
         which = draw.integers(2, size=num)
         x0 = torch.from_numpy(2.0 * which - 1).float()[:, None, None, None].expand(num, 1, 4, 4)
         eps, t = torch.randn(num, 1, 4, 4, generator=rng), torch.ones(num)  # noise alone
-        return which, paths.noised(x0, eps, t), t, paths.velocity(x0, eps)
+        return which, paths.add_noise(x0, eps, t), t, paths.velocity(x0, eps)
 
     def loss(which, x, t, v, is_dropped=None):
         condition = prompter(0 * which, [said[i] for i in which], is_dropped)
@@ -249,7 +250,7 @@ def test_a_network_learns_what_sentences_say(tmp_path):
     # What it has never been told is understood by its meaning, where the table has it.
     unseen = ["a dark night", "sunlight on bright snow"]
     text, mask = text_encoders.Sentence().load()(unseen)
-    more = Captions(unseen, text.numpy().astype(np.float16), mask.numpy(), "sentence", "more")
+    more = CaptionTable(unseen, text.numpy().astype(np.float16), mask.numpy(), "sentence", "more")
     prompter = TablePrompter.of(more)
     said = unseen
     assert loss(which, x, t, v).item() < 0.6 < loss(1 - which, x, t, v).item()

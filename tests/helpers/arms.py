@@ -6,7 +6,7 @@ import torch
 from stages import WORLD, embed, make, read, run
 
 from routing.data import prompts
-from routing.loading import networks as models
+from routing.loading import models
 from routing.workflow import artifacts
 
 ROOT = 7
@@ -45,8 +45,8 @@ def draw(folder, inputs, parts) -> dict:
 def network(path, stage, generator, num_logits=None, prompter=None, **notes):
     """A network whose weights are all random: fresh ones say zero."""
     told = {} if prompter is None else prompter.options()
-    note = models.architecture(SHAPE, **NETWORK, num_logits=num_logits, **told)
-    net = models.new_network(note)
+    note = models.dit_config(SHAPE, **NETWORK, num_logits=num_logits, **told)
+    net = models.build_dit(note)
     arrays = {
         name: 0.2 * torch.randn(p.shape, generator=generator).numpy()
         for name, p in net.named_parameters()

@@ -13,11 +13,11 @@ from routing.data.prompts import LabelPrompter
 from routing.ensemble.guidance import GUIDANCE
 from routing.ensemble.policies import Budget, Full, Nucleus, Threshold, TopK
 from routing.ensemble.routers import ConditionalNetwork, Exact, ExactLabelled, Network, Prior
-from routing.flow.conditions import Condition, Told
+from routing.flow.conditions import Condition, ConditionedNetwork
 from routing.flow.samplers import Euler
-from routing.loading import arms as assembly
-from routing.loading import networks
-from routing.loading.arms import NUM_PILOTS, Arm, Encoder, oracle_clusters
+from routing.loading import models, policy_calibration
+from routing.loading.arms import Arm, PartitionEncoder, load_arm, oracle_clusters
+from routing.loading.policy_calibration import NUM_PILOT_SAMPLES
 from routing.workflow import artifacts, seeds
 from routing.workflow.job import Job
 
@@ -42,8 +42,10 @@ def labelled(tmp_path_factory):
 def piloted(monkeypatch):
     """Pilots by the order in which arms are bound to them."""
     found = []
-    real = assembly.bind
-    monkeypatch.setattr(assembly, "bind", lambda p, pilot: found.append(pilot) or real(p, pilot))
+    real = policy_calibration.bind
+    monkeypatch.setattr(
+        policy_calibration, "bind", lambda p, pilot: found.append(pilot) or real(p, pilot)
+    )
     return found
 
 
@@ -56,7 +58,7 @@ def job_of(inputs, parts):
 
 
 def assembled(inputs, **more):
-    return assembly.assemble(job_of(inputs, spec(**more)))
+    return load_arm(job_of(inputs, spec(**more)))
 
 
 def kept_states(inputs, part=probe_states.CALIBRATE):
@@ -114,12 +116,12 @@ def test_a_router_without_memory_is_asked_on_the_calibrate_states(
 def test_a_learned_router_is_asked_with_its_temperature_as_its_arm_asks(
     is_asked, told, piloted, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(assembly, "ASKED_AT_ONCE", 50)  # in more than one go
+    monkeypatch.setattr(policy_calibration, "BATCH_SIZE", 50)  # in more than one go
     guidance = {"name": "conditional" if is_asked else "none"}
     draw(tmp_path, told, spec(CONDITIONAL, BUDGET, num=2, guidance=guidance))
     held, rows, _ = kept_states(told)
     (path,) = told["router"]
-    net = Told(networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
+    net = ConditionedNetwork(models.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
     label = Condition(label=torch.tensor(np.searchsorted([2, 5, 8], rows["label"])))
     logits = net(held.x, held.t, label if is_asked else None)
     temperature = torch.tensor([0.5, 1.0, 2.0, 4.0])[(held.t * 4).long().clamp(max=3)]
@@ -151,12 +153,12 @@ def test_a_router_that_remembers_is_heard_along_pilot_trajectories(
     more = {"sampler": sampler, "guidance": {"name": "conditional"}}
     draw(tmp_path / "b", labelled["halves"], spec(router, BUDGET, num=2, **more))
     root = seeds.integer(arms.ROOT, "pilot", 0)
-    parts = spec(router, FULL, num=NUM_PILOTS, batch_size=NUM_PILOTS, **more)
+    parts = spec(router, FULL, num=NUM_PILOT_SAMPLES, batch_size=NUM_PILOT_SAMPLES, **more)
     full = draw(tmp_path / "f", labelled["halves"], parts | {"seed": root})["trace"]
     (pilot,) = piloted
     wanted = full["posteriors"].reshape(-1, 2)
     np.testing.assert_allclose(pilot.posteriors, wanted, atol=1e-6)
-    np.testing.assert_allclose(pilot.t, np.tile(full["times"], NUM_PILOTS))
+    np.testing.assert_allclose(pilot.t, np.tile(full["times"], NUM_PILOT_SAMPLES))
     assert np.ptp(full["posteriors"][:, -1], axis=0).max() > 0.5
 
 
@@ -244,7 +246,7 @@ def test_routers_are_made_of_their_artifacts(told, labelled):
     assert type(made.router) is ConditionalNetwork
     assert made.router.temperatures.tolist() == [0.5, 1.0, 2.0, 4.0]
     assert made.dtype == torch.float32 and made.shape == arms.SHAPE and made.levels == 16
-    assert all(type(expert) is Told for expert in made.experts) and len(made.experts) == 5
+    assert all(type(expert) is ConditionedNetwork for expert in made.experts) and len(made.experts) == 5
     np.testing.assert_allclose(made.prior, arms.SIZES / 100)
     made = assembled(labelled["halves"], router="exact", policy={"name": "top_k", "k": 2})
     assert made.dtype == torch.float64 and made.shape == (2,) and made.policy == TopK(2)
@@ -271,11 +273,11 @@ def an_arm(guidance, num_train):
         shape=(1,),
         levels=None,
         autoencoder=None,
-        encode=Encoder(Job("samples", {}, {}, {})),
+        encoder=PartitionEncoder(Job("samples", {}, {}, {})),
         prior=np.array([0.25, 0.75]),
         dtype=torch.float32,
         prompter=LabelPrompter.of(train["label"].to_numpy(), []),
-        train=train,
+        train_index=train,
         device=torch.device("cpu"),
     )
 
@@ -285,7 +287,7 @@ def test_the_last_random_number_asks_for_the_last_image(monkeypatch):
     largest = np.float32(1) - np.float32(2) ** -24
     monkeypatch.setattr(seeds, "uniforms", lambda *_: np.full((1, 1), largest, np.float32))
     for num in (1025, 4097, 2**17 + 1):
-        condition, requested = an_arm(GUIDANCE["conditional"](), num).requested(7, [0])
+        condition, requested = an_arm(GUIDANCE["conditional"](), num).draw_conditions(7, [0])
         assert requested["requested"].tolist() == condition.label.tolist() == [(num - 1) % 7]
         assert requested["prompts"].tolist() == [num - 1]
 
@@ -294,14 +296,14 @@ def test_the_last_random_number_asks_for_the_last_image(monkeypatch):
 def test_the_branches_are_those_that_guidance_makes(name):
     options = {"scale": 2.0} if name in ("separate", "shared") else {}
     condition = Condition(label=torch.tensor([1, 2, 0]))
-    found = an_arm(GUIDANCE[name](**options), 9).branches(3, condition)
+    found = an_arm(GUIDANCE[name](**options), 9).router_conditions(3, condition)
     assert [of is condition for of in found] == branches({"name": name})
 
 
 @pytest.mark.parametrize(("scale", "is_told"), [(0.0, False), (1.0, True)])
 def test_a_scale_that_leaves_one_branch_asks_the_router_there(scale, is_told):
     condition = Condition(label=torch.tensor([1]))
-    (told,) = an_arm(GUIDANCE["separate"](scale), 9).branches(1, condition)
+    (told,) = an_arm(GUIDANCE["separate"](scale), 9).router_conditions(1, condition)
     assert (told is condition) == is_told
 
 

@@ -6,14 +6,15 @@ import torch
 from stages import WORLD, content, make_data, read, refused, run
 
 from routing.data import prompts
-from routing.flow.conditions import Told
-from routing.flow.exact_worlds import Mixture
+from routing.flow.conditions import ConditionedNetwork
+from routing.flow.exact_worlds import GaussianMixture
 from routing.flow.samplers import Euler
-from routing.loading import arms, networks
+from routing.loading import arms, models
 from routing.networks.dit import DiT
 from routing.stages import experts
 from routing.stages.experts import EXPERTS, Exact, Transformer
 from routing.training import loop as training
+from routing.training.batches import noise_batch
 from routing.workflow import artifacts, seeds
 
 TINY = {"name": "transformer", "width": 16, "depth": 1, "num_heads": 2, "warmup_steps": 3}
@@ -63,7 +64,7 @@ def test_an_expert_of_one_image_draws_this_image(tmp_path):
     inputs = make_data(tmp_path, image.repeat(2, 0), [True, False], levels=16)
     kind = TINY | {"steps": 250, "total_batch": 32, "width": 32, "learning_rate": 5e-3}
     files = run("experts", tmp_path, spec(kind | {"ema": 0.95}), **inputs)
-    net = networks.load(
+    net = models.load(
         artifacts.read_arrays(files["weights"]), artifacts.read_provenance(files["weights"])
     )
     noise = torch.from_numpy(seeds.normals(0, "noise", range(16), (1, 4, 4)))
@@ -138,7 +139,7 @@ def test_a_conditional_expert_draws_what_it_is_asked_for(condition, tmp_path, rn
     inputs = labelled(tmp_path)
     files = run("experts", tmp_path, spec(kind | {"drop": 0.3}, condition=condition), **inputs)
     note = artifacts.read_provenance(files["weights"])
-    net = Told(networks.load(artifacts.read_arrays(files["weights"]), note))
+    net = ConditionedNetwork(models.load(artifacts.read_arrays(files["weights"]), note))
     prompter = prompts.of_note(note["prompts"])
     t, eps = torch.full((64,), 0.98), torch.randn(64, 1, 4, 4, generator=rng)
 
@@ -168,7 +169,7 @@ def test_the_share_of_dropped_prompts_is_the_asked_one(tmp_path, monkeypatch):
     rank = (index["label"][index["split"] == "train"] == 8).to_numpy().astype(int)
     for step, label in enumerate(told):
         rng = seeds.stream(7, "batches", seeds.number("p"), 0, 0, step)
-        rows, _, _ = training.noise_batch(len(rank), (1, 4, 4), 400, rng)
+        rows, _, _ = noise_batch(len(rank), (1, 4, 4), 400, rng)
         is_null = label.numpy() == 2
         assert np.array_equal(label[~is_null], rank[rows[~is_null]])
         assert abs(is_null.mean() - 0.3) < 4 * (0.3 * 0.7 / 400) ** 0.5
@@ -204,7 +205,7 @@ def test_a_killed_stage_goes_on_and_ends_the_same(inputs, tmp_path, monkeypatch)
     unbroken = run("experts", tmp_path / "a", spec(SHORT), **inputs)
     assert not list(tmp_path.glob("a/*.state"))
     monkeypatch.setattr(training, "SAVE_EVERY_S", 0.0)
-    draw, calls = training.noise_batch, []
+    draw, calls = noise_batch, []
 
     def dying(*arguments):
         calls.append(1)
@@ -292,10 +293,10 @@ def test_exact_experts_weighted_by_the_posterior_are_the_monolith(owner, world, 
         x, t, materials["cluster_of_component"], max(owner) + 1
     )
     pairs = list(zip(arrays, notes, strict=True))
-    said = torch.stack([networks.load(*part).velocity(x, t) for part in pairs], 1)
+    said = torch.stack([models.load(*part).velocity(x, t) for part in pairs], 1)
     mixed = (p[:, :, None] * said).sum(1)
     torch.testing.assert_close(
-        mixed, networks.load(whole, note).velocity(x, t), rtol=1e-12, atol=1e-12
+        mixed, models.load(whole, note).velocity(x, t), rtol=1e-12, atol=1e-12
     )
     assert (said[:, 0] - mixed).abs().mean() > 0.1  # the experts differ
 
@@ -314,13 +315,13 @@ def test_exact_experts_of_a_labelled_world_speak_both_branches(tmp_path, rng):
         torch.tensor(WORLD["stds"], dtype=torch.float64).square()[:, None, None]
         * torch.eye(2).double()
     )
-    truth = Mixture(shares, torch.tensor(WORLD["means"], dtype=torch.float64), covs)
+    truth = GaussianMixture(shares, torch.tensor(WORLD["means"], dtype=torch.float64), covs)
     x, t = 3 * torch.randn(50, 2, generator=rng).double(), torch.rand(50, generator=rng).double()
     for k in range(2):
         made = run("experts", tmp_path / str(k), spec(EXACT, k, 2, condition="label"), **inputs)
         note = artifacts.read_provenance(made["weights"])
         assert note["prompts"] == {"name": "label", "classes": [4, 9]}
-        expert = networks.load(artifacts.read_arrays(made["weights"]), note)
+        expert = models.load(artifacts.read_arrays(made["weights"]), note)
         prompter = prompts.of_note(note["prompts"])
         mine = torch.from_numpy(np.flatnonzero(owner == k))
         null = truth.restrict(mine).velocity(x, t)

@@ -12,8 +12,8 @@ from stages import ROOT, WORLD, content, make, make_data, read, run
 from routing.data import probe_states, prompts
 from routing.data.prompts import LabelPrompter, TextPrompter
 from routing.ensemble.gram_matrix import ensemble_error
-from routing.flow.conditions import Told
-from routing.loading import networks
+from routing.flow.conditions import ConditionedNetwork
+from routing.loading import models
 from routing.networks.dit import DiT
 from routing.stages import probe
 from routing.workflow import artifacts
@@ -30,8 +30,8 @@ def spec(first_state=0, **sizes):
 
 def network(g, **options):
     """The note and arrays of a DiT that says something, not the 0 of a fresh one."""
-    note = networks.architecture(SHAPE, patch_size=2, width=16, depth=1, num_heads=2, **options)
-    net = networks.new_network(note)
+    note = models.dit_config(SHAPE, patch_size=2, width=16, depth=1, num_heads=2, **options)
+    net = models.build_dit(note)
     return note, {n: 0.3 * torch.randn(p.shape, generator=g) for n, p in net.named_parameters()}
 
 
@@ -67,7 +67,7 @@ def said(paths, shard, told=None):
     """The velocities of the experts, each state asked alone."""
     found = []
     for path in paths:
-        net = Told(networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
+        net = ConditionedNetwork(models.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
         rows = range(len(shard))
         one = [
             net(shard.x[[i]], shard.t[[i]], None if told is None else told[i : i + 1])
@@ -141,7 +141,7 @@ def test_shards_are_the_whole(data, tmp_path, rng):
 
 
 def test_one_expert_is_in_memory_and_one_batch_is_asked(data, tmp_path, rng, monkeypatch):
-    loaded, sizes, load, forward = [], [], networks.load, DiT.forward
+    loaded, sizes, load, forward = [], [], models.load, DiT.forward
 
     def watched(*arguments):
         gc.collect()
@@ -157,7 +157,7 @@ def test_one_expert_is_in_memory_and_one_batch_is_asked(data, tmp_path, rng, mon
     paths = experts(tmp_path, rng)
     whole = run("probe", tmp_path / "w", spec(), experts=paths, **data)
     monkeypatch.setattr(probe, "BATCH", 40)
-    monkeypatch.setattr(networks, "load", watched)
+    monkeypatch.setattr(models, "load", watched)
     monkeypatch.setattr(DiT, "forward", counted)
     files = run("probe", tmp_path, spec(), experts=paths, **data)
     assert len(loaded) == NUM_EXPERTS and sizes == [40, 40, 10] * NUM_EXPERTS
@@ -218,7 +218,7 @@ def test_exact_experts_are_asked_in_double(condition, world, tmp_path):
     prompter = LabelPrompter((0, 1, 2))  # 2, the null label, is a rank of its own
     v = []
     for path in paths:
-        net = networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
+        net = models.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
         told = () if condition == "none" else (prompter(labels, []),)
         v.append(net.velocity(x, t, *told))
     errors = torch.stack(v) - shard.target.double()

@@ -1,6 +1,5 @@
 """The router stage: what is learned is the posterior, from its own states and from no other."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -18,20 +17,21 @@ from routing.ensemble.calibration import fit_temperatures, fit_temperatures_erro
 from routing.ensemble.objectives import OBJECTIVES
 from routing.ensemble.routers import ROUTERS
 from routing.flow import paths
-from routing.flow.conditions import Told
-from routing.flow.exact_worlds import Mixture
-from routing.loading import networks
-from routing.loading.router_reports import reliability_table, report_table
+from routing.flow.conditions import ConditionedNetwork
+from routing.flow.exact_worlds import GaussianMixture
+from routing.loading import models, router_evaluation
+from routing.loading.router_data import BATCH_SOURCES
+from routing.loading.router_evaluation import RouterOutputs, reliability_table, report_table
 from routing.networks.dit import DiT
-from routing.stages import router
 from routing.stages.router import LEARNED as TABLE
 from routing.training import loop as training
+from routing.training.batches import noise_batch
 from routing.workflow import artifacts, choices, code_digest, seeds
 
 SHAPE, DIM, MEAN, STD = (1, 4, 4), 16, 0.2, 0.2
 WEIGHTS = torch.tensor([0.75, 0.25], dtype=torch.float64)
 MEANS = MEAN * torch.tensor([[-1.0], [1.0]], dtype=torch.float64).expand(2, DIM)
-WORLD = Mixture(WEIGHTS, MEANS, STD**2 * torch.eye(DIM).double().expand(2, -1, -1))
+WORLD = GaussianMixture(WEIGHTS, MEANS, STD**2 * torch.eye(DIM).double().expand(2, -1, -1))
 NUM, NUM_TRAIN = 160, 80
 TRAIN = np.flatnonzero(np.arange(NUM) // 4 % 2)  # four held out, four to train on, ...
 
@@ -89,7 +89,7 @@ def quick(inputs, tmp_path_factory):
 
 def network(files):
     path = files["weights"]
-    return Told(networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
+    return ConditionedNetwork(models.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
 
 
 def first_loss(files):
@@ -99,7 +99,7 @@ def first_loss(files):
 def test_the_tables_are_complete():
     assert TABLE.keys() == {"learned"} and not TABLE.keys() & ROUTERS.keys()
     assert TABLE["learned"].learned and not any(kind.learned for kind in ROUTERS.values())
-    assert router.BATCHES.keys() == set(READS.values())
+    assert BATCH_SOURCES.keys() == set(READS.values())
     with refused("routers.x.objective: unknown name 'clusters'; did you mean 'cluster'"):
         choices.build(TABLE, LEARNED | {"objective": "clusters"}, "routers.x")
 
@@ -107,8 +107,8 @@ def test_the_tables_are_complete():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"drop": 1.0}, r"drop: wanted a share in \[0, 1\), got 1.0"),
-        ({"drop": -0.1}, "drop: wanted a share"),
+        ({"drop": 1.0}, r"drop: wanted a fraction in \[0, 1\), got 1.0"),
+        ({"drop": -0.1}, "drop: wanted a fraction"),
         ({"steps": 0}, "steps: wanted 1 or more without `start`, got 0"),
         ({"steps": -1, "start": "x"}, "training wants steps and batch_size >= 1, got -1 and 8"),
         ({"batch_size": 0}, "training wants steps and batch_size >= 1, got 4 and 0"),
@@ -142,7 +142,7 @@ def test_the_learned_posterior_is_the_exact_one(objective, share, long_probe, tm
     files = run("router", tmp_path, spec(objective, **LONG), **long_probe)
     x0, _ = WORLD.sample(1000, rng)
     t = torch.linspace(0.4, 0.8, 1000).double()
-    x = paths.noised(x0, torch.randn(x0.shape, generator=rng, dtype=x0.dtype), t)
+    x = paths.add_noise(x0, torch.randn(x0.shape, generator=rng, dtype=x0.dtype), t)
     truth, z = WORLD.posterior(x, t), network(files)(x.float().unflatten(1, SHAPE), t.float())
     error = (z.softmax(1) - truth).abs().mean()
     assert error < share * (WEIGHTS - truth).abs().mean()
@@ -371,7 +371,7 @@ def test_what_was_begun_for_other_options_or_inputs_is_not_gone_on_with(
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_no_expert_is_asked(objective, inputs, tmp_path, monkeypatch):
     requested, loaded = [], []
-    forward, load, velocity = DiT.forward, networks.load, Mixture.velocity
+    forward, load, velocity = DiT.forward, models.load, GaussianMixture.velocity
 
     def counted(self, x, *told, **named):
         requested.append(self.architecture.num_logits)
@@ -382,8 +382,8 @@ def test_no_expert_is_asked(objective, inputs, tmp_path, monkeypatch):
         return load(arrays, notes)
 
     monkeypatch.setattr(DiT, "forward", counted)
-    monkeypatch.setattr(networks, "load", opened)
-    monkeypatch.setattr(Mixture, "velocity", lambda *a: requested.append(None) or velocity(*a))
+    monkeypatch.setattr(models, "load", opened)
+    monkeypatch.setattr(GaussianMixture, "velocity", lambda *a: requested.append(None) or velocity(*a))
     run("router", tmp_path, spec(objective, temperature="error"), **inputs)
     assert requested == [2] * (4 + 2)  # the router at 4 steps and 2 parts, an expert (None) never
     assert [(model["name"], model["num_logits"]) for model in loaded] == [("dit", 2)]
@@ -446,16 +446,8 @@ def reported(request, inputs, quick, told_label):
             told = prompter(of["label"].to_numpy(), of["caption"].tolist(), held.is_null)
         logits = net(held.x, held.t, told).double()
         gram = torch.from_numpy(arrays["gram"][chosen.index])
-        parts[part] = Asked(logits, held.t, torch.from_numpy(clusters[held.row]), gram)
+        parts[part] = RouterOutputs(logits, held.t, torch.from_numpy(clusters[held.row]), gram)
     return files, parts
-
-
-@dataclasses.dataclass
-class Asked:
-    logits: torch.Tensor
-    t: torch.Tensor
-    cluster: torch.Tensor
-    gram: torch.Tensor
 
 
 def test_temperatures_are_fitted_on_one_part_and_reported_on_another(reported):
@@ -492,7 +484,7 @@ def test_the_sampler_gets_the_temperatures_that_are_asked_for(inputs, tmp_path, 
 
 
 def test_asking_in_pieces_changes_nothing(inputs, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(router, "ASKED_AT_ONCE", 7)
+    monkeypatch.setattr(router_evaluation, "BATCH_SIZE", 7)
     files = run("router", tmp_path, spec(), **inputs)
     found, whole = (artifacts.read_table(f["report"]) for f in (files, quick["cluster"]))
     pd.testing.assert_frame_equal(found, whole, rtol=1e-4, atol=1e-6)
@@ -522,7 +514,7 @@ def test_an_image_is_told_its_label_but_for_the_share_that_is_dropped(
     rank = np.arange(NUM) // 4 % 3
     for step in range(4):
         rng = stream("cluster", step)
-        rows, _, _ = training.noise_batch(NUM_TRAIN, SHAPE, 200, rng)
+        rows, _, _ = noise_batch(NUM_TRAIN, SHAPE, 200, rng)
         is_null = told[step].numpy() == 3
         assert np.array_equal(told[step][~is_null], rank[TRAIN[rows]][~is_null])
         assert abs(is_null.mean() - drop) < 4 * (drop * (1 - drop) / 200) ** 0.5 + 1e-9
@@ -691,7 +683,7 @@ def test_an_objective_of_another_package_trains_a_router(third_party, inputs, tm
 
 
 def test_an_objective_that_reads_what_is_not_there_is_refused(third_party, inputs, tmp_path):
-    message = "routers.r.objective: 'elsewhere' wants to read 'tea leaves', there are images, pro"
+    message = "routers.r.objective: wanted `reads` of 'elsewhere' to be one of images, probe, got"
     with refused(message):
         run("router", tmp_path, spec("elsewhere"), **inputs)
 

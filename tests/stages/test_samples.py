@@ -9,9 +9,9 @@ from arms import FULL, LABELLED, TOP1, draw, spec
 from places import ROOT
 from stages import WORLD, make, refused
 
-from routing.flow.conditions import Condition, Told
+from routing.flow.conditions import Condition, ConditionedNetwork
 from routing.flow.samplers import SAMPLERS
-from routing.loading import networks
+from routing.loading import models
 from routing.loading.feature_encoders import fitted_encoders
 from routing.metrics.formulas.category_shares import chi_square_p_value
 from routing.networks.dit import flop_per_sample
@@ -104,12 +104,12 @@ def test_trajectories_begin_at_the_noise_and_end_at_the_sample(name, trained, tm
     sampler = {"name": name, "num_steps": 3}
     found = draw(tmp_path, trained, spec(num=5, sampler=sampler, batch_size=2))
     states, drawn = found["trajectories"]["states"], found["samples"]["samples"]
-    num_calls = SAMPLERS[name](num_steps=3).num_calls
-    assert states.shape == (3, num_calls + 1, 1, 4, 4) and drawn.shape == (5, 1, 4, 4)
+    num_evaluations = SAMPLERS[name](num_steps=3).num_evaluations
+    assert states.shape == (3, num_evaluations + 1, 1, 4, 4) and drawn.shape == (5, 1, 4, 4)
     assert np.array_equal(states[:, -1], drawn[:3])
     assert np.array_equal(states[:, 0], seeds.normals(7, "noise", range(3), (1, 4, 4)))
-    assert found["trace"]["weights"].shape == (5, num_calls, 5)
-    assert found["trace"]["times"].shape == (num_calls,) and found["trace"]["times"][0] == 1
+    assert found["trace"]["weights"].shape == (5, num_evaluations, 5)
+    assert found["trace"]["times"].shape == (num_evaluations,) and found["trace"]["times"][0] == 1
     assert artifacts.read_provenance(found["files"]["samples"])["levels"] == 16
 
 
@@ -152,7 +152,7 @@ def test_the_full_ensemble_of_exact_experts_draws_what_the_monolith_draws(exact,
 def test_the_trace_holds_the_posterior_of_the_states(exact, tmp_path):
     found = draw(tmp_path, exact["components"], spec("exact", TOP1, num_trajectories=16))
     arrays = [artifacts.read_arrays(p) for p in exact["components"]["experts"]]
-    world = networks.mixture({k: np.concatenate([a[k] for a in arrays]) for k in arrays[0]})
+    world = models.load_mixture({k: np.concatenate([a[k] for a in arrays]) for k in arrays[0]})
     assert found["trace"]["times"].tolist() == [1.0, 0.75, 0.5, 0.25]
     for call, time in enumerate(found["trace"]["times"]):
         x = torch.from_numpy(found["trajectories"]["states"][:, call])
@@ -178,10 +178,10 @@ def test_the_bill_is_the_support_of_the_weights(router, policy, requested, train
     experts, router_row, total = bill[:5], bill.iloc[5], bill.iloc[6]
     np.testing.assert_allclose(experts["evaluations"], (table > 0).sum((0, 1)) / 10)
     path = trained["experts"][0]
-    net = networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
+    net = models.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
     np.testing.assert_allclose(experts["flop"], experts["evaluations"] * flop_per_sample(net))
     path = trained["router"][0]
-    net = networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
+    net = models.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
     assert router_row["component"] == "router" and router_row["evaluations"] == requested
     assert router_row["flop"] == requested * flop_per_sample(net)
     assert (
@@ -270,8 +270,8 @@ def test_a_finished_sample_that_is_not_finite_is_named():
     x = torch.zeros(4, 1, 2, 2)
     x[1, 0, 0, 1], x[3] = np.inf, np.nan
     with refused(r"nan or inf after the last step in 2 samples \(seeds 11, 13\)"):
-        samples.refuse_broken(x, np.arange(10, 14))
-    samples.refuse_broken(x[:1], np.arange(10, 11))
+        samples.check_finite(x, np.arange(10, 14))
+    samples.check_finite(x[:1], np.arange(10, 11))
 
 
 # What is asked for.
@@ -311,7 +311,7 @@ def test_labels_are_ranks_where_they_are_not_numbers_from_zero(told, tmp_path):
 def test_a_router_is_told_the_prompt_and_speaks_at_its_temperature(told, tmp_path):
     found = draw(tmp_path, told, spec(CONDITIONAL, num_trajectories=16, **ASKED))
     (path,) = told["router"]
-    net = Told(networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
+    net = ConditionedNetwork(models.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
     condition = Condition(label=torch.from_numpy(found["samples"]["requested"]))
     for call, time in enumerate([1.0, 0.75, 0.5, 0.25]):
         x = torch.from_numpy(found["trajectories"]["states"][:, call])
@@ -389,7 +389,7 @@ def test_a_router_speaks_once_for_every_branch_that_it_weighs(guidance, requeste
     bill = draw(tmp_path, told, spec(CONDITIONAL, num=6, guidance=guidance))["cost"]
     assert bill["evaluations"][5] == requested and bill["flop"][5] > 0
     (path,) = told["router"]
-    net = networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
+    net = models.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
     assert bill["flop"][5] == requested * flop_per_sample(net)
 
 
@@ -402,7 +402,7 @@ def test_a_text_is_billed_with_its_tokens(tmp_path):
     assert longest == 4  # "a digit 8 again", the others have three words
     bill = found["cost"]
     for table, path in ((bill[:5], inputs["experts"][0]), (bill[5:6], inputs["router"][0])):
-        net = networks.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
+        net = models.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
         np.testing.assert_allclose(
             table["flop"], table["evaluations"] * flop_per_sample(net, longest)
         )
@@ -436,7 +436,7 @@ def test_a_router_by_distance_pays_for_the_network_that_embeds(tmp_path, monkeyp
     inputs, plain = arms.networks(tmp_path), fitted_encoders.load
 
     class Deep:
-        flop_per_image, dim, block, device = 1000, 16, 64, "cpu"
+        flop_per_image, dim, block_size, device = 1000, 16, 64, "cpu"
 
         def __init__(self, arrays, notes):
             self.encode = plain(arrays, notes)

@@ -19,10 +19,12 @@ from routing.ensemble.policies import POLICIES
 from routing.ensemble.routers import ROUTERS
 from routing.flow.conditions import Condition
 from routing.flow.samplers import SAMPLERS
-from routing.loading import networks
+from routing.loading import models
 from routing.networks.classifier import Classifier, ClassifierShape
 from routing.training import loop
-from routing.training.loop import Identity, Schedule, train
+from routing.training.batches import noise_batch
+from routing.training.loop import TrainingId, train
+from routing.training.schedule import Schedule
 from routing.workflow import artifacts, devices
 from routing.workflow.job import Job
 
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parame
 ROOT, NUM, K, SHAPE, LEVELS = 7, 48, 3, (1, 4, 4), 16
 SMALL = {"patch_size": 2, "width": 16, "depth": 1, "num_heads": 2}
 SHORT = {"steps": 3, "learning_rate": 0.01, "warmup_steps": 1, "ema": 0.5}
-WHO = Identity("expert test/0", 11, (5, 0))
+WHO = TrainingId("expert test/0", 11, (5, 0))
 CONDITIONS = ["none", "label", "text"]
 
 
@@ -333,10 +335,10 @@ def worlds(data, tmp_path_factory):
 def network(path, rng, prompter, num_logits=None):
     """A network whose weights are all random: fresh ones say zero."""
     told = prompter.options() if prompter else {}
-    note = networks.architecture(SHAPE, **SMALL, num_logits=num_logits, **told)
+    note = models.dit_config(SHAPE, **SMALL, num_logits=num_logits, **told)
     arrays = {
         name: 0.2 * torch.randn(p.shape, generator=rng).numpy()
-        for name, p in networks.new_network(note).named_parameters()
+        for name, p in models.build_dit(note).named_parameters()
     }
     more = {"temperatures": [0.5, 1.0, 2.0, 4.0]} if num_logits else {}
     return make(
@@ -583,14 +585,14 @@ def test_without_a_gpu_nothing_is_recorded():
 def test_recorded_passes_train_as_others_do(is_recorded, tmp_path):
     def fit(device):
         torch.manual_seed(0)
-        model = networks.architecture((3, 8, 8), patch_size=4, width=32, depth=2, num_heads=2)
-        net = networks.new_network(model).to(device)
+        model = models.dit_config((3, 8, 8), patch_size=4, width=32, depth=2, num_heads=2)
+        net = models.build_dit(model).to(device)
         if is_recorded:
             x = torch.zeros(6, 3, 8, 8, device=device)
             net = devices.recorded(net, x, x.new_zeros(6))
 
         def loss(net, rng):
-            _, eps, t = loop.noise_batch(9, (3, 8, 8), 6, rng)
+            _, eps, t = noise_batch(9, (3, 8, 8), 6, rng)
             eps, t = devices.moved((eps, t), device)
             return (net(eps, t) - eps).square().mean()
 

@@ -1,17 +1,16 @@
 """Reports: every number of the tables, by hand or by loop."""
 
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
 from routing.ensemble.gram_matrix import best_weights, gram
-from routing.loading.router_reports import (
-    Answers,
-    binned,
-    errors,
+from routing.loading.router_evaluation import (
+    RouterOutputs,
+    ensemble_errors,
+    mean_by_bin,
     reliability_table,
     report_table,
 )
@@ -22,18 +21,10 @@ FLOORS = ["error_prior", "error_best", "error_best2", "error_simplex"]
 PRIOR = torch.tensor([0.5, 0.3, 0.2])
 
 
-@dataclass
-class Made:
-    logits: torch.Tensor
-    t: torch.Tensor
-    cluster: torch.Tensor
-    gram: torch.Tensor
-
-
 def made(num=200, experts=3, seed=0, dim=5):
     g = torch.Generator().manual_seed(seed)
     v = torch.randn(experts, num, dim, generator=g)
-    return Made(
+    return RouterOutputs(
         3 * torch.randn(num, experts, generator=g, dtype=torch.float64),
         0.6 * torch.rand(num, generator=g),
         torch.randint(experts, (num,), generator=g),
@@ -47,22 +38,22 @@ P = torch.tensor([[0.75, 0.25], [0.2, 0.8]], dtype=torch.float64)
 
 
 def test_errors_by_hand():
-    found = errors(P, GRAM)
+    found = ensemble_errors(P, GRAM)
     assert list(found) == ["full", "top1", "top2", "sample"]
     # 0.75^2 - 2 * 0.75 * 0.25 * 0.5 + 2 * 0.25^2 ;  3 * 0.2^2 + 2 * 0.2 * 0.8 + 0.8^2
     torch.testing.assert_close(found["full"], torch.tensor([0.5, 1.08]).double())
     torch.testing.assert_close(found["top1"], torch.tensor([1.0, 1.0]).double())
     torch.testing.assert_close(found["top2"], found["full"])
     torch.testing.assert_close(found["sample"], torch.tensor([1.25, 1.4]).double())
-    lone = errors(torch.ones(2, 1).double(), GRAM[:, :1, :1])
+    lone = ensemble_errors(torch.ones(2, 1).double(), GRAM[:, :1, :1])
     assert list(lone) == ["full", "top1", "sample"]
     assert all(value.tolist() == [1.0, 3.0] for value in lone.values())
 
 
 def test_the_two_most_probable_of_three(rng):
-    answers = made(40)
-    p, G = answers.logits.softmax(1), answers.gram.double()
-    found = errors(p, G)
+    outputs = made(40)
+    p, G = outputs.logits.softmax(1), outputs.gram.double()
+    found = ensemble_errors(p, G)
     for i in range(40):
         two = p[i].argsort(descending=True)[:2]
         w = torch.zeros(3).double()
@@ -72,9 +63,11 @@ def test_the_two_most_probable_of_three(rng):
 
 
 def test_the_table_by_hand():
-    answers = Made(P.log(), torch.tensor([0.15, 0.35]), torch.tensor([1, 1]), GRAM.float())
+    outputs = RouterOutputs(
+        P.log(), torch.tensor([0.15, 0.35]), torch.tensor([1, 1]), GRAM.float()
+    )
     versions = {"raw": None, "nll": torch.tensor([2.0, 1.0]).double()}
-    table = report_table(answers, versions, torch.tensor([0.25, 0.75]), 2)
+    table = report_table(outputs, versions, torch.tensor([0.25, 0.75]), 2)
     assert list(table) == ["version", "t_low", "t_high", "num_states", "quantity", "value"]
     assert (table["t_low"] == 0).all() and (table["t_high"] == 0.5).all()
     assert (table["num_states"] == 2).all()
@@ -106,10 +99,10 @@ def test_the_table_by_hand():
 
 
 def test_long_format_holds_every_cell_once_and_empty_bins_not_at_all():
-    answers = made()  # times below 0.6
+    outputs = made()  # times below 0.6
     ones = torch.ones(10).double()
     versions = {"raw": None, "nll": 2 * ones, "error": 0.5 * ones}
-    table = report_table(answers, versions, PRIOR, 10)
+    table = report_table(outputs, versions, PRIOR, 10)
     cells = table.set_index(["version", "t_low", "quantity"])
     assert cells.index.is_unique and not table.isna().any().any()
     quantities = table.groupby("version")["quantity"].unique()
@@ -124,20 +117,20 @@ def test_long_format_holds_every_cell_once_and_empty_bins_not_at_all():
 
 
 def test_a_bin_is_the_mean_over_its_states():
-    answers = made()
-    table = report_table(answers, {"raw": None}, PRIOR, 10)
+    outputs = made()
+    table = report_table(outputs, {"raw": None}, PRIOR, 10)
     value = table.set_index(["t_low", "quantity"])["value"]
-    of = errors(answers.logits.softmax(1), answers.gram.double())
-    G = answers.gram.double()
+    of = ensemble_errors(outputs.logits.softmax(1), outputs.gram.double())
+    G = outputs.gram.double()
     floor = {
         "error_best": [min(g[k, k] for k in range(3)).item() for g in G],
         "error_prior": [(PRIOR.double() @ g @ PRIOR.double()).item() for g in G],
         "error_full": of["full"].tolist(),
         "error_sample": of["sample"].tolist(),
-        "confidence": answers.logits.softmax(1).amax(1).tolist(),
+        "confidence": outputs.logits.softmax(1).amax(1).tolist(),
     }
     for b, (name, per_state) in itertools.product(range(6), floor.items()):
-        mine = [v for v, t in zip(per_state, answers.t, strict=True) if b == int(10 * t)]
+        mine = [v for v, t in zip(per_state, outputs.t, strict=True) if b == int(10 * t)]
         assert value[b / 10, name] == pytest.approx(np.mean(mine), rel=1e-9), (b, name)
 
 
@@ -155,8 +148,10 @@ def test_best_weights_know_how_the_gram_is_rounded():
     g = torch.Generator().manual_seed(0)
     v = torch.randn(1, 4000, 2, generator=g) + 1e-3 * torch.randn(8, 4000, 2, generator=g)
     G = gram(v, torch.zeros(4000, 2))
-    answers = Made(torch.zeros(4000, 8).double(), torch.zeros(4000), torch.zeros(4000).long(), G)
-    table = report_table(answers, {}, torch.full((8,), 1 / 8), 1)
+    outputs = RouterOutputs(
+        torch.zeros(4000, 8).double(), torch.zeros(4000), torch.zeros(4000).long(), G
+    )
+    table = report_table(outputs, {}, torch.full((8,), 1 / 8), 1)
     value = table.set_index("quantity")["value"]
     w = best_weights(G).double()
     direct = torch.einsum("bk,kbd->bd", w, v.double()).square().mean()
@@ -164,9 +159,9 @@ def test_best_weights_know_how_the_gram_is_rounded():
 
 
 def test_a_version_is_tempered_by_its_bin():
-    answers = made()
+    outputs = made()
     hot = torch.tensor([1.0, 1, 1, 20, 1, 1, 1, 1, 1, 1]).double()
-    table = report_table(answers, {"raw": None, "hot": hot}, PRIOR, 10)
+    table = report_table(outputs, {"raw": None, "hot": hot}, PRIOR, 10)
     value = table.pivot(index=["t_low", "quantity"], columns="version", values="value")
     drop = (value["raw"] - value["hot"]).unstack()
     assert (drop["confidence"] > 0.1).tolist() == [False, False, False, True, False, False]
@@ -175,9 +170,9 @@ def test_a_version_is_tempered_by_its_bin():
 
 
 def test_the_reliability_diagram_is_of_all_times():
-    answers = Made(P.log(), torch.tensor([0.15, 0.95]), torch.tensor([1, 1]), GRAM)
+    outputs = RouterOutputs(P.log(), torch.tensor([0.15, 0.95]), torch.tensor([1, 1]), GRAM)
     hot = torch.tensor([1.0, 20.0]).double()
-    table = reliability_table(answers, {"raw": None, "hot": hot})
+    table = reliability_table(outputs, {"raw": None, "hot": hot})
     assert list(table) == ["version", "bin", "num_states", "confidence", "accuracy"]
     assert table["version"].tolist() == ["raw"] * 10 + ["hot"] * 10
     assert table["bin"].tolist() == [*range(10)] * 2
@@ -189,9 +184,5 @@ def test_the_reliability_diagram_is_of_all_times():
 
 
 def test_means_of_empty_bins_are_nan():
-    found = binned(torch.tensor([1.0, 3.0, 7.0]), torch.tensor([2, 2, 0]), 4)
+    found = mean_by_bin(torch.tensor([1.0, 3.0, 7.0]), torch.tensor([2, 2, 0]), 4)
     np.testing.assert_allclose(found, [7.0, np.nan, 2.0, np.nan])
-
-
-def test_answers_are_known_by_what_they_hold():
-    assert isinstance(made(), Answers) and not isinstance(torch.zeros(1), Answers)

@@ -8,38 +8,38 @@ import torch
 from stages import refused
 
 from routing.flow.conditions import Condition
-from routing.loading import networks
+from routing.loading import models
 
 OPTIONS = {"patch_size": 2, "width": 16, "depth": 1, "num_heads": 2}
 
 
 @pytest.mark.parametrize("more", [{}, {"num_logits": 3}, {"modulation": "adaln_single"}])
 def test_a_network_comes_back_from_its_arrays(more, rng):
-    note = networks.architecture((2, 4, 4), **OPTIONS, **more)
+    note = models.dit_config((2, 4, 4), **OPTIONS, **more)
     assert note["image_size"] == 4 and note["channels"] == 2
-    net = networks.new_network(note)
+    net = models.build_dit(note)
     for p in net.parameters():
         p.data = 0.3 * torch.randn(p.shape, generator=rng)
     arrays = {name: p.detach().numpy() for name, p in net.named_parameters()}
-    loaded = networks.load(arrays, {"model": json.loads(json.dumps(note))})
+    loaded = models.load(arrays, {"model": json.loads(json.dumps(note))})
     x, t = torch.randn(3, 2, 4, 4, generator=rng), torch.rand(3, generator=rng)
     assert torch.equal(loaded(x, t), net(x, t)) and loaded(x, t).std() > 0.01
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 
 def test_a_new_network_hangs_on_the_seed():
-    note = networks.architecture((1, 4, 4), **OPTIONS)
+    note = models.dit_config((1, 4, 4), **OPTIONS)
     nets = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        nets.append(networks.new_network(note).patch_embed.weight)
+        nets.append(models.build_dit(note).patch_embed.weight)
     assert torch.equal(nets[0], nets[1]) and not torch.equal(nets[0], nets[2])
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 4, 6), (4, 4)])
 def test_what_is_no_square_image_is_refused(shape):
     with refused("a transformer wants square images"):
-        networks.architecture(shape, **OPTIONS)
+        models.dit_config(shape, **OPTIONS)
 
 
 def test_a_mixture_of_one_component_has_the_velocity_of_a_gaussian(rng):
@@ -48,7 +48,7 @@ def test_a_mixture_of_one_component_has_the_velocity_of_a_gaussian(rng):
         "means": np.array([[1.0, -2.0]]),
         "stds": np.array([0.5]),
     }
-    world = networks.load(arrays, {"model": {"name": "mixture"}})
+    world = models.load(arrays, {"model": {"name": "mixture"}})
     x = torch.randn(5, 2, generator=rng, dtype=torch.float64)
     t = torch.rand(5, generator=rng, dtype=torch.float64)
     a, m = (1 - t)[:, None], torch.tensor([1.0, -2.0], dtype=torch.float64)
@@ -64,7 +64,7 @@ def test_a_mixture_with_labels_is_asked_by_label(rng):
     }
     labelled = arrays | {"labels": np.array([2, 2, 0])}
     note = {"model": {"name": "mixture", "num_labels": 4}}
-    world, plain = networks.load(labelled, note), networks.mixture(arrays)
+    world, plain = models.load(labelled, note), models.load_mixture(arrays)
     x, t = torch.randn(6, 2, generator=rng).double(), torch.rand(6, generator=rng).double()
     assert torch.equal(world.velocity(x, t), plain.velocity(x, t))
     label = torch.tensor([2, 0, 2, 0, 4, 1])  # null, and a label that none has: null too
@@ -81,6 +81,6 @@ def test_the_weights_of_a_mixture_are_renormalised():
         "means": np.array([[0.0], [1.0]]),
         "stds": np.array([1.0, 2.0]),
     }
-    world = networks.mixture(arrays)
+    world = models.load_mixture(arrays)
     assert world.weights.tolist() == [0.25, 0.75]
     assert world.covs.flatten().tolist() == [1.0, 4.0]
