@@ -25,7 +25,7 @@ import torch
 
 from routing.ensemble.policies import TopK
 from routing.ensemble.routed_field import RoutedField
-from routing.ensemble.routers import Network
+from routing.ensemble.routers import LearnedRouter
 from routing.networks.dit import Architecture, DiT
 
 BOUND = 1.10  # top k over floor k
@@ -48,7 +48,7 @@ def contestants(experts: list[DiT], router: DiT, batch: int) -> dict:
     # An untrained router holds all experts equal, and ties ask the first. Random logits spread
     # the samples over all of them; the router's own, which are 0, are computed and paid for.
     spread = torch.randn(batch, num_experts)
-    network = Network(lambda x, t: router(x, t) + spread)
+    network = LearnedRouter(lambda x, t: router(x, t) + spread)
 
     def floor(k):
         network.posterior(x, t, None)

@@ -5,10 +5,10 @@ Rules read it from the resolved config, so that they need not import the tables 
 
 from routing.config.tables import ROUTERS
 from routing.data.decoding import ImageRule
-from routing.ensemble.policies import POLICIES, wants
+from routing.ensemble.policies import POLICIES, required_pilot_fields
 from routing.figures.table import FIGURES
-from routing.metrics.table import METRICS
 from routing.metrics.clip_score import CLIPScore
+from routing.metrics.table import METRICS
 from routing.pretrained.text_encoders import TEXT_ENCODERS
 from routing.workflow import choices
 
@@ -42,7 +42,7 @@ def plan(spec: dict) -> dict:
         "pilot_policies": sorted(
             n
             for n, p in spec["policies"].items()
-            if wants(choices.build(policies, p, f"policies.{n}"))
+            if required_pilot_fields(choices.build(policies, p, f"policies.{n}"))
         ),
         "feature_spaces": feature_spaces(spec),
         "caption_feature_spaces": caption_feature_spaces(spec),

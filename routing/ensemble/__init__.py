@@ -1,1 +1,1 @@
-"""The ensemble: routed velocity field, guidance, expert errors, calibration."""
+"""The ensemble: routed velocity field, guidance, Gram matrix of expert errors, calibration."""

@@ -1,16 +1,19 @@
-"""Calibration: does a router that says 0.7 hold 7 times in 10, and what is it worth by time?
+"""Calibration of routers: temperature scaling, reliability and scores, by bins of time.
 
-All is by equal bins of t, bin b of B being  b / B <= t < (b + 1) / B . In each bin one
-temperature is fitted after training, and softmax(z / T_b) takes the place of p = softmax(z):
+A router is calibrated if the cluster to which it gives probability 0.7 is the true one in 70 % of
+the states. All bins of t are equal; bin b of B is  b / B <= t < (b + 1) / B . In each bin one
+temperature is fitted after training, and p = softmax(z) is replaced by softmax(z / T_b):
 
-    fit_temperatures        least  mean of  log sum_k exp(z_k / T) - z_c / T ,  c the true cluster
-    fit_temperatures_error  least  mean of  w^T G w ,  w = softmax(z / T)      (gram.py)
+    fit_temperatures        minimises the mean of  log sum_k exp(z_k / T) - z_c / T ,
+                            c the true cluster (the negative log-likelihood)
+    fit_temperatures_error  minimises the mean of  w^T G w ,  w = softmax(z / T) ,
+                            the error of the ensemble (`routing.ensemble.gram_matrix`)
 
-The first is convex in 1 / T: its slope, mean of sum_k p_k (z_k - z_c), has one root. A bin whose
-temperature nothing tells (no states, or logits that are equal for all experts) keeps T = 1, and
-T stays in [1 / 20, 20]: at the lower end where the largest logit is always right, at the upper
-where logits are no better than chance. Reliability and the expected calibration error (ECE) are
-over equal bins of the largest probability. Source: Guo et al. 2017, arXiv:1706.04599.
+The first is convex in 1 / T: its slope, mean of sum_k p_k (z_k - z_c), has one root. T is limited
+to [1 / 20, 20]. It is at the lower end if the largest logit is always right, at the upper end if
+the logits are no better than chance. A bin that does not determine T (no states, or logits that
+are equal for all experts) has T = 1. Reliability and the expected calibration error (ECE) are over
+equal bins of the largest probability. Source: Guo et al. 2017, arXiv:1706.04599.
 """
 
 import math
@@ -30,33 +33,32 @@ Probs = Float[Tensor, "batch experts"]
 Cluster = Int[Tensor, " batch"]
 Temperatures = Float[Tensor, " bins"]
 
-MAX_TEMPERATURE = 20.0  # and 1 / 20 the least
-NUM_CANDIDATES = 61  # temperatures tried before refinement: each is 10 % above the last
+MAX_TEMPERATURE = 20.0  # the minimum is 1 / 20
+NUM_CANDIDATES = 61  # temperatures evaluated before refinement, in steps of 10 %
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def time_bins(t: Time, num_bins: int) -> Int[Tensor, " batch"]:
-    """The bin of each time; t = 1 is in the last. In float32, where 0.7 * 10 is 7."""
+    """Return the bin of each time; t = 1 is in the last. In float32, where 0.7 * 10 is 7."""
     return (t.float() * num_bins).long().clamp(0, num_bins - 1)
 
 
 def tempered(logits: Logits, t: Time, temperatures: Temperatures) -> Logits:
-    """z / T_b : logits whose softmax is calibrated, T constant in each bin of time."""
+    """Return  z / T_b , b the bin of t: logits whose softmax is calibrated."""
     return logits / temperatures[time_bins(t, len(temperatures))][:, None]
 
 
 @torch.no_grad()
 def fit_temperatures(logits: Logits, cluster: Cluster, t: Time, num_bins: int) -> Temperatures:
-    """T_b > 0 of least negative log-likelihood in each bin, by bisection in float64.
+    """Return the T_b of least negative log-likelihood in each bin, by bisection in float64.
 
-    ValueError on logits not finite.
+    Raises ValueError if a logit is not finite.
     """
     z, bins = _finite(logits), time_bins(t, num_bins)
-    z = z - z.gather(
-        1, cluster[:, None].long()
-    )  # so that sums below lose nothing where p_c is near 1
+    # Relative to z_c, so that the sums below keep their precision where p_c is near 1.
+    z = z - z.gather(1, cluster[:, None].long())
     high = z.new_full((num_bins,), math.log(MAX_TEMPERATURE))
-    low = -high  # of log 1 / T; the first point tried is T = 1
+    low = -high  # bounds of log 1 / T; the first point evaluated is T = 1
     for _ in range(60):
         middle = (low + high) / 2
         p = (z * middle.exp()[bins, None]).softmax(1)
@@ -67,10 +69,11 @@ def fit_temperatures(logits: Logits, cluster: Cluster, t: Time, num_bins: int) -
 
 @torch.no_grad()
 def fit_temperatures_error(logits: Logits, gram: Grams, t: Time, num_bins: int) -> Temperatures:
-    """T_b > 0 of least ensemble error w^T G w in each bin; never worse there than T = 1.
+    """Return the T_b of least ensemble error w^T G w in each bin; never worse than T = 1.
 
-    Not convex: the best of NUM_CANDIDATES temperatures, equally far apart in log T, refined by
-    golden sections between its neighbours. ValueError on logits not finite.
+    The problem is not convex. The best of NUM_CANDIDATES temperatures, equally spaced in log T, is
+    refined by golden-section search between its neighbours. Raises ValueError if a logit is not
+    finite.
     """
     z, G, bins = _finite(logits), gram.double(), time_bins(t, num_bins)
 
@@ -92,15 +95,15 @@ def fit_temperatures_error(logits: Logits, gram: Grams, t: Time, num_bins: int) 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """By bins of the largest probability; means are nan where no state is."""
+    """Confidence and accuracy by bins of the largest probability; nan in bins without states."""
 
     count: Int[Tensor, " bins"]
     confidence: Float[Tensor, " bins"]  # mean of the largest probability
-    accuracy: Float[Tensor, " bins"]
+    accuracy: Float[Tensor, " bins"]  # proportion of states whose most probable expert is right
 
 
 def reliability(p: Probs, cluster: Cluster, num_bins: int = 10) -> Reliability:
-    """How often the most probable expert is right, against how sure the router was; float64."""
+    """Return the reliability diagram of a router: accuracy by confidence, in float64."""
     confidence, right = _confidence(p, cluster)
     bins = _confidence_bins(confidence, num_bins)
     count = torch.bincount(bins, minlength=num_bins)
@@ -114,7 +117,7 @@ def reliability(p: Probs, cluster: Cluster, num_bins: int = 10) -> Reliability:
 def calibration_error(
     confidence: Float[Tensor, " batch"], right: Float[Tensor, " batch"], num_bins: int = 10
 ) -> float:
-    """ECE: mean |accuracy - confidence| over equal bins of confidence, weighted by counts."""
+    """Return the ECE: mean |accuracy - confidence| over equal bins, weighted by their counts."""
     gaps = _sums(right - confidence, _confidence_bins(confidence, num_bins), num_bins)
     return (gaps.abs().sum() / len(confidence)).item()
 
@@ -122,14 +125,14 @@ def calibration_error(
 def scores_by_time(
     p: Probs, cluster: Cluster, t: Time, num_bins: int
 ) -> dict[str, Float[Tensor, " bins"]]:
-    """What a router is worth, by bins of time: float64, nan where no state is.
+    """Return scores of a router by bins of time: float64, nan in bins without states.
 
-    accuracy    of the most probable expert; of equal ones the lower index
+    accuracy    of the most probable expert; ties go to the lower index
     nll         mean of -log p_c, nats
     ece         over 10 bins of confidence
     brier       mean of sum_k (p_k - [k = c])^2, in 0..2
     entropy     mean of -sum_k p_k log p_k, nats: equal to nll in expectation for an exact router
-    count       states
+    count       number of states
     """
     p, bins = p.double(), time_bins(t, num_bins)
     confidence, right = _confidence(p, cluster)
@@ -147,9 +150,9 @@ def scores_by_time(
 
 
 def _confidence(p: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest probability of each state, and whether (1 or 0) it is that of the cluster."""
-    said = ranking(p)[:, :1]
-    return p.double().gather(1, said)[:, 0], (said[:, 0] == cluster).double()
+    """Return the largest probability of each state, and 1 if it is that of its cluster, else 0."""
+    predicted = ranking(p)[:, :1]
+    return p.double().gather(1, predicted)[:, 0], (predicted[:, 0] == cluster).double()
 
 
 def _confidence_bins(confidence: Tensor, num_bins: int) -> Tensor:
@@ -161,6 +164,7 @@ def _sums(values: Tensor, bins: Tensor, num: int) -> Tensor:
 
 
 def _finite(logits: Tensor) -> Tensor:
+    """Return the logits in float64. Raises ValueError if one is not finite."""
     if not logits.isfinite().all():
         raise ValueError(
             "temperatures: logits must be finite, got nan or inf: clamp log p where p is 0"

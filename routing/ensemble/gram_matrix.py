@@ -1,17 +1,17 @@
-"""The Gram matrix of expert errors: one small table that knows the error of every ensemble.
+"""The Gram matrix of expert errors, from which the error of every weighted ensemble follows.
 
 At a state (x_t, t) made from x_0 and eps let  e_k = v_k(x_t, t) - (eps - x_0)  be the error of
-expert k. Weights that sum to 1 mix errors as they mix velocities, so that with
+expert k. With weights that sum to 1 the error of the ensemble is the weighted sum of the errors:
 
     G_ij              = e_i . e_j / dim
     error of w        = ||sum_k w_k v_k - (eps - x_0)||^2 / dim = w^T G w
     disagreement D_ij = ||v_i - v_j||^2 / dim = G_ii + G_jj - 2 G_ij
     tr Cov_p(v) / dim = 1/2 sum_ij p_i p_j D_ij = sum_k p_k G_kk - p^T G p
 
-(the last: ambiguity decomposition, Krogh & Vedelsby 1995). Best weights are a quadratic program
-on the simplex, the hull's point of least norm (Wolfe 1976, doi:10.1007/BF01580381). All errors
-are squared and per dimension. The Gram of many states with one w is the mean of theirs: pass
-it as a batch of one.
+(the last: ambiguity decomposition, Krogh & Vedelsby 1995). The best weights are the solution of a
+quadratic program on the simplex: the point of least norm in the convex hull of the errors (Wolfe
+1976, doi:10.1007/BF01580381). All errors are squared and per dimension. For one w on many states
+the Gram matrix is the mean over the states; pass it as a batch of one.
 """
 
 import math
@@ -28,56 +28,57 @@ from routing.flow.paths import Time
 Grams = Float[Tensor, "batch experts experts"]  # symmetric, positive semidefinite to rounding
 Weights = Float[Tensor, "batch experts"]  # >= 0, rows sum to 1
 
-MAX_SUBSETS = 256  # all of any size among 10 experts, pairs and triples among more
+MAX_SUBSETS = 256  # enough for subsets of any size of 10 experts, and for pairs of 23
 TOLERANCE = 1e-12  # of the optimality conditions, in units of the best expert's error
 
 
 def gram(
     velocities: Float[Tensor, "experts batch *dims"], target: Float[Tensor, "batch *dims"]
 ) -> Grams:
-    """G of every state, in float32; `target` is eps - x_0.
+    """Return G of every state, in float32; `target` is eps - x_0.
 
-    Sums run in float64: over the 10^4 to 10^6 dimensions of an image float32 would lose up to
-    1e-5 of G, and errors that all experts share all of D. Rounded once, at the end, G is good
-    to 6e-8 of its entries.
+    Sums are in float64. In float32, over the 10^4 to 10^6 dimensions of an image, the relative
+    error of G would be up to 1e-5, and no digit of D would be right if the experts share most of
+    their error. G is rounded once, at the end, to a relative error of 6e-8.
     """
     errors = (velocities.double() - target.double()).flatten(2)
     return (torch.einsum("ibd,jbd->bij", errors, errors) / errors.shape[2]).float()
 
 
 def ensemble_error(w: Float[Tensor, "#batch experts"], G: Grams) -> Float[Tensor, " batch"]:
-    """w^T G w : the error of the ensemble with weights `w`, one row for all states or each."""
+    """Return  w^T G w , the error of the ensemble; `w` has one row for all states or one each."""
     return torch.einsum("bi,bij,bj->b", w.expand(len(G), -1), G, w.expand(len(G), -1))
 
 
 def expert_errors(G: Grams) -> Float[Tensor, "batch experts"]:
-    """G_kk : the error of every expert alone."""
+    """Return  G_kk , the error of every expert alone."""
     return G.diagonal(dim1=1, dim2=2)
 
 
 def best_single(G: Grams) -> Int[Tensor, " batch"]:
-    """The expert of least error; of equal ones the lower index."""
+    """Return the expert of least error; ties go to the lower index."""
     return ranking(-expert_errors(G))[:, 0]
 
 
 def disagreement(G: Grams) -> Grams:
-    """D_ij = ||v_i - v_j||^2 / dim ; what lies below 1e-7 of G is the rounding of G."""
+    """Return  D_ij = ||v_i - v_j||^2 / dim , up to the rounding of G (1e-7 of its entries)."""
     d = expert_errors(G).double()
-    # Two experts that agree leave the rounding of G, of either sign; a distance has none.
+    # For two experts that agree the rounding of G remains, which may be negative.
     return (d[:, :, None] + d[:, None, :] - 2 * G.double()).clamp_min(0).to(G.dtype)
 
 
 def weighted_disagreement(p: Float[Tensor, "#batch experts"], D: Grams) -> Float[Tensor, " batch"]:
-    """tr Cov_p(v) / dim, the spread of the velocities under `p`, from their disagreement."""
+    """Return  tr Cov_p(v) / dim , the variance of the velocities under `p`, from D."""
     return ensemble_error(p, D) / 2
 
 
 def mean_by_time(
     values: Float[Tensor, "batch *axes"], t: Time, edges: Float[Tensor, " edges"]
 ) -> Float[Tensor, "bins *axes"]:
-    """Mean of `values` over the states with  edges[b] <= t < edges[b + 1] ; nan where none is.
+    """Return means of `values` over the states with  edges[b] <= t < edges[b + 1] .
 
-    The last bin holds its upper edge too. ValueError if a time is in no bin.
+    The last bin includes its upper edge. A bin without states is nan. Raises ValueError if a time
+    is in no bin.
     """
     return _means(values, _bins(t, edges), len(edges) - 1)
 
@@ -85,9 +86,10 @@ def mean_by_time(
 def error_matrix(
     G: Grams, cluster: Int[Tensor, " batch"], t: Time, edges: Float[Tensor, " edges"]
 ) -> Float[Tensor, "clusters experts bins"]:
-    """Mean error of each expert on the states of each cluster, by time; nan where no state is.
+    """Return the mean error of each expert on the states of each cluster, by time.
 
-    Expert k was trained on cluster k, so there are as many of both. Bins as in `mean_by_time`.
+    Expert k was trained on cluster k, so there are as many clusters as experts. Bins are as in
+    `mean_by_time`; a mean over no states is nan.
     """
     num, bins = G.shape[1], len(edges) - 1
     cell = cluster * bins + _bins(t, edges)
@@ -96,25 +98,27 @@ def error_matrix(
 
 @torch.no_grad()
 def best_weights(G: Grams) -> Weights:
-    """A minimiser of w^T G w on the simplex; of several, any. Has no gradient.
+    """Return a minimiser of w^T G w on the simplex, without gradient.
 
-    With u >= 0 in place of w, u^T G u + c (1 - sum u)^2 has the minimiser u = s w for any c > 0:
-    non-negative least squares, solved for all states at once by the active-set method of Lawson
-    & Hanson (1974, ch. 23), which ends after finitely many steps at an exact solution. The
-    error of w is least up to what rounding leaves unknown: K eps / 2 sum_k w_k^2 G_kk, with eps
-    that of G's type, or 1e-12 where that is more.
+    If there are several minimisers, any of them is returned. The minimiser over u >= 0 of
+    u^T G u + c (1 - sum u)^2  is a multiple of w for any c > 0. This is non-negative least
+    squares, solved for all states at once by the active-set method of Lawson & Hanson (1974,
+    ch. 23), which reaches an exact solution after finitely many steps. The error of w is the
+    least one up to rounding, K eps / 2 sum_k w_k^2 G_kk , with the eps of G's dtype (if
+    K eps / 2 is below 1e-12, that is used instead).
     """
     num = G.shape[1]
     # In y_k = u_k sqrt(G_kk), with c = min G_kk, all numbers are in [0, 1], however different
-    # the experts are: the matrix is that of the cosines of their errors, and 1 becomes q.
+    # the experts are: the matrix has the cosines of their errors, and q replaces the ones of
+    # sum u.
     root = expert_errors(G).double().sqrt()
     root = torch.where(root > 0, root, 1e-12 * root.amax(1, keepdim=True))
     root = torch.where(root > 0, root, 1.0)  # all are perfect
     q = root.amin(1, keepdim=True) / root
     cosines = G.double() / root[:, :, None] / root[:, None, :]
-    # Rounding moves the cosines by a matrix of norm K eps / 2 at most; as much more on the
-    # diagonal keeps them positive definite also where experts are equal or outnumber dimensions.
-    # In float64 so little would leave the method room to go round in circles.
+    # Rounding changes the cosines by a matrix of norm K eps / 2 at most. Adding as much to the
+    # diagonal keeps them positive definite, also if experts are equal or more than dimensions. In
+    # float64 that is too little to prevent the method from cycling.
     ridge = max(num * torch.finfo(G.dtype).eps / 2, 1e-12)
     H = cosines + ridge * torch.eye(num, dtype=q.dtype, device=q.device)
     u = q * _nonnegative_solution(H + q[:, :, None] * q[:, None, :], q)
@@ -122,21 +126,21 @@ def best_weights(G: Grams) -> Weights:
 
 
 def best_subset(G: Grams, k: int) -> Weights:
-    """A minimiser of w^T G w on the simplex among weights of at most `k` experts per state.
+    """Return a minimiser of w^T G w on the simplex among weights on at most `k` experts.
 
-    All subsets of `k` experts are tried. ValueError if `k` is not in 1..K, or if the subsets are
-    more than MAX_SUBSETS.
+    All subsets of `k` experts are evaluated. Raises ValueError if `k` is not in 1..K, or if there
+    are more than MAX_SUBSETS subsets.
     """
     num = G.shape[1]
     if not 1 <= k <= num:
         raise ValueError(f"best_subset: k must be in 1..{num} (experts), got k={k}: change k")
     if math.comb(num, k) > MAX_SUBSETS:
         raise ValueError(
-            f"best_subset: at most {MAX_SUBSETS} subsets can be tried, got {math.comb(num, k)} "
-            f"({k} of {num} experts): ask for another k, or for best_weights"
+            f"best_subset: at most {MAX_SUBSETS} subsets can be evaluated, got "
+            f"{math.comb(num, k)} ({k} of {num} experts): choose another k, or best_weights"
         )
     best = best_weights(G)
-    rows = ((best > 0).sum(1) > k).nonzero()[:, 0]  # the others have their answer
+    rows = ((best > 0).sum(1) > k).nonzero()[:, 0]  # the other rows are done
     left = G[rows]
     least = left.new_full((len(rows),), math.inf)
     for subset in combinations(range(num), k):
@@ -149,10 +153,10 @@ def best_subset(G: Grams, k: int) -> Weights:
 
 
 def _nonnegative_solution(H: Tensor, q: Tensor) -> Tensor:
-    """argmin  y^T H y / 2 - q . y  over y >= 0, for positive definite H [batch K K]."""
+    """Return argmin  y^T H y / 2 - q . y  over y >= 0, for positive definite H [batch K K]."""
     solution = torch.zeros_like(q)
     rows, y = torch.arange(len(H), device=H.device), solution.clone()
-    free = torch.zeros_like(y, dtype=torch.bool)  # the others are held at 0
+    free = torch.zeros_like(y, dtype=torch.bool)  # the others are fixed at 0
     is_settled = free.new_ones(len(H))  # y is the minimiser on its free variables
     for _ in range(100 * H.shape[1]):  # a few times K are needed
         slope = q - (H @ y[:, :, None])[:, :, 0]
@@ -163,29 +167,30 @@ def _nonnegative_solution(H: Tensor, q: Tensor) -> Tensor:
         rows, H, q, y, free, is_settled, entering = (a[is_open] for a in state)
         free |= one_hot(entering, y.shape[1]).bool() & is_settled[:, None]
         s = _solution_on(free, H, q)
-        # Walk from y towards s until a free variable would turn negative, and hold that one.
+        # Move from y towards s until a free variable would become negative, and fix that one.
         room = torch.where(free & (s <= 0), y / (y - s), math.inf)
         step, leaving = room.min(dim=1)
         is_settled = step == math.inf
         y = torch.where(is_settled[:, None], s, y + step[:, None] * (s - y))
         is_held = one_hot(leaving, y.shape[1]).bool() & ~is_settled[:, None]
         y, free = y.masked_fill(is_held, 0.0), free & ~is_held
-        # A variable that leaves as it enters had a slope of rounding: this row has ended.
+        # If a variable leaves as it enters, its slope was rounding error: the row is done.
         state, is_moving = (rows, H, q, y, free, is_settled), step > 0
         rows, H, q, y, free, is_settled = (a[is_moving] for a in state)
         if not len(rows):
             return solution
-    raise AssertionError(f"{len(rows)} quadratic programs go round in circles")
+    raise AssertionError(f"{len(rows)} quadratic programs did not converge")
 
 
 def _solution_on(free: Tensor, H: Tensor, q: Tensor) -> Tensor:
-    """s with  (H s)_k = q_k  where `free` and s_k = 0 elsewhere."""
+    """Return s with  (H s)_k = q_k  where `free` and s_k = 0 elsewhere."""
     both = free[:, :, None] & free[:, None, :]
     identity = torch.eye(H.shape[1], dtype=H.dtype, device=H.device)
     return torch.linalg.solve(torch.where(both, H, identity), torch.where(free, q, 0.0))
 
 
 def _bins(t: Tensor, edges: Tensor) -> Tensor:
+    """Return the bin of each time. Raises ValueError if a time is in no bin."""
     if not ((edges[0] <= t) & (t <= edges[-1])).all():
         raise ValueError(
             f"times must be in {edges[0].item():g}..{edges[-1].item():g} (edges), got "
@@ -195,7 +200,7 @@ def _bins(t: Tensor, edges: Tensor) -> Tensor:
 
 
 def _means(values: Tensor, cell: Tensor, num: int) -> Tensor:
-    """Mean of the rows of each cell; 0 / 0 = nan where a cell is empty."""
+    """Return the mean of the rows of each cell; nan (0 / 0) for an empty cell."""
     total = values.new_zeros((num, *values.shape[1:]), dtype=torch.float64)
     total.index_add_(0, cell, values.double())
     count = torch.bincount(cell, minlength=num).reshape(-1, *[1] * (values.ndim - 1))

@@ -1,17 +1,20 @@
-"""The ensemble: one velocity field from many experts, at the price of those that are asked.
+"""The routed velocity field: a weighted sum of the experts that have weight.
 
     v(x_t, t) = sum_k w_k v_k(x_t, t)         over the support of w, w_k > 0
 
 With w = p, the posterior of the clusters, and exact experts this is the velocity of one model
-trained on all the data (McAllister et al. 2025, arXiv:2501.05450); any other w departs from it.
+trained on all the data (McAllister et al. 2025, arXiv:2501.05450). With other weights it differs.
 
-`ensemble_velocity` evaluates each expert once, on the samples that give it weight. Every sample
-adds its terms in the order of the experts, starting from 0, so what it gets does not depend on
-the other samples (beyond what an expert's own matrix products do with the size of a batch).
+`ensemble_velocity` evaluates each expert once, on the samples that give it weight. The terms of
+each sample are added in the order of the experts, starting from 0, so the result for a sample does
+not depend on the other samples (except through the experts' own matrix products, whose rounding
+may depend on the batch size).
+
 `RoutedField` is the velocity that a sampler integrates: router, policy and experts along the
-trajectories of one batch, with the trace of what was decided and the bill. With a condition c it
-is the conditional branch, experts v_k(x_t, t | c) and a router that is told c as well: then the
-identity above holds for p(k | x_t, t, c). `routing.ensemble.guidance` combines the branches.
+trajectories of one batch, with a trace of posteriors and weights and the number of evaluations.
+With a condition c it is the conditional branch, with experts v_k(x_t, t | c) and c as input of the
+router; the identity above then holds for p(k | x_t, t, c). `routing.ensemble.guidance` combines
+the branches.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,10 +25,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from routing.ensemble.policies import Policy, Probs
-from routing.ensemble.routers import Router, Said
+from routing.ensemble.routers import Prediction, Router
 from routing.flow.conditions import Condition
 from routing.flow.divergence import EVALUATIONS_PER_PRODUCT, num_products, with_divergence
-from routing.flow.paths import Time, along
+from routing.flow.paths import Time, append_dims
 
 X = Float[Tensor, "batch *dims"]
 Expert = Callable[..., Tensor]  # (x_t, t) or (x_t, t, condition) -> v_k, one row per sample
@@ -34,11 +37,11 @@ Expert = Callable[..., Tensor]  # (x_t, t) or (x_t, t, condition) -> v_k, one ro
 def ensemble_velocity(
     experts: Sequence[Expert], w: Probs, x: X, t: Time, condition: Condition | None = None
 ) -> tuple[X, Int[Tensor, " experts"]]:
-    """The weighted sum of the experts' velocities, and how many samples each expert was given.
+    """Return the weighted sum of the experts' velocities, and the number of samples per expert.
 
-    An expert without weight anywhere is not called; the others get a third argument where there
-    is a condition. Gradients with respect to w are those on its support. Raises ValueError
-    unless there is one column of `w` for each expert.
+    An expert without weight on any sample is not called. If there is a condition, the others get
+    it as third argument. Gradients with respect to w are zero outside its support. Raises
+    ValueError unless `w` has one column for each expert.
     """
     if len(experts) != w.shape[1]:
         raise ValueError(
@@ -52,36 +55,36 @@ def ensemble_velocity(
     v = torch.zeros_like(x)
     for k, (expert, rows) in enumerate(zip(experts, rows_of, strict=True)):
         if len(rows) == len(x):
-            v += along(w[:, k], x) * asked(expert, x, t, condition)
+            v += append_dims(w[:, k], x) * evaluate(expert, x, t, condition)
         elif len(rows) > 0:
             some = None if condition is None else condition[rows]
-            v_k = asked(expert, x[rows], t[rows], some)
-            v.index_add_(0, rows, along(w[rows, k], v_k) * v_k)
+            v_k = evaluate(expert, x[rows], t[rows], some)
+            v.index_add_(0, rows, append_dims(w[rows, k], v_k) * v_k)
     return v, evaluations
 
 
-def asked(expert: Expert, x: X, t: Time, condition: Condition | None) -> X:
-    """What the expert says; one that knows no conditions need not take any."""
+def evaluate(expert: Expert, x: X, t: Time, condition: Condition | None) -> X:
+    """Return the expert's velocity; an unconditional expert needs no third argument."""
     return expert(x, t) if condition is None else expert(x, t, condition)
 
 
 class RoutedField:
-    """The velocity  v(x, t, step)  of one batch along its trajectories, with memory and records.
+    """The velocity  v(x, t, step)  of one batch along its trajectories. It has state.
 
     `uniforms[b, step]` in [0, 1) is the random number of sample b at that step, the same at all
-    stages of the step. `cluster` is for routers that know the sample's true cluster, `condition`
-    is told to router and experts, `directions` are for divergences (`routing.flow.divergence`)
-    if the
-    router reads them, `seeds` names the samples in errors. One object serves one trajectory.
+    stages of the step. `cluster` is for routers that use the sample's true cluster, `condition`
+    goes to router and experts, `directions` are for divergences (`routing.flow.divergence`) if the
+    router reads them, `seeds` identify the samples in errors. One object serves one trajectory.
 
-    A call is `speak` and `observe`; who follows another velocity, a guided one, say, makes the
-    two calls and tells the router which. `speak` is `decide` and, with its weights, `combined`.
+    A call is `velocity` followed by `observe`. A caller that follows another velocity, such as a
+    guided one, calls the two itself and passes that velocity to `observe`. `velocity` is
+    `routing_weights` followed by `velocity_with_weights`.
 
     The trace has an entry for each call: `steps`, `times` [batch], `posteriors` [batch experts]
-    (NaN where the policy had no need of one and the router was not asked), `weights`, and with
-    `keep_states` the `states` x. The bill counts samples: `expert_evaluations` [experts], and
-    `router_evaluations`, networks of the router. For a router that `reads` all experts each of
-    them evaluates all samples, and a divergence costs two evaluations more for each product.
+    (NaN where the policy did not need it and the router was not evaluated), `weights`, and with
+    `keep_states` the `states` x. The cost is counted in samples: `expert_evaluations` [experts],
+    and `router_evaluations` for networks of the router. If the router `reads` all experts, each of
+    them evaluates all samples, and a divergence costs two more evaluations for each product.
     """
 
     def __init__(
@@ -114,27 +117,27 @@ class RoutedField:
         self._velocities = self._divergences = None  # of all experts, for a router that reads them
 
     def __call__(self, x: X, t: Time, step: int) -> X:
-        """The velocity at (x, t), within step `step` of the sampler, which the samples follow.
+        """Return the velocity at (x, t), in step `step` of the sampler, which the samples follow.
 
-        Raises ValueError where the state, the posterior or the velocity of an expert is NaN or
-        Inf: one line with the expert, the step, the time and the first seeds of the samples.
+        Raises ValueError if the state, the posterior or the velocity of an expert is NaN or Inf;
+        the message has the expert, the step, the time and the first seeds of the samples.
         """
-        v = self.speak(x, t, step)
+        v = self.velocity(x, t, step)
         self.observe(x, t, v)
         return v
 
-    def speak(self, x: X, t: Time, step: int) -> X:
-        """The velocity at (x, t), of which the router has not been told yet."""
-        return self.combined(self.decide(x, t, step), x, t, step)
+    def velocity(self, x: X, t: Time, step: int) -> X:
+        """Return the velocity at (x, t), without updating the router; `observe` must follow."""
+        return self.velocity_with_weights(self.routing_weights(x, t, step), x, t, step)
 
     def observe(self, x: X, t: Time, v: X) -> None:
-        """Tell the router that the samples follow v at (x, t), where the field has just spoken."""
-        said = Said(v, self._velocities, self._divergences)
-        self._router_carry = self.router.observe(x, t, said, self._router_carry)
+        """Update the router with the velocity `v` that the samples follow from (x, t)."""
+        prediction = Prediction(v, self._velocities, self._divergences)
+        self._router_carry = self.router.observe(x, t, prediction, self._router_carry)
 
-    def decide(self, x: X, t: Time, step: int) -> Probs:
-        """The weights of router and policy at (x, t), which go into the trace."""
-        self._check("the state", x, t, step)
+    def routing_weights(self, x: X, t: Time, step: int) -> Probs:
+        """Return the weights of router and policy at (x, t), and add them to the trace."""
+        self._check_finite("the state", x, t, step)
         if not self.steps:
             self._router_carry = self.router.start(x, self.cluster, self.condition)
         p = self._posterior(x, t, step)
@@ -147,27 +150,37 @@ class RoutedField:
             self.states.append(x.detach().clone())
         return w
 
-    def combined(self, w: Probs, x: X, t: Time, step: int) -> X:
-        """The velocity of this branch with weights `w`, and what else the router reads."""
+    def velocity_with_weights(self, w: Probs, x: X, t: Time, step: int) -> X:
+        """Return the velocity of this branch with weights `w`.
+
+        If the router reads all experts, all are evaluated, and their outputs are kept for
+        `observe`.
+        """
         if self.router.reads is None:
-            return self.weighed(w, x, t, step, self.condition)
-        self._hear_all(x, t, step)
+            return self.weighted_velocity(w, x, t, step, self.condition)
+        self._evaluate_all(x, t, step)
         v, w = torch.zeros_like(x), w.to(x.dtype)
-        for k, v_k in enumerate(self._velocities.unbind(dim=1)):  # in order: `weighed`, bitwise
-            v += along(w[:, k], x) * v_k
+        # In the order of the experts, so that the sum is bitwise that of `weighted_velocity`.
+        for k, v_k in enumerate(self._velocities.unbind(dim=1)):
+            v += append_dims(w[:, k], x) * v_k
         return v
 
-    def weighed(self, w: Probs, x: X, t: Time, step: int, condition: Condition | None) -> X:
-        """The sum of the experts on the support of `w`, under any condition, and on the bill."""
-        experts = [self._watched(k, w[:, k] > 0, step) for k in range(len(self.experts))]
+    def weighted_velocity(
+        self, w: Probs, x: X, t: Time, step: int, condition: Condition | None
+    ) -> X:
+        """Return the weighted sum of the experts with weight, given any condition.
+
+        The evaluations are counted.
+        """
+        experts = [self._checked_expert(k, w[:, k] > 0, step) for k in range(len(self.experts))]
         v, evaluations = ensemble_velocity(experts, w, x, t, condition)
         self.expert_evaluations += evaluations
         return v
 
-    def switched(self) -> Bool[Tensor, " batch"]:
-        """Whether the set of experts of a sample in the last call is not that of the call before.
+    def expert_set_changed(self) -> Bool[Tensor, " batch"]:
+        """Return whether the experts with weight differ between the last two calls.
 
-        False for all after the first call.
+        False for all samples after the first call.
         """
         if len(self.weights) < 2:
             return torch.zeros_like(self.uniforms[:, 0], dtype=torch.bool)
@@ -175,26 +188,26 @@ class RoutedField:
         return (before != now).any(dim=1)
 
     def _posterior(self, x: X, t: Time, step: int) -> Probs | None:
-        """The router's, if the policy has need of it at any of the times."""
+        """Return the router's posterior, or None if the policy needs it at none of the times."""
         times = t.unique().tolist()
         if not any(self.policy.needs_posterior(time, self._policy_carry) for time in times):
             return None
         p = self.router.posterior(x, t, self._router_carry)
-        self._check("the posterior of the router", p, t, step)
+        self._check_finite("the posterior of the router", p, t, step)
         self.router_evaluations += self.router.network_calls * len(x)
         return p
 
-    def _hear_all(self, x: X, t: Time, step: int) -> None:
+    def _evaluate_all(self, x: X, t: Time, step: int) -> None:
         """Evaluate all experts on all samples, with divergences if the router reads them."""
         velocities, divergences = [], []
         for k in range(len(self.experts)):
-            expert = self._watched(k, slice(None), step)
-            says = partial(asked, expert, t=t, condition=self.condition)
+            expert = self._checked_expert(k, slice(None), step)
+            field = partial(evaluate, expert, t=t, condition=self.condition)
             if self.router.reads == "velocities":
-                velocities.append(says(x))
+                velocities.append(field(x))
             else:
-                v_k, divergence = with_divergence(says, x, self.directions)
-                self._check(f"the divergence of expert {k}", divergence[:, None], t, step)
+                v_k, divergence = with_divergence(field, x, self.directions)
+                self._check_finite(f"the divergence of expert {k}", divergence[:, None], t, step)
                 velocities.append(v_k)
                 divergences.append(divergence)
         self._velocities = torch.stack(velocities, dim=1)
@@ -202,18 +215,21 @@ class RoutedField:
         evaluations = 1 + EVALUATIONS_PER_PRODUCT * num_products(x) if divergences else 1
         self.expert_evaluations += evaluations * len(x)
 
-    def _watched(self, k: int, rows: Bool[Tensor, " batch"] | slice, step: int) -> Expert:
-        """Expert `k`, with its velocities, of these samples, checked."""
+    def _checked_expert(self, k: int, rows: Bool[Tensor, " batch"] | slice, step: int) -> Expert:
+        """Return expert `k`, which raises ValueError if its velocities are not finite.
+
+        `rows` are the samples on which it will be evaluated.
+        """
 
         def expert(x: Tensor, t: Tensor, *condition: Condition) -> Tensor:
             v = self.experts[k](x, t, *condition)
-            self._check(f"the velocity of expert {k}", v, t, step, rows)
+            self._check_finite(f"the velocity of expert {k}", v, t, step, rows)
             return v
 
         return expert
 
-    def _check(self, what: str, values: Tensor, t: Time, step: int, rows=...):
-        """Raise ValueError unless `values`, rows of the samples `rows`, are finite."""
+    def _check_finite(self, what: str, values: Tensor, t: Time, step: int, rows=...):
+        """Raise ValueError unless `values`, those of the samples `rows`, are finite."""
         if values.isfinite().all():
             return
         is_bad = ~values.isfinite().flatten(1).all(dim=1)

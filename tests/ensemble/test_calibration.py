@@ -17,7 +17,7 @@ from routing.ensemble.calibration import (
 )
 from routing.ensemble.gram_matrix import ensemble_error
 from routing.flow import paths
-from routing.flow.exact_worlds import Mixture
+from routing.flow.exact_worlds import GaussianMixture
 
 BINS = 5
 
@@ -84,10 +84,10 @@ def test_temperatures_are_those_of_scipy(rng):
 def test_a_tempered_exact_posterior_gives_back_its_temperatures(rng):
     means = torch.tensor([[1.5, 0.0], [-0.5, 1.0], [-0.4, -1.0]]).double()
     covs = 0.2 * torch.eye(2).double().expand(3, 2, 2)
-    mixture = Mixture(torch.tensor([0.5, 0.3, 0.2]).double(), means, covs)
+    mixture = GaussianMixture(torch.tensor([0.5, 0.3, 0.2]).double(), means, covs)
     x0, cluster = mixture.sample(20_000, rng)
     t = torch.rand(20_000, generator=rng).double() * 0.8
-    x = paths.noised(x0, torch.randn(x0.shape, generator=rng).double(), t)
+    x = paths.add_noise(x0, torch.randn(x0.shape, generator=rng).double(), t)
     p = mixture.posterior(x, t)
     true = torch.tensor([0.4, 0.8, 1.5, 3.0]).double()
     logits = tempered(p.log(), t / 0.8, 1 / true)
@@ -197,11 +197,11 @@ def test_reliability_by_hand():
 def test_reliability_and_calibration_error_are_one_thing(rng):
     logits, cluster, _ = routed(rng)
     p = logits.softmax(1)
-    confidence, said = p.max(1)
+    confidence, predicted = p.max(1)
     for num_bins in (4, 10):
         table = reliability(p, cluster, num_bins)
         gaps = (table.accuracy - table.confidence).abs().nan_to_num() * table.count
-        ece = calibration_error(confidence, (said == cluster).double(), num_bins)
+        ece = calibration_error(confidence, (predicted == cluster).double(), num_bins)
         assert gaps.sum().item() / len(p) == pytest.approx(ece)
 
 

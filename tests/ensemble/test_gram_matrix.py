@@ -293,6 +293,8 @@ def test_subsets_are_refused_when_there_are_none_or_too_many(rng):
     for k in (0, 13):
         with pytest.raises(ValueError, match=rf"^best_subset: k must be in 1..12 .*got k={k}"):
             best_subset(G, k)
-    with pytest.raises(ValueError, match=r"at most 256 subsets can be tried, got 495 \(4 of 12"):
+    with pytest.raises(
+        ValueError, match=r"at most 256 subsets can be evaluated, got 495 \(4 of 12"
+    ):
         best_subset(G, 4)
     assert (best_subset(G, 3) > 0).sum() <= 3

@@ -7,9 +7,9 @@ from routing.ensemble.guidance import GUIDANCE, Guidance
 from routing.ensemble.policies import Full, Sticky, TopK
 from routing.ensemble.routed_field import RoutedField
 from routing.ensemble.routers import Exact, Router
-from routing.ensemble.routers.labelled import ExactLabelled
+from routing.ensemble.routers.exact_labelled import ExactLabelled
 from routing.flow.conditions import Condition
-from routing.flow.exact_worlds import LabelledMixture, Mixture
+from routing.flow.exact_worlds import GaussianMixture, LabelledMixture
 from routing.flow.samplers import SAMPLERS
 
 BATCH, STEPS = 12, 10
@@ -58,7 +58,7 @@ def posterior(world, x, t, condition=None):
     return world.cluster_posterior(x, t, CLUSTERS, NUM_CLUSTERS, condition)
 
 
-def weighed(w, v):
+def weighted_sum(w, v):
     return torch.einsum("bk,bkd->bd", w, v)
 
 
@@ -70,7 +70,7 @@ def test_the_specs_are_the_table():
 
 @pytest.mark.parametrize(("name", "options"), SPECS)
 def test_a_kind_is_what_it_says(name, options, rng):
-    """Along a trajectory: velocity, trace, bill and what the routers are told, by their words."""
+    """Along a trajectory: velocity, trace, bill and what the routers are given, by their words."""
     world, condition, make = labelled(), labels(), maker(keep_states=True)
     kind = GUIDANCE[name](**options)
     assert isinstance(kind, Guidance)
@@ -83,12 +83,12 @@ def test_a_kind_is_what_it_says(name, options, rng):
         if name == "shared":
             p, v_null = posterior(world, x, t), everyone(world, x, t)
             each = v_null + scale * (everyone(world, x, t, condition) - v_null)
-            expected = weighed(p, each)  # as Paris does: guidance per expert, then the sum
+            expected = weighted_sum(p, each)  # as Paris does: guidance per expert, then the sum
         else:
             expected = guided(world, x, t, condition, scale)
         assert (v - expected).abs().max() < 1e-12
-        told = condition if name in ("conditional", "separate") and scale > 0 else None
-        torch.testing.assert_close(field.posteriors[-1], posterior(world, x, t, told))
+        given = condition if name in ("conditional", "separate") and scale > 0 else None
+        torch.testing.assert_close(field.posteriors[-1], posterior(world, x, t, given))
         assert torch.equal(field.weights[-1], field.posteriors[-1])
         assert torch.equal(field.states[-1], x) and torch.equal(field.times[-1], t)
         x = x - 0.2 * v
@@ -113,7 +113,7 @@ def test_separate_is_the_guided_monolith_and_shared_is_not(scale, t, rng):
     )
     assert (separate - guided(world, x, t, condition, scale)).abs().max() < 1e-12
     change = posterior(world, x, t) - posterior(world, x, t, condition)
-    error = scale * weighed(change, everyone(world, x, t, condition))
+    error = scale * weighted_sum(change, everyone(world, x, t, condition))
     torch.testing.assert_close(shared - separate, error, rtol=0, atol=1e-12)
     if scale == 0:
         assert torch.equal(shared, separate)
@@ -127,7 +127,7 @@ def test_they_are_equal_where_the_label_says_nothing_of_the_cluster(scale, rng):
     across, along = torch.tensor([0.2, 0.3, 0.5]).double(), torch.tensor([0.6, 0.4]).double()
     means = torch.cartesian_prod(torch.tensor([-2.0, 0.0, 2.5]), torch.tensor([-1.0, 1.0]))
     covs = torch.diag_embed(torch.tensor([0.3, 0.2])).double().repeat(6, 1, 1)
-    mixture = Mixture((across[:, None] * along).flatten(), means.double(), covs)
+    mixture = GaussianMixture((across[:, None] * along).flatten(), means.double(), covs)
     world = LabelledMixture(mixture, torch.tensor([0, 1] * 3), 2)
     condition = Condition(torch.arange(BATCH) % 2)
     x, t = states(mixture, BATCH, 0.5, rng)
@@ -159,8 +159,8 @@ def test_branches_have_posteriors_and_memories_of_their_own(rng):
     for step, time in enumerate((1.0, 0.5)):
         v = field(x, t * time, step)
         w, w_null = field.weights[step], field.null_weights[step]
-        v_null = weighed(w_null, everyone(world, x, t * time))
-        v_c = weighed(w, everyone(world, x, t * time, condition))
+        v_null = weighted_sum(w_null, everyone(world, x, t * time))
+        v_c = weighted_sum(w, everyone(world, x, t * time, condition))
         torch.testing.assert_close(v, v_null + 2 * (v_c - v_null))
         x = x - 0.5 * v
     assert torch.equal(field.weights[0], field.weights[1])
@@ -182,26 +182,26 @@ def test_the_shared_weights_are_those_of_the_policy(scale, rng):
     v = field(x, t, 0)
     w, _ = policy(posterior(world, x, t), t, t, None)
     v_null = everyone(world, x, t)
-    expected = weighed(w, v_null + scale * (everyone(world, x, t, condition) - v_null))
+    expected = weighted_sum(w, v_null + scale * (everyone(world, x, t, condition) - v_null))
     torch.testing.assert_close(v, expected, rtol=0, atol=1e-12)
     assert torch.equal(field.weights[0], w)
     assert field.expert_evaluations.sum() == BATCH * 2 * (1 if scale == 1 else 2)
 
 
-class Ear(Router):
-    """Keeps what it is told; one network per posterior."""
+class Reader(Router):
+    """Keeps what it is given; one network per posterior."""
 
     network_calls = 1
 
     def __init__(self, reads, world):
         self.reads, self.blind = reads, Exact(world.mixture, CLUSTERS, NUM_CLUSTERS)
-        self.told = []
+        self.observed = []
 
     def posterior(self, x, t, carry):
         return self.blind.posterior(x, t, carry)
 
-    def observe(self, x, t, said, carry):
-        self.told.append(said)
+    def observe(self, x, t, prediction, carry):
+        self.observed.append(prediction)
 
 
 @pytest.mark.parametrize("reads", [None, "velocities"])
@@ -209,24 +209,26 @@ class Ear(Router):
 @pytest.mark.parametrize("name", ["separate", "shared"])
 def test_routers_are_told_the_guided_velocity_and_their_branch(name, scale, reads, rng):
     world, condition = labelled(), labels()
-    ear = Ear(reads, world)
-    field = GUIDANCE[name](scale).field(maker(router=ear), condition)
+    reader = Reader(reads, world)
+    field = GUIDANCE[name](scale).field(maker(router=reader), condition)
     x, t = states(world.mixture, BATCH, 0.4, rng)
     v = field(x, t, 0)
     null, given = everyone(world, x, t), everyone(world, x, t, condition)
     branches = [null, given] if name == "separate" and scale != 1 else [given]
     branches = [null] if name == "shared" else branches
-    assert len(ear.told) == len(branches)
-    for said, branch in zip(ear.told, branches, strict=True):
-        assert torch.equal(said.v, v)
-        assert (said.velocities is None) == (reads is None)
-        assert reads is None or torch.equal(said.velocities, branch)
+    assert len(reader.observed) == len(branches)
+    for prediction, branch in zip(reader.observed, branches, strict=True):
+        assert torch.equal(prediction.v, v)
+        assert (prediction.velocities is None) == (reads is None)
+        assert reads is None or torch.equal(prediction.velocities, branch)
     assert field.router_evaluations == BATCH * len(branches)
     is_single = scale == 1 and not (name == "shared" and reads)
     assert field.expert_evaluations.tolist() == [BATCH * (1 if is_single else 2)] * NUM_CLUSTERS
     # Both branches of both kinds have these weights, so that here they are one velocity.
     p = posterior(world, x, t)
-    torch.testing.assert_close(v, weighed(p, null + scale * (given - null)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        v, weighted_sum(p, null + scale * (given - null)), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", GUIDANCE)
@@ -241,7 +243,7 @@ def test_gradients_pass_through_the_weights(name, rng):
             scale = {"none": 0.0, "conditional": 1.0, "separate": SCALES[-1]}[name]
             return guided(world, x, t, condition, scale).sum(0)
         null, given = everyone(world, x, t), everyone(world, x, t, condition)
-        return weighed(posterior(world, x, t), null + SCALES[-1] * (given - null)).sum(0)
+        return weighted_sum(posterior(world, x, t), null + SCALES[-1] * (given - null)).sum(0)
 
     got = jacobian(lambda x: kind.field(maker(), condition)(x, t, 0).sum(0), x)
     torch.testing.assert_close(got, jacobian(formula, x), rtol=1e-9, atol=1e-9)
@@ -262,11 +264,11 @@ def test_a_sample_has_switched_if_it_has_in_one_of_the_branches(rng):
         options = {} if name == "conditional" else {"scale": 2.0}
         field = GUIDANCE[name](**options).field(maker(router=Scripted()), labels())
         field(x, t, 0)
-        assert not field.switched().any()
+        assert not field.expert_set_changed().any()
         field(x, 0.4 * t, 1)
-        assert field.switched().nonzero()[:, 0].tolist() == changed
+        assert field.expert_set_changed().nonzero()[:, 0].tolist() == changed
         field(x, 0.3 * t, 2)
-        assert not field.switched().any()
+        assert not field.expert_set_changed().any()
 
 
 @pytest.mark.parametrize("name", ["conditional", "separate", "shared"])

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from posteriors import speaking
+from posteriors import with_soft_pilot
 from worlds import (
     CLUSTERS,
     LABELS,
@@ -17,16 +17,16 @@ from routing.ensemble.routed_field import RoutedField, ensemble_velocity
 from routing.ensemble.routers import (
     ROUTERS,
     Exact,
-    Materials,
+    LearnedRouter,
     NearestCentroid,
-    Network,
     OracleLabel,
     Prior,
     Router,
+    RouterInputs,
 )
-from routing.ensemble.routers.labelled import ExactLabelled
+from routing.ensemble.routers.exact_labelled import ExactLabelled
 from routing.flow.conditions import Condition
-from routing.flow.exact_worlds import Mixture
+from routing.flow.exact_worlds import GaussianMixture
 from routing.flow.samplers import SAMPLERS, Euler, Heun
 
 BATCH, EXPERTS, STEPS = 10, 4, 6
@@ -85,7 +85,7 @@ def batch(rng):
 
 def field(rng, policy=Full(), router=None, experts=None, **options):  # noqa: B008
     uniforms = torch.rand(BATCH, STEPS, generator=rng)
-    router = Network(Logits()) if router is None else router
+    router = LearnedRouter(Logits()) if router is None else router
     return RoutedField(experts or make_experts(), router, policy, uniforms, **options)
 
 
@@ -176,7 +176,7 @@ def test_weights_of_another_partition_are_refused(rng):
 
 def test_exact_experts_with_the_exact_posterior_are_the_whole(rng):
     means = torch.tensor([[-2.0, 0.0], [0.0, 3.0], [2.0, 0.0], [2.0, -2.0]], dtype=torch.float64)
-    world = Mixture(
+    world = GaussianMixture(
         torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64),
         means,
         torch.eye(2, dtype=torch.float64).repeat(4, 1, 1) * 0.1,
@@ -198,7 +198,7 @@ def test_exact_experts_with_the_exact_posterior_are_the_whole(rng):
 def test_trace_and_bill(rng):
     x, _ = batch(rng)
     net, experts = Logits(), make_experts()
-    routed = field(rng, TopK(2), Network(net), experts, keep_states=True)
+    routed = field(rng, TopK(2), LearnedRouter(net), experts, keep_states=True)
     states = []
     for step, time in enumerate((1.0, 0.7, 0.2)):
         t, before = torch.full((BATCH,), time), x.clone()
@@ -225,7 +225,7 @@ def test_trace_and_bill(rng):
 def test_the_router_is_asked_only_where_the_policy_needs_it(rng):
     x, _ = batch(rng)
     net = Logits()
-    routed = field(rng, Switch(Sticky(), TopK(1), 0.3), Network(net))
+    routed = field(rng, Switch(Sticky(), TopK(1), 0.3), LearnedRouter(net))
     for step, time in enumerate((1.0, 0.8, 0.5, 0.3, 0.1)):
         routed(x, torch.full((BATCH,), time), step)
     assert [p.isnan().all().item() for p in routed.posteriors] == [False, True, True, False, False]
@@ -265,7 +265,7 @@ def test_switched_says_whose_set_of_experts_changed(rng):
 
     router = Scripted()
     routed = field(rng, Full(), router)
-    assert not routed.switched().any()
+    assert not routed.expert_set_changed().any()
     x, t = batch(rng)
     first = torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(BATCH, 1)
     second = first.clone()
@@ -274,8 +274,11 @@ def test_switched_says_whose_set_of_experts_changed(rng):
     third[5], third[7] = torch.tensor([0.1, 0.0, 0.9, 0.0]), torch.tensor([0.0, 0.0, 0.0, 1.0])
     for router.p, changed in [(first, []), (second, [2, 5]), (third, [7]), (third, [])]:
         routed(x, t, 0)
-        assert routed.switched().dtype == torch.bool and routed.switched().shape == (BATCH,)
-        assert routed.switched().nonzero()[:, 0].tolist() == changed
+        assert (
+            routed.expert_set_changed().dtype == torch.bool
+            and routed.expert_set_changed().shape == (BATCH,)
+        )
+        assert routed.expert_set_changed().nonzero()[:, 0].tolist() == changed
 
 
 def test_the_router_hears_the_ensemble_and_knows_the_cluster(rng):
@@ -321,7 +324,7 @@ def test_a_broken_state_posterior_or_expert_is_one_line(rng):
     where = f"at step 2, t = {t[3].item():.4g}, in 2 samples (seeds 103, 107)"
     text = line(lambda: field(rng, seeds=seeds)(nan, t, 2))
     assert text.startswith("the state must be finite") and where in text
-    text = line(lambda: field(rng, router=Network(net), seeds=seeds)(large, t, 2))
+    text = line(lambda: field(rng, router=LearnedRouter(net), seeds=seeds)(large, t, 2))
     assert text.startswith("the posterior of the router must be finite") and where in text
 
     # Expert 2 serves the odd samples: its rows are not those of the batch.
@@ -332,14 +335,14 @@ def test_a_broken_state_posterior_or_expert_is_one_line(rng):
     assert text.startswith("the velocity of expert 2 must be finite") and where in text
     assert "(seeds 3, 7)" in line(lambda: field(rng, **options)(large, t, 2))
     large[:, 0, 0] = 60.0
-    text = line(lambda: field(rng, router=Network(net), seeds=seeds)(large, t, 2))
+    text = line(lambda: field(rng, router=LearnedRouter(net), seeds=seeds)(large, t, 2))
     assert "in 10 samples (seeds 100, 101, 102, 103, 104)" in text
 
 
 # Conditions
 
 
-class Told(Affine):
+class ConditionalAffine(Affine):
     """An expert that adds the label to what it says, and records the labels."""
 
     def __call__(self, x, t, condition):
@@ -354,7 +357,7 @@ def test_every_sample_takes_its_condition_along(rng):
     w[:, 3] = 0.5  # all rows
     w = w / w.sum(dim=1, keepdim=True)
     condition = Condition(torch.arange(BATCH))
-    experts = [Told(k) for k in range(EXPERTS)]
+    experts = [ConditionalAffine(k) for k in range(EXPERTS)]
     v, _ = ensemble_velocity(experts, w, x, t, condition)
     expected = dense(w, x, t) + torch.arange(BATCH).double()[:, None, None]
     torch.testing.assert_close(v.double(), expected, rtol=1e-5, atol=1e-5)
@@ -369,18 +372,18 @@ def test_router_and_experts_are_told_the_condition(rng):
             return condition
 
         def posterior(self, x, t, carry):
-            self.__dict__["heard"] = carry
+            self.__dict__["carry"] = carry
             return super().posterior(x, t, carry)
 
     x, t = batch(rng)
     condition, router = Condition(torch.arange(BATCH)), Remembers(PRIOR)
-    told = [Told(k) for k in range(EXPERTS)]
-    v = field(rng, Full(), router, told, condition=condition)(x, t, 0)
-    assert router.heard is condition
-    expected = ensemble_velocity(told, PRIOR.repeat(BATCH, 1), x, t, condition)[0]
+    experts = [ConditionalAffine(k) for k in range(EXPERTS)]
+    v = field(rng, Full(), router, experts, condition=condition)(x, t, 0)
+    assert router.carry is condition
+    expected = ensemble_velocity(experts, PRIOR.repeat(BATCH, 1), x, t, condition)[0]
     assert torch.equal(v, expected)
     field(rng, Full(), router)(x, t, 0)
-    assert router.heard is None
+    assert router.carry is None
 
 
 # Routers that read what all experts say
@@ -390,18 +393,18 @@ class Reader(Router):
     """Keeps what it is told; its posterior has zeros."""
 
     def __init__(self, reads, w):
-        self.reads, self.w, self.told = reads, w, []
+        self.reads, self.w, self.observed = reads, w, []
 
     def posterior(self, x, t, carry):
-        assert carry == len(self.told)
+        assert carry == len(self.observed)
         return self.w
 
     def start(self, x, cluster, condition=None):
-        self.told.clear()
+        self.observed.clear()
         return 0
 
-    def observe(self, x, t, said, carry):
-        self.told.append((x, t, said))
+    def observe(self, x, t, prediction, carry):
+        self.observed.append((x, t, prediction))
         return carry + 1
 
 
@@ -411,15 +414,15 @@ def test_a_router_that_reads_all_experts(reads, shape, rng):
     x, t = torch.randn(BATCH, *shape, generator=rng), torch.rand(BATCH, generator=rng)
     w, condition = weights(rng), Condition(torch.arange(BATCH))
     u = torch.randn(BATCH, *shape, generator=rng)
-    router, experts = Reader(reads, w), [Told(k) for k in range(EXPERTS)]
+    router, experts = Reader(reads, w), [ConditionalAffine(k) for k in range(EXPERTS)]
     routed = field(rng, Full(), router, experts, condition=condition, directions=u)
     with torch.no_grad():
         v = routed(x, t, 0)
         routed(2 * x, t, 1)
     assert torch.equal(v, ensemble_velocity(experts, w, x, t, condition)[0])  # bitwise
     assert torch.equal(routed.weights[0], w)
-    (x_told, t_told, said), again = router.told
-    assert x_told is x and t_told is t and torch.equal(said.v, v)
+    (x_seen, t_seen, prediction), again = router.observed
+    assert x_seen is x and t_seen is t and torch.equal(prediction.v, v)
     assert again[2].v.shape == v.shape and torch.equal(again[0], 2 * x)
     products = {(2, 2): 4, (2, 3): 1}[shape]
     each = 2 * BATCH * (1 if reads == "velocities" else 1 + 2 * products)
@@ -428,11 +431,11 @@ def test_a_router_that_reads_all_experts(reads, shape, rng):
         2 + (w[:, k] > 0).any() for k, expert in enumerate(experts)
     ]
     for k in range(EXPERTS):
-        assert torch.equal(said.velocities[:, k], Told(k)(x, t, condition))
+        assert torch.equal(prediction.velocities[:, k], ConditionalAffine(k)(x, t, condition))
         if reads == "divergences":
             div = {4: 4.0 * torch.ones(BATCH), 1: (u * u).sum(dim=(1, 2))}[products] * (k + 1)
-            torch.testing.assert_close(said.divergences[:, k], div)
-    assert (said.divergences is None) == (reads == "velocities")
+            torch.testing.assert_close(prediction.divergences[:, k], div)
+    assert (prediction.divergences is None) == (reads == "velocities")
 
 
 def test_directions_stay_along_a_trajectory(rng):
@@ -443,7 +446,7 @@ def test_directions_stay_along_a_trajectory(rng):
     for step in range(2):
         routed((step + 1) * x, t, step)
         expected = 2 * (step + 1) * (u * x * u).sum(dim=1)
-        torch.testing.assert_close(router.told[step][2].divergences[:, 0], expected)
+        torch.testing.assert_close(router.observed[step][2].divergences[:, 0], expected)
     with pytest.raises(ValueError, match="give directions"):
         field(rng, Full(), router, [lambda x, t: x**2])(x, t, 0)
 
@@ -453,14 +456,14 @@ def test_a_router_is_told_the_velocity_that_is_followed(rng):
     for reads in (None, "velocities"):
         router = Reader(reads, weights(rng))
         routed = field(rng, Full(), router)
-        v = routed.speak(x, t, 0)
-        assert not router.told and routed.steps == [0]
+        v = routed.velocity(x, t, 0)
+        assert not router.observed and routed.steps == [0]
         routed.observe(x, t, v + 1)
-        ((x_told, t_told, said),) = router.told
-        assert x_told is x and t_told is t and torch.equal(said.v, v + 1)
-        assert (said.velocities is None) == (reads is None)
+        ((x_seen, t_seen, prediction),) = router.observed
+        assert x_seen is x and t_seen is t and torch.equal(prediction.v, v + 1)
+        assert (prediction.velocities is None) == (reads is None)
         routed(x, t, 1)  # the carry, not the start again
-        assert len(router.told) == 2
+        assert len(router.observed) == 2
 
 
 def test_gradients_flow_to_a_router_that_reads_velocities(rng):
@@ -506,7 +509,7 @@ CHOSEN = {
 @pytest.mark.parametrize("sampler", [Euler(STEPS), Heun(STEPS), SAMPLERS["dpmpp_2m"](STEPS)])
 def test_a_trajectory_does_not_see_its_batch(name, sampler, rng):
     """Samplers, routers with memory, policies with memory: bitwise, end to end."""
-    policy = speaking(POLICIES[name](**CHOSEN.get(name, {})), EXPERTS)
+    policy = with_soft_pilot(POLICIES[name](**CHOSEN.get(name, {})), EXPERTS)
     x = torch.randn(BATCH, 6, generator=rng)
     uniforms = torch.rand(BATCH, STEPS, generator=rng)
     router = NearestCentroid(lambda x0: x0, torch.randn(EXPERTS, 6, generator=rng) * 3, PRIOR, 2.0)
@@ -528,10 +531,10 @@ def bound(name):
     if name == "labelled":
         return ExactLabelled(world, CLUSTERS, NUM_CLUSTERS)
     if name == "network":
-        return Network(lambda x, t: torch.stack([x[:, 0], t, x[:, 1] - t], dim=1))
+        return LearnedRouter(lambda x, t: torch.stack([x[:, 0], t, x[:, 1] - t], dim=1))
     counts = torch.zeros(NUM_CLUSTERS, NUM_LABELS, dtype=torch.long)
     counts[CLUSTERS, LABELS] = 10
-    materials = Materials(
+    materials = RouterInputs(
         prior=prior(world.mixture),
         centroids=torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64),
         encode=lambda x0: x0,
@@ -539,7 +542,7 @@ def bound(name):
         cluster_of_component=CLUSTERS,
         label_counts=counts,
     )
-    return ROUTERS[name]().bind(materials)
+    return ROUTERS[name]().build(materials)
 
 
 NUM_CALLS = 3
@@ -571,7 +574,7 @@ ALL_ROUTERS = [*ROUTERS, "network", "labelled"]
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("router", ALL_ROUTERS)
 def test_every_router_goes_with_every_policy(router, policy, rng):
-    policy = speaking(POLICIES[policy](**CHOSEN.get(policy, {})), NUM_CLUSTERS)
+    policy = with_soft_pilot(POLICIES[policy](**CHOSEN.get(policy, {})), NUM_CLUSTERS)
     x, routed = sampled(router, policy, rng, keep_states=True)
     w, p = torch.stack(routed.weights), torch.stack(routed.posteriors)
     assert x.isfinite().all() and x.dtype == torch.float64

@@ -2,7 +2,7 @@
 
 import torch
 
-from routing.ensemble.policies import Pilot, bind
+from routing.ensemble.policies import Pilot, bind_pilot
 
 BATCH, EXPERTS = 64, 5
 
@@ -48,6 +48,6 @@ def soft_pilot(experts=EXPERTS, states=400, seed=0):
     return Pilot(t, p, disagreement(rng, experts)[0].float())
 
 
-def speaking(policy, experts=EXPERTS):
-    """The policy, bound to a pilot of so many experts."""
-    return bind(policy, soft_pilot(experts))
+def with_soft_pilot(policy, experts=EXPERTS):
+    """Return the policy bound to `soft_pilot` of so many experts."""
+    return bind_pilot(policy, soft_pilot(experts))

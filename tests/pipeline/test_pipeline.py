@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from places import ROOT
 
-from routing.workflow import artifacts, code_digest
+from routing.workflow import artifacts, stage_names
 
 pytest_plugins = ["clones"]
 
@@ -80,7 +80,7 @@ def edit(name, old, new):
 ARM = "{partition: halves, router: learned, policy: full, sampler: heun}"
 CHANGES = {  # what is changed: (how, the jobs that follow)
     "touch, comment, docstring": (look_at, set()),
-    "a policy's code": (append("routing/ensemble/policies/subsets.py", "\nEDITED = 1\n"), SAMPLED),
+    "a policy's code": (append("routing/ensemble/policies/nucleus.py", "\nEDITED = 1\n"), SAMPLED),
     "a metric's code": (
         append("routing/metrics/formulas/frechet_distance.py", "\nEDITED = 1\n"),
         MEASURED | MADE["arm_metrics"] | ENDS,
@@ -194,7 +194,7 @@ def test_the_same_twice_in_two_folders(oracle_run, checkout, clone):
 
 def test_every_stage_leaves_artifacts(oracle_run, digits_run):
     stages = {name.split("/")[0] for name in digits_run.contents()}
-    assert stages == set(code_digest.STAGES) - {
+    assert stages == set(stage_names.STAGES) - {
         "audit",
         "latents",
         "text_embeddings",
@@ -287,7 +287,7 @@ def blocks():
 def test_every_rule_names_its_stage_its_code_its_log_and_its_software(rule):
     text = blocks()[rule]
     (stage,) = re.findall(r"python -m routing (\w+)", text)
-    assert rule in code_digest.rules(stage)
+    assert rule in stage_names.rules(stage)
     assert f'code=code("{stage}"),' in text
     assert text.count("{log}") == 1 and "--spec {params.spec:q}" in text
     for directive in ("log", "conda", "message", "threads", "params", "shell"):
@@ -300,6 +300,6 @@ def test_every_rule_names_its_stage_its_code_its_log_and_its_software(rule):
 
 
 def test_every_stage_has_its_rules():
-    assert {rule for stage in code_digest.STAGES for rule in code_digest.rules(stage)} == set(
+    assert {rule for stage in stage_names.STAGES for rule in stage_names.rules(stage)} == set(
         blocks()
     )

@@ -484,7 +484,7 @@ def test_nothing_of_the_tables_is_left_out():
 
 def arm(data, world, router, policy, sampler, guidance, **more):
     """Spec and inputs of a job of the stage samples."""
-    needs_noise = router in ROUTERS and ROUTERS[router].wants_noise
+    needs_noise = router in ROUTERS and ROUTERS[router].needs_noise
     spec = {
         "seed": ROOT,
         "arm_name": "arm",

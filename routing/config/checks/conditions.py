@@ -61,7 +61,7 @@ def _check_router(where: str, arm: dict, spec: dict) -> None:
             f"{where}: {arm['router']!r} (nearest_centroid) needs centroids of latents, those of "
             f"partition {partition!r} are of images; choose an encoder that reads latents"
         )
-    if kind.counts_labels and condition == "text" and guidance_kind(arm, spec) != "none":
+    if kind.uses_label_counts and condition == "text" and guidance_kind(arm, spec) != "none":
         raise ValueError(
             f"{where}: {arm['router']!r} ({router['name']}) needs p(k | label), the samples have "
             f"a text and no label; choose another router or guidance 'none'"

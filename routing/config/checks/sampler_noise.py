@@ -12,7 +12,7 @@ def check(spec: dict) -> None:
     for name, arm in spec["arms"].items():
         kind = spec["routers"][arm["router"]]["name"]
         is_stochastic = samplers[spec["samplers"][arm["sampler"]]["name"]].is_stochastic
-        if routers[kind].wants_noise and not is_stochastic:
+        if routers[kind].needs_noise and not is_stochastic:
             raise ValueError(
                 f"arms.{name}.router: {arm['router']!r} ({kind}) needs a stochastic sampler "
                 f"('ancestral'), got {arm['sampler']!r}; change one of them"

@@ -1,4 +1,4 @@
-"""What objectives are given, what they answer, and how they refuse."""
+"""The protocol of objectives, their batch, and the checks that they share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,16 +12,17 @@ from routing.flow.paths import Time
 
 X = Float[Tensor, "batch *dims"]
 Logits = Float[Tensor, "batch experts"]
-Network = Callable[[X, Time], Logits]  # the condition is bound already
+Network = Callable[[X, Time], Logits]  # its condition is fixed
 Loss = Float[Tensor, ""]
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """States (x_t, t) and what is known of each; None where an objective's source has none.
+    """States (x_t, t) and their training data; None where the source of the states has none.
 
-    `distances` are those of the features of x_0 to the centroids, `uniforms` in [0, 1) is for
-    what an objective draws. `directions` u_j are N(0, I), `projections` are <u_j, v_k>.
+    `distances` are from the features of x_0 to the centroids, `prior` is the proportion of each
+    cluster. `uniforms` in [0, 1) are for objectives that draw random numbers. `directions` u_j are
+    N(0, I), `projections` are <u_j, v_k>.
     """
 
     x: X
@@ -37,28 +38,30 @@ class Batch:
 
 @runtime_checkable
 class Objective(Protocol):
-    """What an objective offers.
+    """A training loss of a router.
 
-    `logits` answers for the states of the batch, or for several points x of each of them, given
-    as whole batches one after the other.
+    `logits` is called with the states of the batch, or with several points x per state, ordered as
+    one whole batch after the other.
     """
 
     reads: ClassVar[str]  # "images" or "probe"
 
     def __call__(self, logits: Network, batch: Batch) -> Loss:
-        """The loss of the network `logits`; ValueError if the batch lacks what it reads."""
+        """Return the loss of the network `logits`. Raises ValueError if a field is missing."""
 
 
-def read(batch: Batch, who: str, *names: str) -> list[Tensor]:
-    """Those fields of the batch; ValueError if it lacks one."""
+def require_fields(batch: Batch, objective: str, *names: str) -> list[Tensor]:
+    """Return the fields of these names. Raises ValueError for `objective` if one is None."""
     for name in names:
         if getattr(batch, name) is None:
-            raise ValueError(f"{who}: the batch must have {name}, got None: train on the probe")
+            raise ValueError(
+                f"{objective}: the batch must have {name}, got None: train on the probe"
+            )
     return [getattr(batch, name) for name in names]
 
 
-def positive(objective: Objective, option: str) -> None:
-    """Refuse an option that is not above 0."""
+def check_positive(objective: Objective, option: str) -> None:
+    """Raise ValueError unless the option is > 0."""
     value = getattr(objective, option)
     if not value > 0:
         raise ValueError(f"{option} must be positive, got {value}: raise it")

@@ -1,78 +1,22 @@
-"""Objectives without a target: the error of the ensemble itself, of all experts or of k."""
+"""The objective `velocity`: the squared error of the ensemble with weights p.
+
+loss = p^T G p ,  G the Gram matrix of expert errors at the state
+"""
 
 from dataclasses import dataclass
-from itertools import combinations
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
-
-from routing.ensemble.gram_matrix import Grams, ensemble_error
-from routing.ensemble.objectives.base import Batch, Logits, Loss, Network, read
-from routing.ensemble.ranking import ranking
-
-MAX_CANDIDATES = 8  # of these experts all subsets are tried: 70 at most
+from routing.ensemble.gram_matrix import ensemble_error
+from routing.ensemble.objectives.base import Batch, Loss, Network, require_fields
 
 
 @dataclass(frozen=True)
 class Velocity:
-    """The error of the ensemble with weights p: least at the best weights that x_t can tell."""
+    """The error of the ensemble with weights p; its minimum is the best weights given (x_t, t)."""
 
     reads: ClassVar[str] = "probe"
 
     def __call__(self, logits: Network, batch: Batch) -> Loss:
-        """Mean of p^T G p."""
-        (G,) = read(batch, "velocity", "gram")
+        """Return the mean of p^T G p."""
+        (G,) = require_fields(batch, "velocity", "gram")
         return ensemble_error(logits(batch.x, batch.t).softmax(1), G).mean()
-
-
-@dataclass(frozen=True)
-class VelocityTopK:
-    """The error of ensembles of k experts, k drawn for every state, equally from 1..max_k.
-
-    Renormalised top-k weights have no gradient through the choice of the experts, and none at
-    all at k = 1. So the subset S is drawn, P(S) ~ prod of p over S, whose mode is the top-k set,
-    and the expectation is taken exactly: sum_k p_k G_kk at k = 1, p^T G p at k = K. Of more
-    than MAX_CANDIDATES experts, the most probable ones alone are candidates, as if the others
-    had p = 0. ValueError if max_k is more than the candidates.
-    """
-
-    reads: ClassVar[str] = "probe"
-    max_k: int = 2
-
-    def __post_init__(self):
-        if not 1 <= self.max_k <= MAX_CANDIDATES:
-            raise ValueError(
-                f"velocity_topk: max_k must be in 1..{MAX_CANDIDATES}, got {self.max_k}: "
-                "for all experts use velocity"
-            )
-
-    def __call__(self, logits: Network, batch: Batch) -> Loss:
-        """Mean of sum_S P(S) p_S^T G p_S."""
-        (G,) = read(batch, "velocity_topk", "gram")
-        num = G.shape[1]
-        if self.max_k > num:
-            raise ValueError(
-                f"velocity_topk: max_k must be in 1..{num} (experts), got {self.max_k}: lower it"
-            )
-        z = logits(batch.x, batch.t)
-        likely = ranking(z)[:, :MAX_CANDIDATES]
-        z = z.take_along_dim(likely, 1)
-        G = G.take_along_dim(likely[:, :, None], 1).take_along_dim(likely[:, None, :], 2)
-        k = 1 + (batch.uniforms.double() * self.max_k).long()
-        parts = [subset_error(z[k == n], G[k == n], n) for n in range(1, self.max_k + 1)]
-        return torch.cat(parts).mean()
-
-
-def subset_error(z: Logits, G: Grams, k: int) -> Float[Tensor, " batch"]:
-    """sum_S P(S) p_S^T G p_S  over the subsets of `k` experts, p = softmax(z)."""
-    num = z.shape[1]
-    subsets = torch.tensor(list(combinations(range(num), k)), device=z.device)
-    is_in = F.one_hot(subsets, num).sum(1).bool()  # subsets experts
-    # P(S): the same from z as from log p, whose difference is k times a constant.
-    log_weight = torch.where(is_in, z[:, None], 0.0).sum(2)
-    w = z[:, None].masked_fill(~is_in, -torch.inf).softmax(2)
-    error = torch.einsum("bsi,bij,bsj->bs", w, G, w)
-    return (log_weight.softmax(1) * error).sum(1)

@@ -1,30 +1,43 @@
-"""Routing policies: which experts speak at time t, and how loudly.
+"""Routing policies: which experts are evaluated at time t, and with which weights.
 
 A policy turns the router's posterior  p[b, k] = p(expert k | x_t[b], t)  into weights
 w[b, k] >= 0 with rows summing to 1. The ensemble velocity is  v = sum_k w_k v_k ; with
 w = p and exact experts it is the velocity of one model trained on all the data
 (McAllister et al. 2025, arXiv:2501.05450). An expert with w = 0 is never evaluated, so
-the support of w is also the bill.
+the support of w is also the cost.
 
     (w, carry) = policy(p, t, u, carry)
 
-Policies are pure functions of p, of the time, of one number u in [0, 1) that belongs to sample
-and step, and of their own memory `carry`: no generator, no sight of x_t or of other rows. The
-carry is None at the first call of a trajectory; else a tuple of tensors (or carries) whose first
-axis is the batch, where a row of zeros is a sample of which nothing is remembered yet. To add a
-policy, write a frozen dataclass with `__call__` and give it a row in POLICIES; the tests find it.
-One that must first see what the router or the experts say on held-out states (`Pilot`) inherits
-`Unbound`, and `bind` makes of it the policy that speaks.
+A policy is a pure function. Its arguments are p, the time, one number u in [0, 1) that belongs to
+the sample and the step, and its own `carry`. It has no generator and sees neither x_t nor other
+rows. The carry is None at the first call of a trajectory. Later it is a tuple of tensors (or of
+carries) whose first axis is the batch; a row of zeros is a sample without history.
+
+To add a policy, write a frozen dataclass with `__call__` and give it a row in POLICIES; the tests
+find it there. A policy that depends on the outputs of the router or the experts on held-out states
+(a `Pilot`) inherits `NeedsPilot`; `bind_pilot` turns it into a policy that can be called.
 """
 
-from routing.ensemble.policies.base import Answer, Carry, Policy, Probs, Uniform, reached
-from routing.ensemble.policies.budget import Budget, mean_support
-from routing.ensemble.policies.draws import Sample, Sticky, drawn
-from routing.ensemble.policies.gates import DisagreementGated, EntropyGated, entropy, spread
+from routing.ensemble.policies.base import (
+    Carry,
+    Policy,
+    Probs,
+    Uniform,
+    WeightsAndCarry,
+    has_reached,
+)
+from routing.ensemble.policies.budget import Budget, mean_num_experts
+from routing.ensemble.policies.disagreement_gated import DisagreementGated, velocity_variance
+from routing.ensemble.policies.entropy_gated import EntropyGated, entropy
+from routing.ensemble.policies.full import Full
 from routing.ensemble.policies.hysteresis import Hysteresis
-from routing.ensemble.policies.pilot import Pilot, Unbound, bind, wants
-from routing.ensemble.policies.subsets import Full, Nucleus, Threshold, TopK
-from routing.ensemble.policies.switch import Switch, remembered
+from routing.ensemble.policies.nucleus import Nucleus
+from routing.ensemble.policies.pilot import NeedsPilot, Pilot, bind_pilot, required_pilot_fields
+from routing.ensemble.policies.sample import Sample, sample_one_hot
+from routing.ensemble.policies.sticky import Sticky
+from routing.ensemble.policies.switch import Switch, merge_carries
+from routing.ensemble.policies.threshold import Threshold
+from routing.ensemble.policies.top_k import TopK
 from routing.ensemble.ranking import ranking, renormalised
 
 POLICIES: dict[str, type] = {
@@ -43,13 +56,13 @@ POLICIES: dict[str, type] = {
 
 __all__ = [
     "POLICIES",
-    "Answer",
     "Budget",
     "Carry",
     "DisagreementGated",
     "EntropyGated",
     "Full",
     "Hysteresis",
+    "NeedsPilot",
     "Nucleus",
     "Pilot",
     "Policy",
@@ -59,16 +72,16 @@ __all__ = [
     "Switch",
     "Threshold",
     "TopK",
-    "Unbound",
     "Uniform",
-    "bind",
-    "drawn",
+    "WeightsAndCarry",
+    "bind_pilot",
     "entropy",
-    "mean_support",
+    "has_reached",
+    "mean_num_experts",
+    "merge_carries",
     "ranking",
-    "reached",
-    "remembered",
     "renormalised",
-    "spread",
-    "wants",
+    "required_pilot_fields",
+    "sample_one_hot",
+    "velocity_variance",
 ]

@@ -1,4 +1,4 @@
-"""What every policy offers, and what several of them share."""
+"""The protocol of policies, their types, and the comparison of times that they share."""
 
 from typing import Protocol, runtime_checkable
 
@@ -10,24 +10,30 @@ from routing.ensemble.ranking import Probs
 from routing.flow.paths import Time
 
 Uniform = Float[Tensor, " batch"]  # in [0, 1): the sample's random number of this step
-Carry = tuple | None
-Answer = tuple[Probs, Carry]  # weights, and the memory after this call
+Carry = tuple | None  # state of a policy between calls, as the carry of jax.lax.scan
+WeightsAndCarry = tuple[Probs, Carry]
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """What a policy offers. Those that remember nothing inherit the two defaults."""
+    """Map the router's posterior to weights. A policy without state inherits the defaults."""
 
-    least_experts = 1  # the smallest number of experts for which the policy is defined
+    min_experts = 1  # smallest number of experts for which the policy is defined
 
-    def __call__(self, p: Probs | None, t: Time, u: Uniform, carry: Carry) -> Answer:
-        """Weights and the memory after this call; `p` is None only where it is not needed."""
+    def __call__(self, p: Probs | None, t: Time, u: Uniform, carry: Carry) -> WeightsAndCarry:
+        """Return the weights [batch experts] at time t, and the carry after this call.
+
+        `p` may be None where `needs_posterior` is False for the times of all samples.
+        """
 
     def needs_posterior(self, t: float, carry: Carry) -> bool:
-        """False where the weights at time `t` do not depend on p, so nobody need compute it."""
+        """Return whether the weights at time t depend on p; if not, p need not be computed."""
         return True
 
 
-def reached(t: float | Float[Tensor, "*batch"], threshold: float) -> Bool[Tensor, "*batch"]:
-    """Whether falling time is at `threshold` or past it; in float32, beyond it grids differ."""
+def has_reached(t: float | Float[Tensor, "*batch"], threshold: float) -> Bool[Tensor, "*batch"]:
+    """Return whether  t <= threshold , for times that fall from 1 to 0.
+
+    The comparison is in float32, so that grids of times in float32 and float64 agree.
+    """
     return torch.as_tensor(t, dtype=torch.float32) <= threshold

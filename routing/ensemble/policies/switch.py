@@ -1,4 +1,4 @@
-"""Two policies, one after the other: where the time decides who speaks."""
+"""The policy `switch`: one policy at early times, another one at late times."""
 
 from dataclasses import dataclass, replace
 
@@ -6,8 +6,15 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from routing.ensemble.policies.base import Answer, Carry, Policy, Probs, Uniform, reached
-from routing.ensemble.policies.pilot import Pilot, bind
+from routing.ensemble.policies.base import (
+    Carry,
+    Policy,
+    Probs,
+    Uniform,
+    WeightsAndCarry,
+    has_reached,
+)
+from routing.ensemble.policies.pilot import Pilot, bind_pilot
 from routing.flow.paths import Time
 
 
@@ -20,18 +27,19 @@ class Switch(Policy):
     t_switch: float = 0.5
 
     def __post_init__(self):
+        """Validate the options."""
         if not 0 <= self.t_switch <= 1:
             raise ValueError(f"switch: t_switch must be in [0, 1], got {self.t_switch}: 0 is data")
 
     @property
-    def least_experts(self) -> int:
-        """The larger need of the two parts."""
-        return max(self.early.least_experts, self.late.least_experts)
+    def min_experts(self) -> int:
+        """The larger one of the two policies."""
+        return max(self.early.min_experts, self.late.min_experts)
 
-    def __call__(self, p: Probs | None, t: Time, u: Uniform, carry: Carry) -> Answer:
-        """The carry is the memories of the two parts."""
+    def __call__(self, p: Probs | None, t: Time, u: Uniform, carry: Carry) -> WeightsAndCarry:
+        """Return the weights. The carry is those of (early, late)."""
         early, late = carry or (None, None)
-        is_late = reached(t, self.t_switch)
+        is_late = has_reached(t, self.t_switch)
         if is_late.all():
             w, late = self.late(p, t, u, late)
             return w, (early, late)
@@ -39,27 +47,28 @@ class Switch(Policy):
         if not is_late.any():
             return w, (new_early, late)
         w_late, new_late = self.late(p, t, u, late)
-        memories = remembered(~is_late, new_early, early), remembered(is_late, new_late, late)
-        return torch.where(is_late[:, None], w_late, w), memories
+        carries = merge_carries(~is_late, new_early, early), merge_carries(is_late, new_late, late)
+        return torch.where(is_late[:, None], w_late, w), carries
 
     def needs_posterior(self, t: float, carry: Carry) -> bool:
-        """Whether the part that speaks at `t` does."""
+        """Return whether the policy in use at time t needs the posterior."""
         early, late = carry or (None, None)
-        part, memory = (self.late, late) if reached(t, self.t_switch) else (self.early, early)
-        return part.needs_posterior(t, memory)
+        is_late = has_reached(t, self.t_switch)
+        policy, policy_carry = (self.late, late) if is_late else (self.early, early)
+        return policy.needs_posterior(t, policy_carry)
 
-    def bound(self, pilot: Pilot) -> "Switch":
-        """Each part bound to the states at which it speaks."""
+    def with_pilot(self, pilot: Pilot) -> "Switch":
+        """Return the policy with `early` and `late` bound to the pilot's states at their times."""
         early, late = pilot.split(self.t_switch)
-        return replace(self, early=bind(self.early, early), late=bind(self.late, late))
+        return replace(self, early=bind_pilot(self.early, early), late=bind_pilot(self.late, late))
 
 
-def remembered(is_live: Bool[Tensor, " batch"], new, old):
-    """The carry `new` of the live rows and `old` (zeros where there is none) of the others."""
+def merge_carries(is_updated: Bool[Tensor, " batch"], new, old):
+    """Return the carry with the rows of `new` where `is_updated`, else of `old` (None: zeros)."""
     if isinstance(new, tuple):
         old = old or (None,) * len(new)
-        return tuple(remembered(is_live, *pair) for pair in zip(new, old, strict=True))
+        return tuple(merge_carries(is_updated, *pair) for pair in zip(new, old, strict=True))
     if new is None:
         return None
     old = torch.zeros_like(new) if old is None else old
-    return torch.where(is_live.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+    return torch.where(is_updated.reshape(-1, *[1] * (new.ndim - 1)), new, old)

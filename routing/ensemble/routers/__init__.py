@@ -1,10 +1,10 @@
-"""Routers at inference: where the posterior  p[b, k] = p(expert k | x_t[b], t)  comes from.
+"""Routers at inference: sources of the posterior  p[b, k] = p(expert k | x_t[b], t) .
 
-    carry = router.start(x, cluster, condition)    once per trajectory, both [batch] or None
-    p     = router.posterior(x, t, carry)          rows sum to 1
-    carry = router.observe(x, t, said, carry)      after the ensemble has spoken at (x_t, t)
+    carry = router.start(x, cluster, condition)        once per trajectory
+    p     = router.posterior(x, t, carry)              rows sum to 1
+    carry = router.observe(x, t, prediction, carry)    after the ensemble was evaluated at (x_t, t)
 
-    prior              p_k = pi_k, the share of the cluster in the data
+    prior              p_k = pi_k, the proportion of the cluster in the data
     uniform            p_k = 1 / K
     oracle_label       p_k = 1 for the true cluster of the sample
     conditional_prior  p_k = p(k | label), by counting training images
@@ -12,33 +12,37 @@
     confidence         p_k ~ p(k | c) prod N(x_s; mu_k(x_t), std^2), over the steps t -> s so far
     density            p_k ~ p(k | c) q_k(x_t), log q_k integrated along the trajectory
     exact              p_k in closed form, where the data are a Gaussian mixture
-    (learned)          p = softmax(net(x_t, t)), c too if told, DDM: arXiv:2501.05450
+    (learned)          p = softmax(net(x_t, t)), or net(x_t, t, c), DDM: arXiv:2501.05450
 
-Routers are pure: what they remember of a trajectory is in `carry`, opaque to the caller. They
-live where their tensors live. One that must know what all experts say declares it in `reads`, is
-told it in `said`, and the bill pays for it. To add one, write a frozen dataclass that inherits
-`Router`, a frozen dataclass of its options that inherits `Options` and has
-`bind(materials) -> Router`, and give the latter a row in ROUTERS.
+`cluster` and `condition` have one entry per sample, or are None. Routers are pure functions: their
+state along a trajectory is the `carry`, whose type only the router knows. They live on the device
+of their tensors. A router that needs the outputs of all experts declares it in `reads` and finds
+them in the `prediction`; the cost counts these evaluations.
+
+To add a router, write a frozen dataclass that inherits `Router` and a frozen dataclass of its
+options that inherits `RouterOptions` and has `build(inputs) -> Router`, and give the latter a row
+in ROUTERS.
 """
 
-from routing.ensemble.routers.centroid import NearestCentroid, NearestCentroidOptions
+from routing.ensemble.routers.base import (
+    Cluster,
+    Prediction,
+    Probs,
+    Router,
+    RouterOptions,
+    X,
+)
+from routing.ensemble.routers.conditional_prior import ConditionalPrior, ConditionalPriorOptions
 from routing.ensemble.routers.confidence import Confidence, ConfidenceOptions
 from routing.ensemble.routers.density import Density, DensityOptions
 from routing.ensemble.routers.exact import Exact, ExactOptions
-from routing.ensemble.routers.fixed import (
-    ConditionalPrior,
-    ConditionalPriorOptions,
-    OracleLabel,
-    OracleLabelOptions,
-    Prior,
-    PriorOptions,
-    Uniform,
-    UniformOptions,
-)
-from routing.ensemble.routers.labelled import ExactLabelled
-from routing.ensemble.routers.materials import Field, Materials
-from routing.ensemble.routers.network import ConditionalNetwork, Network
-from routing.ensemble.routers.protocol import Cluster, Options, Probs, Router, Said, X
+from routing.ensemble.routers.exact_labelled import ExactLabelled
+from routing.ensemble.routers.inputs import RouterInputs
+from routing.ensemble.routers.learned import ConditionalLearnedRouter, LearnedRouter
+from routing.ensemble.routers.nearest_centroid import NearestCentroid, NearestCentroidOptions
+from routing.ensemble.routers.oracle_label import OracleLabel, OracleLabelOptions
+from routing.ensemble.routers.prior import Prior, PriorOptions
+from routing.ensemble.routers.uniform import Uniform, UniformOptions
 
 ROUTERS: dict[str, type] = {
     "prior": PriorOptions,
@@ -53,29 +57,28 @@ ROUTERS: dict[str, type] = {
 __all__ = [
     "ROUTERS",
     "Cluster",
-    "Confidence",
-    "ConfidenceOptions",
-    "ConditionalNetwork",
+    "ConditionalLearnedRouter",
     "ConditionalPrior",
     "ConditionalPriorOptions",
+    "Confidence",
+    "ConfidenceOptions",
     "Density",
     "DensityOptions",
     "Exact",
     "ExactLabelled",
     "ExactOptions",
-    "Field",
-    "Materials",
+    "LearnedRouter",
     "NearestCentroid",
     "NearestCentroidOptions",
-    "Network",
-    "Options",
     "OracleLabel",
     "OracleLabelOptions",
+    "Prediction",
     "Prior",
     "PriorOptions",
     "Probs",
     "Router",
-    "Said",
+    "RouterInputs",
+    "RouterOptions",
     "Uniform",
     "UniformOptions",
     "X",

@@ -9,11 +9,18 @@ import torch
 
 from routing.ensemble.gram_matrix import best_single, best_weights, ensemble_error, gram
 from routing.ensemble.objectives import OBJECTIVES, Batch, Objective
-from routing.ensemble.objectives.consistency import Consistency, directional, moments
-from routing.ensemble.objectives.labels import Cluster, ExpertError, SoftCluster
-from routing.ensemble.objectives.velocity import Velocity, VelocityTopK, subset_error
+from routing.ensemble.objectives.cluster import Cluster
+from routing.ensemble.objectives.consistency import (
+    Consistency,
+    directional_derivatives,
+    prior_chi2,
+)
+from routing.ensemble.objectives.expert_error import ExpertError
+from routing.ensemble.objectives.soft_cluster import SoftCluster
+from routing.ensemble.objectives.velocity import Velocity
+from routing.ensemble.objectives.velocity_topk import VelocityTopK, expected_subset_error
 from routing.flow import paths
-from routing.flow.exact_worlds import Mixture
+from routing.flow.exact_worlds import GaussianMixture
 from routing.networks.dit import Architecture, DiT
 
 CASES = {
@@ -128,7 +135,7 @@ def test_one_state(objective, rng):
     assert all(map(math.isfinite, alone))
     if isinstance(objective, Consistency):  # no pairs of states, no moments
         z = net(batch.x, batch.t)
-        extra = objective.weight * moments(z.softmax(1), batch.t, batch.prior)
+        extra = objective.weight * prior_chi2(z.softmax(1), batch.t, batch.prior)
     else:
         extra = 0.0
     # the moments of a consistency are of the points asked, which lie around the states
@@ -227,7 +234,7 @@ def test_the_consistency_by_loop(rng):
             a.append(t * (u * slope).sum() + (1 - t) * batch.projections[i, j, k])
         pairs = sum((a[m] - a[n]) ** 2 for m in range(EXPERTS) for n in range(m))
         expected += pairs.item() / EXPERTS**2 / 16 / (12 * 2)
-    chi = moments(net(batch.x, batch.t).softmax(1), batch.t, batch.prior).item()
+    chi = prior_chi2(net(batch.x, batch.t).softmax(1), batch.t, batch.prior).item()
     assert Consistency(0.7)(net, batch).item() == pytest.approx(expected + 0.7 * chi, rel=2e-3)
 
 
@@ -243,7 +250,7 @@ def test_the_moments_by_loop(rng):
             for i, j in itertools.permutations(here, 2)
         ]
         expected += len(here) / 40 * sum(pairs) / max(len(pairs), 1)
-    assert moments(p, t, prior).item() == pytest.approx(expected)
+    assert prior_chi2(p, t, prior).item() == pytest.approx(expected)
 
 
 def test_the_moments_have_no_bias(rng):
@@ -251,7 +258,7 @@ def test_the_moments_have_no_bias(rng):
     p = torch.randn(5, 3, generator=rng).double().softmax(1)
     t, prior = torch.full((2,), 0.5).double(), torch.tensor([0.2, 0.3, 0.5]).double()
     draws = itertools.product(range(5), repeat=2)
-    mean = sum(moments(p[list(i)], t, prior) for i in draws) / 25
+    mean = sum(prior_chi2(p[list(i)], t, prior) for i in draws) / 25
     torch.testing.assert_close(mean, ((p.mean(0) - prior).square() / prior).sum())
 
 
@@ -262,8 +269,8 @@ def test_one_expert_and_all_experts(rng):
     z = torch.randn(9, 5, generator=rng).double()
     G = gram(torch.randn(5, 9, 7, generator=rng), torch.randn(9, 7, generator=rng)).double()
     p = z.softmax(1)
-    torch.testing.assert_close(subset_error(z, G, 1), torch.einsum("bk,bkk->b", p, G))
-    torch.testing.assert_close(subset_error(z, G, 5), ensemble_error(p, G))
+    torch.testing.assert_close(expected_subset_error(z, G, 1), torch.einsum("bk,bkk->b", p, G))
+    torch.testing.assert_close(expected_subset_error(z, G, 5), ensemble_error(p, G))
 
 
 def test_a_sure_router_is_judged_as_its_policy_will_use_it(rng):
@@ -272,10 +279,10 @@ def test_a_sure_router_is_judged_as_its_policy_will_use_it(rng):
     z = torch.tensor([[300.0, 299.0, 0.0, -400.0]]).double().expand(12, 4)
     one = 1 / (1 + math.exp(-1))
     w = torch.tensor([[one, 1 - one, 0.0, 0.0]]).double()
-    torch.testing.assert_close(subset_error(z, G, 2), ensemble_error(w, G))
-    torch.testing.assert_close(subset_error(z, G, 3), ensemble_error(w, G))
+    torch.testing.assert_close(expected_subset_error(z, G, 2), ensemble_error(w, G))
+    torch.testing.assert_close(expected_subset_error(z, G, 3), ensemble_error(w, G))
     torch.testing.assert_close(
-        subset_error(2 * z, G, 1), 0.88079708 * G[:, 0, 0] + 0.11920292 * G[:, 1, 1]
+        expected_subset_error(2 * z, G, 1), 0.88079708 * G[:, 0, 0] + 0.11920292 * G[:, 1, 1]
     )
 
 
@@ -283,9 +290,9 @@ def test_k_is_drawn_from_1_to_max_k_in_equal_parts(rng):
     batch, net = make_batch(rng, num=4), make_net(rng)
     z = net(batch.x, batch.t)
     for u, k in ((0.0, 1), (0.33, 1), (0.34, 2), (0.66, 2), (0.67, 3), (1 - 2**-24, 3)):
-        told = dataclasses.replace(batch, uniforms=torch.full((4,), u).double())
-        expected = subset_error(z, batch.gram, k).mean()
-        torch.testing.assert_close(VelocityTopK(3)(net, told), expected)
+        drawn = dataclasses.replace(batch, uniforms=torch.full((4,), u).double())
+        expected = expected_subset_error(z, batch.gram, k).mean()
+        torch.testing.assert_close(VelocityTopK(3)(net, drawn), expected)
 
 
 def test_of_many_experts_the_eight_most_probable_are_candidates(rng):
@@ -397,10 +404,10 @@ def world(num=6000, t=None, seed=3):
     means = torch.tensor([[1.0, 0.0], [-0.5, 0.8], [-0.4, -1.0]]).double()
     root = torch.tensor([[0.7, 0.2], [0.0, 0.5]]).double()
     weights = torch.tensor([0.5, 0.3, 0.2]).double()
-    mixture = Mixture(weights, means, (root @ root.T).expand(3, 2, 2))
+    mixture = GaussianMixture(weights, means, (root @ root.T).expand(3, 2, 2))
     x0, component = mixture.sample(num, g)
     t = torch.rand(num, generator=g).double() if t is None else torch.full((num,), t).double()
-    x = paths.noised(x0, torch.randn(num, 2, generator=g).double(), t)
+    x = paths.add_noise(x0, torch.randn(num, 2, generator=g).double(), t)
     v = torch.stack([mixture.restrict(torch.tensor([k])).velocity(x, t) for k in range(3)])
     u = torch.randn(num, 1, 2, generator=g).double()
     batch = Batch(
@@ -429,7 +436,7 @@ def exact(mixture, temperature=1.0, offset=(0.0, 0.0, 0.0)):
 def test_an_exact_router_is_consistent():
     mixture, batch = world()
     p = exact(mixture)(batch.x, batch.t).softmax(1)
-    chi = moments(p, batch.t, batch.prior).item()
+    chi = prior_chi2(p, batch.t, batch.prior).item()
     assert abs(chi) < 3e-3  # sampling error of a mean without bias
     only_variance = Consistency()(exact(mixture), batch).item() - chi
     assert abs(only_variance) < 1e-4  # differences over 2 STEP are no slopes
@@ -449,7 +456,7 @@ def test_the_moments_see_what_the_identity_leaves_open():
     mixture, batch = world()
     router = exact(mixture, offset=(1.0, 0.0, -1.0))
     assert Consistency(1e-12)(router, batch).item() < 1e-4
-    chi = moments(router(batch.x, batch.t).softmax(1), batch.t, batch.prior)
+    chi = prior_chi2(router(batch.x, batch.t).softmax(1), batch.t, batch.prior)
     assert chi > 0.05
 
 
@@ -473,12 +480,12 @@ def test_consistency_learns_the_posterior_without_labels():
 def test_slopes_are_those_of_autograd_to_the_second_order_of_the_step(rng):
     batch, net = make_batch(rng), make_net(rng)
     t_of_points = batch.t.repeat(4)
-    z, slopes = directional(lambda y: net(y, t_of_points), batch.x, batch.directions)
+    z, slopes = directional_derivatives(lambda y: net(y, t_of_points), batch.x, batch.directions)
     torch.testing.assert_close(z, net(batch.x, batch.t), rtol=2e-3, atol=2e-3)
     x = batch.x.clone().requires_grad_()
     for k, z_k in enumerate(net(x, batch.t).unbind(1)):
         (g,) = torch.autograd.grad(z_k.sum(), x, retain_graph=True)
         exact = (batch.directions * g[:, None]).flatten(2).sum(2)
         torch.testing.assert_close(slopes[:, :, k], exact, rtol=5e-3, atol=5e-3)
-    long = directional(lambda y: net(y, t_of_points), batch.x, 7 * batch.directions)[1]
+    long = directional_derivatives(lambda y: net(y, t_of_points), batch.x, 7 * batch.directions)[1]
     torch.testing.assert_close(long, 7 * slopes)  # linear in u, whatever the step

@@ -19,11 +19,11 @@ from routing.ensemble.policies import (
     Switch,
     Threshold,
     TopK,
-    bind,
-    mean_support,
-    wants,
+    bind_pilot,
+    mean_num_experts,
+    required_pilot_fields,
 )
-from routing.ensemble.policies.budget import KNOBS, between
+from routing.ensemble.policies.budget import TUNABLE, midpoints
 from routing.workflow import choices
 
 P, D = frozenset({"posteriors"}), frozenset({"disagreement"})
@@ -39,7 +39,7 @@ STEP = {EntropyGated: EXPERTS - 1, DisagreementGated: EXPERTS - 1}  # experts th
 
 
 def test_the_list_is_the_table():
-    assert {type(rule) for rule, _, _ in RULES} == KNOBS.keys()
+    assert {type(rule) for rule, _, _ in RULES} == TUNABLE.keys()
 
 
 @pytest.mark.parametrize("rule, few, most", RULES, ids=str)
@@ -48,15 +48,15 @@ def test_the_mean_support_is_the_budget(rule, few, most, dtype):
     pilot = soft_pilot(states=1000)
     p, t = pilot.posteriors.to(dtype), pilot.t
     pilot = dataclasses.replace(pilot, posteriors=p / p.sum(dim=1, keepdim=True))
-    reached = []
+    means = []
     for part in (0.0, 0.1, 0.123456, 0.5, 0.7, 0.95, 1.0):
         budget = few + part * (most - few)
-        policy = bind(Budget(budget, rule), pilot)
-        mean = mean_support(policy, pilot.posteriors, t)
+        policy = bind_pilot(Budget(budget, rule), pilot)
+        mean = mean_num_experts(policy, pilot.posteriors, t)
         assert budget - (STEP.get(type(rule), 1) + 1) / 1000 < mean <= budget
-        reached.append(mean)
-        assert wants(policy) == frozenset() and bind(policy, pilot) is policy
-    assert reached == sorted(set(reached)) and reached[0] == few and reached[-1] == most
+        means.append(mean)
+        assert required_pilot_fields(policy) == frozenset() and bind_pilot(policy, pilot) is policy
+    assert means == sorted(set(means)) and means[0] == few and means[-1] == most
 
 
 @pytest.mark.parametrize("rule, few, most", RULES, ids=str)
@@ -65,21 +65,21 @@ def test_new_states_of_the_same_law_cost_about_the_same(rule, few, most):
     new = dataclasses.replace(soft_pilot(states=4000, seed=1), disagreement=pilot.disagreement)
     for part in (0.2, 0.6):
         budget = few + part * (most - few)
-        policy = bind(Budget(budget, rule), pilot)
-        assert mean_support(policy, new.posteriors, new.t) == pytest.approx(budget, rel=0.05)
+        policy = bind_pilot(Budget(budget, rule), pilot)
+        assert mean_num_experts(policy, new.posteriors, new.t) == pytest.approx(budget, rel=0.05)
 
 
 @pytest.mark.parametrize("rule, few, most", RULES, ids=str)
 def test_a_finer_number_does_not_meet_the_budget_better(rule, few, most, rng):
     """Against all numbers on a grid, on posteriors with ties and zeros."""
     pilot = Pilot(torch.rand(64, generator=rng), posterior(rng), soft_pilot().disagreement)
-    option = KNOBS[type(rule)][0]
+    option = TUNABLE[type(rule)][0]
     grid = torch.linspace(1e-3, 1 if option in ("mass", "min_p") else 3, 200).tolist()
-    rules = [bind(dataclasses.replace(rule, **{option: number}), pilot) for number in grid]
-    means = [mean_support(policy, pilot.posteriors, pilot.t) for policy in rules]
+    rules = [bind_pilot(dataclasses.replace(rule, **{option: number}), pilot) for number in grid]
+    means = [mean_num_experts(policy, pilot.posteriors, pilot.t) for policy in rules]
     for budget in torch.linspace(few, max(means), 9).tolist():
-        policy = bind(Budget(budget, rule), pilot)
-        mean = mean_support(policy, pilot.posteriors, pilot.t)
+        policy = bind_pilot(Budget(budget, rule), pilot)
+        mean = mean_num_experts(policy, pilot.posteriors, pilot.t)
         assert mean <= budget and mean >= max(m for m in means if m <= budget)
 
 
@@ -87,19 +87,19 @@ def test_the_numbers_found_are_the_simple_policies():
     p = torch.tensor([[0.5, 0.3, 0.2], [0.9, 0.06, 0.04]], dtype=torch.float64)
     pilot = Pilot(torch.tensor([0.2, 0.8]), p, torch.ones(2, 3, 3) - torch.eye(3))
     # Two states: a budget of 1.5 buys the second expert of the first state, 2 its third.
-    assert bind(Budget(1.0, Nucleus()), pilot).mass == pytest.approx((0.0 + 0.5) / 2)
-    assert bind(Budget(1.5, Nucleus()), pilot).mass == pytest.approx((0.5 + 0.8) / 2)
-    assert bind(Budget(1.99, Nucleus()), pilot).mass == pytest.approx((0.5 + 0.8) / 2)
-    assert bind(Budget(2.0, Nucleus()), pilot).mass == pytest.approx((0.8 + 0.9) / 2)
-    assert bind(Budget(1.0, Threshold()), pilot).min_p == pytest.approx((0.3 + 1.0) / 2)
-    assert bind(Budget(2.0, Threshold()), pilot).min_p == pytest.approx((0.2 + 0.06) / 2)
-    assert bind(Budget(3.0, Threshold()), pilot).min_p == pytest.approx(0.04 / 2)
-    gate = bind(Budget(1.5, EntropyGated(0.0, 1, 2)), pilot)
+    assert bind_pilot(Budget(1.0, Nucleus()), pilot).mass == pytest.approx((0.0 + 0.5) / 2)
+    assert bind_pilot(Budget(1.5, Nucleus()), pilot).mass == pytest.approx((0.5 + 0.8) / 2)
+    assert bind_pilot(Budget(1.99, Nucleus()), pilot).mass == pytest.approx((0.5 + 0.8) / 2)
+    assert bind_pilot(Budget(2.0, Nucleus()), pilot).mass == pytest.approx((0.8 + 0.9) / 2)
+    assert bind_pilot(Budget(1.0, Threshold()), pilot).min_p == pytest.approx((0.3 + 1.0) / 2)
+    assert bind_pilot(Budget(2.0, Threshold()), pilot).min_p == pytest.approx((0.2 + 0.06) / 2)
+    assert bind_pilot(Budget(3.0, Threshold()), pilot).min_p == pytest.approx(0.04 / 2)
+    gate = bind_pilot(Budget(1.5, EntropyGated(0.0, 1, 2)), pilot)
     assert gate == EntropyGated(gate.threshold, 1, 2)
     assert gate.threshold == pytest.approx((1.02965301 + 0.39238419) / 2)
-    gate = bind(Budget(2.0, DisagreementGated()), pilot)  # 1/2 (1 - sum p^2): .31 and .0924
+    gate = bind_pilot(Budget(2.0, DisagreementGated()), pilot)  # 1/2 (1 - sum p^2): .31 and .0924
     assert gate.threshold == pytest.approx((0.31 + 0.0924) / 2) and gate.many is None
-    assert bind(Budget(1.9, DisagreementGated()), pilot).threshold > 0.31
+    assert bind_pilot(Budget(1.9, DisagreementGated()), pilot).threshold > 0.31
 
 
 def test_equal_states_come_together_and_stay_below():
@@ -107,9 +107,11 @@ def test_equal_states_come_together_and_stay_below():
     pilot = Pilot(torch.linspace(0, 1, 10), p)
     for rule in (Nucleus(), Threshold()):
         for budget, mean in [(1.0, 1), (1.9, 1), (2.0, 2), (2.9, 2), (3.0, 3)]:
-            assert mean_support(bind(Budget(budget, rule), pilot), p, pilot.t) == mean
+            assert mean_num_experts(bind_pilot(Budget(budget, rule), pilot), p, pilot.t) == mean
     for budget, mean in [(1.0, 1), (2.9, 1), (3.0, 3)]:
-        assert mean_support(bind(Budget(budget, EntropyGated()), pilot), p, pilot.t) == mean
+        assert (
+            mean_num_experts(bind_pilot(Budget(budget, EntropyGated()), pilot), p, pilot.t) == mean
+        )
 
 
 def one_line(call, *words):
@@ -124,14 +126,16 @@ def test_what_cannot_be_reached_is_refused():
     soft, eye = soft_pilot(), torch.eye(EXPERTS)
     sure = Pilot(torch.linspace(0, 1, EXPERTS), eye)
     for rule, _, _ in RULES[:4]:
-        one_line(lambda r=rule: bind(Budget(2.5, r), sure), "[", "reaches on", "got 2.5")
-    one_line(lambda: bind(Budget(5.5), soft), "[1.0, 5.0]", "got 5.5")
+        one_line(lambda r=rule: bind_pilot(Budget(2.5, r), sure), "[", "reaches on", "got 2.5")
+    one_line(lambda: bind_pilot(Budget(5.5), soft), "[1.0, 5.0]", "got 5.5")
     agreed = dataclasses.replace(soft, disagreement=torch.zeros(2, EXPERTS, EXPERTS))
-    one_line(lambda: bind(Budget(1.5, DisagreementGated()), agreed), "[1.0, 1.0]", "got 1.5")
-    one_line(lambda: bind(Budget(1.5), Pilot()), "budget", "the pilot's t", "run the probe")
-    one_line(lambda: bind(Budget(1.5), Pilot(soft.t)), "the pilot's posteriors")
-    one_line(lambda: bind(DisagreementGated(), Pilot(soft.t)), "disagreement_gated: needs")
-    one_line(lambda: bind(Switch(Budget(1.5), Full(), 1.0), soft), "pilot states", "got none")
+    one_line(lambda: bind_pilot(Budget(1.5, DisagreementGated()), agreed), "[1.0, 1.0]", "got 1.5")
+    one_line(lambda: bind_pilot(Budget(1.5), Pilot()), "budget", "the pilot's t", "run the probe")
+    one_line(lambda: bind_pilot(Budget(1.5), Pilot(soft.t)), "the pilot's posteriors")
+    one_line(lambda: bind_pilot(DisagreementGated(), Pilot(soft.t)), "disagreement_gated: needs")
+    one_line(
+        lambda: bind_pilot(Switch(Budget(1.5), Full(), 1.0), soft), "pilot states", "got none"
+    )
 
 
 def test_what_is_no_pilot_is_refused():
@@ -160,32 +164,39 @@ def test_what_is_wanted():
         (Switch(Full(), Sticky(0.2, Budget(1.5))), P),
         (Switch(Budget(1.5), gate), P | D),
     ]:
-        assert wants(policy) == wanted
-        bound = bind(policy, soft_pilot())
-        assert wants(bound) == frozenset() and bind(bound, soft_pilot(seed=1)) is bound
-        assert (bound is policy) == (not wanted)
-    bind(Sticky(0.5, Switch(gate, gate)), Pilot(disagreement=soft_pilot().disagreement))
+        assert required_pilot_fields(policy) == wanted
+        ready = bind_pilot(policy, soft_pilot())
+        assert (
+            required_pilot_fields(ready) == frozenset()
+            and bind_pilot(ready, soft_pilot(seed=1)) is ready
+        )
+        assert (ready is policy) == (not wanted)
+    bind_pilot(Sticky(0.5, Switch(gate, gate)), Pilot(disagreement=soft_pilot().disagreement))
 
 
 @pytest.mark.parametrize("policy", [DisagreementGated(), Budget(1.5), Switch(Budget(1.5), TopK())])
 def test_who_is_not_bound_does_not_speak(policy):
     p, t = torch.eye(3), torch.ones(3)
-    one_line(lambda: policy(p, t, t, None), "must be bound to ", "unbound: call bind first")
+    one_line(
+        lambda: policy(p, t, t, None),
+        "must be bound to a pilot with ",
+        "unbound: call bind_pilot first",
+    )
 
 
 def test_parts_are_bound_to_the_times_at_which_they_speak():
     pilot = soft_pilot(states=2000)
     early = pilot.t > 0.7
     assert 0 < early.sum() < 1000
-    both = bind(Switch(Budget(1.5), Budget(1.2, Threshold()), 0.7), pilot)
-    before = bind(Sticky(0.7, Budget(1.5)), pilot).before
+    both = bind_pilot(Switch(Budget(1.5), Budget(1.2, Threshold()), 0.7), pilot)
+    before = bind_pilot(Sticky(0.7, Budget(1.5)), pilot).before
     assert both.early == before and both.t_switch == 0.7
     for policy, where, budget in [(both.early, early, 1.5), (both.late, ~early, 1.2)]:
-        mean = mean_support(policy, pilot.posteriors[where], pilot.t[where])
+        mean = mean_num_experts(policy, pilot.posteriors[where], pilot.t[where])
         assert budget - 2 / where.sum() < mean <= budget
-    assert both.early.mass != bind(Budget(1.5), pilot).mass
+    assert both.early.mass != bind_pilot(Budget(1.5), pilot).mass
     at = Pilot(torch.tensor([0.7, 0.8]), torch.tensor([[0.6, 0.4], [0.9, 0.1]]))
-    late = bind(Switch(Full(), Budget(2.0), 0.7), at).late  # t_switch itself is late
+    late = bind_pilot(Switch(Full(), Budget(2.0), 0.7), at).late  # t_switch itself is late
     assert late.mass == pytest.approx((0.6 + 1.0) / 2)
 
 
@@ -198,15 +209,17 @@ class Mine(Full):
 
 
 def test_other_policies_bind_their_parts():
-    bound = bind(Mine(), soft_pilot())
-    assert wants(Mine()) == P and bound == Mine(bind(Budget(1.5), soft_pilot()))
+    ready = bind_pilot(Mine(), soft_pilot())
+    assert required_pilot_fields(Mine()) == P and ready == Mine(
+        bind_pilot(Budget(1.5), soft_pilot())
+    )
 
 
 def test_between():
-    assert between(torch.tensor([[0.5, 0.25], [0.5, 0.0]]), 1.0).tolist() == [0.75, 0.375, 0.125]
-    assert between(torch.zeros(0), 1.0).tolist() == [0.5]
+    assert midpoints(torch.tensor([[0.5, 0.25], [0.5, 0.0]]), 1.0).tolist() == [0.75, 0.375, 0.125]
+    assert midpoints(torch.zeros(0), 1.0).tolist() == [0.5]
     close = torch.tensor([0.5, 0.5 + 2**-24])  # neighbours in single precision
-    assert 0.5 < between(close, 1.0)[1].item() < 0.5 + 2**-24
+    assert 0.5 < midpoints(close, 1.0)[1].item() < 0.5 + 2**-24
 
 
 def test_a_config_holds_the_options_and_nothing_that_is_bound():

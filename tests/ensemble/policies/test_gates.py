@@ -6,8 +6,15 @@ import pytest
 import torch
 from posteriors import BATCH, EXPERTS, disagreement, posterior
 
-from routing.ensemble.policies import DisagreementGated, EntropyGated, Pilot, bind, entropy, spread
-from routing.ensemble.policies.gates import bin_index
+from routing.ensemble.policies import (
+    DisagreementGated,
+    EntropyGated,
+    Pilot,
+    bind_pilot,
+    entropy,
+    velocity_variance,
+)
+from routing.ensemble.policies.disagreement_gated import bin_index
 
 GATES = [(1, None), (1, 2), (2, 4), (3, None)]
 
@@ -49,14 +56,14 @@ def test_the_disagreement_gate_is_the_loop_of_its_definition(few, many, dtype, r
     d, v = disagreement(rng)
     score = []
     for row, time in zip(p.tolist(), t.tolist(), strict=True):
-        said = v[min(int(4 * time), 3)].tolist()
-        mean = [sum(q * e[i] for q, e in zip(row, said, strict=True)) for i in range(3)]
-        off = [sum((a - m) ** 2 for a, m in zip(e, mean, strict=True)) / 3 for e in said]
+        experts = v[min(int(4 * time), 3)].tolist()
+        mean = [sum(q * e[i] for q, e in zip(row, experts, strict=True)) for i in range(3)]
+        off = [sum((a - m) ** 2 for a, m in zip(e, mean, strict=True)) / 3 for e in experts]
         score.append(sum(q * o for q, o in zip(row, off, strict=True)))  # tr Cov_p(v) / dim
     bins = [min(int(4 * time), 3) for time in t.tolist()]
-    torch.testing.assert_close(spread(p, d[bins]), torch.tensor(score, dtype=dtype))
+    torch.testing.assert_close(velocity_variance(p, d[bins]), torch.tensor(score, dtype=dtype))
     for threshold in (0.0, 0.2, 0.5, 9.0):
-        policy = bind(DisagreementGated(threshold, few, many), Pilot(disagreement=d))
+        policy = bind_pilot(DisagreementGated(threshold, few, many), Pilot(disagreement=d))
         w, carry = policy(p, t, t, None)
         assert carry is None and w.dtype == dtype
         matches(w, loop([s if s > 1e-12 else 0.0 for s in score], threshold, few, many, p))
@@ -69,7 +76,7 @@ def test_a_gate_is_closed_exactly_at_its_threshold():
     for threshold, kept in [(at, 1), (at - 1e-6, 2), (at + 1e-6, 1)]:
         assert (EntropyGated(threshold)(p, t, u, None)[0] > 0).sum() == kept
     for threshold, kept in [(0.5, 1), (0.5 - 1e-6, 2), (0.5 + 1e-6, 1)]:  # 2 * 0.25 * 2 / 2
-        policy = bind(DisagreementGated(threshold), Pilot(disagreement=d))
+        policy = bind_pilot(DisagreementGated(threshold), Pilot(disagreement=d))
         assert (policy(p, t, u, None)[0] > 0).sum() == kept
 
 
@@ -89,7 +96,7 @@ def test_a_gate_sees_the_disagreement_of_its_own_time():
     p, u = torch.tensor([[0.6, 0.4]]).repeat(4, 1), torch.zeros(4)
     apart = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     d = torch.stack([0 * apart, apart, 0 * apart, apart])
-    policy = bind(DisagreementGated(0.1), Pilot(disagreement=d))
+    policy = bind_pilot(DisagreementGated(0.1), Pilot(disagreement=d))
     w, _ = policy(p, torch.tensor([0.1, 0.3, 0.7, 1.0]), u, None)
     assert (w > 0).sum(dim=1).tolist() == [1, 2, 1, 2]
 
@@ -97,8 +104,10 @@ def test_a_gate_sees_the_disagreement_of_its_own_time():
 def test_decisions_do_not_see_the_batch(rng):
     """At thresholds that equal scores: one bit of difference would change the experts."""
     p, t, d = posterior(rng), torch.rand(BATCH, generator=rng), disagreement(rng)[0].float()
-    scores = {"entropy": entropy(p), "spread": spread(p, d[bin_index(t, 4)])}
+    scores = {"entropy": entropy(p), "velocity_variance": velocity_variance(p, d[bin_index(t, 4)])}
     for i in range(BATCH):
         rows = slice(i, i + 1)
         assert torch.equal(entropy(p[rows]), scores["entropy"][rows])
-        assert torch.equal(spread(p[rows], d[bin_index(t[rows], 4)]), scores["spread"][rows])
+        assert torch.equal(
+            velocity_variance(p[rows], d[bin_index(t[rows], 4)]), scores["velocity_variance"][rows]
+        )

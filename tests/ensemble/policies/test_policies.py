@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import scipy.stats
 import torch
-from posteriors import BATCH, EXPERTS, posterior, speaking, trajectory, walk
+from posteriors import BATCH, EXPERTS, posterior, trajectory, walk, with_soft_pilot
 
 from routing.ensemble.policies import (
     POLICIES,
@@ -95,7 +95,7 @@ def test_the_list_is_the_table():
 @pytest.mark.parametrize("policy", ALL, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_weights_are_a_distribution_on_the_support_of_p(policy, dtype, rng):
-    policy = speaking(policy)
+    policy = with_soft_pilot(policy)
     carry = None
     for p, t, u in trajectory(rng, torch.linspace(1, 0, 11)):
         p = p.to(dtype)
@@ -110,7 +110,7 @@ def test_weights_are_a_distribution_on_the_support_of_p(policy, dtype, rng):
 @pytest.mark.parametrize("policy", ALL, ids=str)
 @pytest.mark.parametrize("mixed", [False, True])
 def test_rows_do_not_see_each_other(policy, mixed, rng):  # bitwise, memory included
-    policy = speaking(policy)
+    policy = with_soft_pilot(policy)
     times = torch.linspace(1, 0, 9)
     if mixed:
         times = torch.rand(9, BATCH, generator=rng).sort(dim=0, descending=True).values
@@ -127,7 +127,7 @@ def test_rows_do_not_see_each_other(policy, mixed, rng):  # bitwise, memory incl
 @pytest.mark.parametrize("policy", ALL, ids=str)
 @pytest.mark.parametrize("double", [False, True])
 def test_the_posterior_can_be_left_out_where_it_is_not_needed(policy, double, rng):
-    policy = speaking(policy)
+    policy = with_soft_pilot(policy)
     times = torch.linspace(1, 0, 11, dtype=torch.float64 if double else torch.float32)
     carry = with_p = None
     for p, t, u in trajectory(rng, times):
@@ -139,8 +139,8 @@ def test_the_posterior_can_be_left_out_where_it_is_not_needed(policy, double, rn
 
 @pytest.mark.parametrize("policy", ALL, ids=str)
 def test_one_expert_speaks_always(policy):
-    if policy.least_experts == 1:
-        policy = speaking(policy, 1)
+    if policy.min_experts == 1:
+        policy = with_soft_pilot(policy, 1)
         calls = [(torch.ones(3, 1), torch.full((3,), t), torch.rand(3)) for t in (1.0, 0.5, 0.1)]
         assert torch.equal(walk(policy, calls), torch.ones(3, 3, 1))
 
@@ -150,22 +150,22 @@ def test_least_experts_is_where_it_starts_to_work(policy):
     for num_experts in range(1, EXPERTS + 1):
         p = torch.full((2, num_experts), 1 / num_experts)
         calls = [(p, torch.full((2,), t), torch.zeros(2)) for t in (1.0, 0.0)]
-        if num_experts >= policy.least_experts:
-            walk(speaking(policy, num_experts), calls)
+        if num_experts >= policy.min_experts:
+            walk(with_soft_pilot(policy, num_experts), calls)
         else:
             with pytest.raises(ValueError, match=f"1..{num_experts}, got k=|reaches on .* got "):
-                walk(speaking(policy, num_experts), calls)
+                walk(with_soft_pilot(policy, num_experts), calls)
 
 
 def test_least_experts_of_nested_policies():
-    assert TopK(3).least_experts == 3
-    assert Switch(TopK(3), TopK(2)).least_experts == 3
-    assert Switch(Full(), Sticky(0.5, TopK(4))).least_experts == 4
+    assert TopK(3).min_experts == 3
+    assert Switch(TopK(3), TopK(2)).min_experts == 3
+    assert Switch(Full(), Sticky(0.5, TopK(4))).min_experts == 4
     alone = (Full(), Nucleus(), Threshold(), Sample(), Sticky(), Hysteresis(), EntropyGated())
-    assert {p.least_experts for p in (*alone, DisagreementGated(), Budget(1.0))} == {1}
-    assert EntropyGated(0.5, 3).least_experts == DisagreementGated(0.5, 1, 3).least_experts == 3
-    assert Budget(1.5, EntropyGated(0.5, 1, 3)).least_experts == 3
-    assert Budget(3.0).least_experts == 3 and Budget(3.01).least_experts == 4
+    assert {p.min_experts for p in (*alone, DisagreementGated(), Budget(1.0))} == {1}
+    assert EntropyGated(0.5, 3).min_experts == DisagreementGated(0.5, 1, 3).min_experts == 3
+    assert Budget(1.5, EntropyGated(0.5, 1, 3)).min_experts == 3
+    assert Budget(3.0).min_experts == 3 and Budget(3.01).min_experts == 4
 
 
 @pytest.mark.parametrize("policy", PURE, ids=str)
@@ -326,7 +326,7 @@ def test_hysteresis_needs_more_than_its_margin():
 @pytest.mark.parametrize("policy", ALL, ids=str)
 def test_a_row_of_zeros_remembers_nothing(policy, rng):
     """Samples that join a batch later are as those that start."""
-    policy = speaking(policy)
+    policy = with_soft_pilot(policy)
     calls = list(trajectory(rng, torch.linspace(1, 0, 7)))
     _, carry = policy(*calls[0], None)
     fresh = torch.arange(BATCH) % 2 == 0

@@ -7,34 +7,34 @@ import torch
 from routing.ensemble.policies import Full
 from routing.ensemble.routers import (
     ROUTERS,
-    ConditionalNetwork,
+    ConditionalLearnedRouter,
     ConditionalPrior,
     ConditionalPriorOptions,
     ConfidenceOptions,
     DensityOptions,
     Exact,
     ExactOptions,
-    Materials,
+    LearnedRouter,
     NearestCentroid,
     NearestCentroidOptions,
-    Network,
     OracleLabel,
     OracleLabelOptions,
+    Prediction,
     Prior,
     PriorOptions,
     Router,
-    Said,
+    RouterInputs,
     Uniform,
     UniformOptions,
 )
 from routing.flow.conditions import Condition
-from routing.flow.exact_worlds import Mixture
-from routing.flow.paths import noised
+from routing.flow.exact_worlds import GaussianMixture
+from routing.flow.paths import add_noise
 
 BATCH, DIM = 12, 2
 PRIOR = torch.tensor([0.1, 0.2, 0.7], dtype=torch.float64)
 CENTROIDS = torch.tensor([[-2.0, 0.0], [0.0, 3.0], [2.0, -1.0]], dtype=torch.float64)
-WORLD = Mixture(
+WORLD = GaussianMixture(
     torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64),
     torch.tensor([[-2.0, 0.0], [0.0, 3.0], [2.0, 0.0], [2.0, -2.0]], dtype=torch.float64),
     torch.eye(DIM, dtype=torch.float64).repeat(4, 1, 1) * 0.25,
@@ -52,7 +52,7 @@ def logits(x, t):
 
 
 COUNTS = torch.tensor([[3, 0, 0], [1, 0, 0], [4, 0, 1]])  # 8, none and 1 images of labels 0, 1, 2
-MATERIALS = Materials(PRIOR, CENTROIDS, itself, logits, WORLD, CLUSTERS, COUNTS)
+INPUTS = RouterInputs(PRIOR, CENTROIDS, itself, WORLD, CLUSTERS, COUNTS)
 OPTIONS = {
     "prior": PriorOptions(),
     "uniform": UniformOptions(),
@@ -63,12 +63,12 @@ OPTIONS = {
     "density": DensityOptions(),
     "exact": ExactOptions(),
 }
-BOUND = {name: options.bind(MATERIALS) for name, options in OPTIONS.items()}
-BOUND["network"] = Network(logits, torch.tensor([2.0, 0.5]))
-BOUND["conditional_network"] = ConditionalNetwork(
+ROUTER_OF = {name: options.build(INPUTS) for name, options in OPTIONS.items()}
+ROUTER_OF["network"] = LearnedRouter(logits, torch.tensor([2.0, 0.5]))
+ROUTER_OF["conditional_network"] = ConditionalLearnedRouter(
     lambda x, t, c: logits(x, t) * (c.label % 2)[:, None]
 )
-NAMES = sorted(BOUND)
+NAMES = sorted(ROUTER_OF)
 CONDITIONAL = {"conditional_prior", "conditional_network", "confidence", "density"}
 
 
@@ -76,7 +76,7 @@ def states(rng):
     x0, _ = WORLD.sample(BATCH, rng)
     eps = torch.randn(BATCH, DIM, dtype=torch.float64, generator=rng)
     t = torch.rand(BATCH, dtype=torch.float64, generator=rng)
-    return noised(x0, eps, t), t
+    return add_noise(x0, eps, t), t
 
 
 def posteriors(router, x, t, v, cluster):
@@ -86,8 +86,8 @@ def posteriors(router, x, t, v, cluster):
     for _ in range(3):
         p.append(router.posterior(x, t, carry))
         velocities = torch.stack([v, x * v, 0.5 * x], dim=1)
-        said = Said(v, velocities, velocities[:, :, 0])
-        carry = router.observe(x, t, said, carry)
+        prediction = Prediction(v, velocities, velocities[:, :, 0])
+        carry = router.observe(x, t, prediction, carry)
         x, t = x - 0.3 * t[:, None] * v, 0.7 * t
     return torch.stack(p, dim=1)
 
@@ -101,11 +101,11 @@ def test_the_list_is_the_table():
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_distributions_and_the_bill_is_declared(name, rng):
     x, t = states(rng)
-    router = BOUND[name]
+    router = ROUTER_OF[name]
     assert isinstance(router, Router)
     assert router.network_calls == (1 if "network" in name else 0)
     assert router.reads == {"confidence": "velocities", "density": "divergences"}.get(name)
-    assert getattr(OPTIONS.get(name), "wants_noise", False) == (name == "confidence")
+    assert getattr(OPTIONS.get(name), "needs_noise", False) == (name == "confidence")
     for dtype in [torch.float64] if name == "exact" else [torch.float32, torch.float64]:
         p = posteriors(router, x.to(dtype), t.to(dtype), torch.ones_like(x, dtype=dtype), LABELS)
         assert p.shape == (BATCH, 3, 3) and p.dtype == dtype and (p >= 0).all()
@@ -116,9 +116,9 @@ def test_rows_are_distributions_and_the_bill_is_declared(name, rng):
 def test_rows_do_not_see_each_other(name, rng):
     x, t = states(rng)
     v = torch.randn(BATCH, DIM, dtype=x.dtype, generator=rng)
-    p = posteriors(BOUND[name], x, t, v, LABELS)
+    p = posteriors(ROUTER_OF[name], x, t, v, LABELS)
     rows = [slice(i, i + 1) for i in range(BATCH)]
-    alone = [posteriors(BOUND[name], x[i], t[i], v[i], LABELS[i]) for i in rows]
+    alone = [posteriors(ROUTER_OF[name], x[i], t[i], v[i], LABELS[i]) for i in rows]
     if name == "exact":  # a matrix product
         torch.testing.assert_close(p, torch.cat(alone), rtol=1e-12, atol=1e-14)
     else:
@@ -129,8 +129,8 @@ def test_rows_do_not_see_each_other(name, rng):
 def test_the_others_do_not_look_at_the_condition(name, rng):
     x, t = states(rng)
     for condition in (Condition(label=LABELS), Condition(text=torch.ones(BATCH, 1, 5))):
-        p = BOUND[name].posterior(x, t, BOUND[name].start(x, LABELS, condition))
-        assert torch.equal(p, BOUND[name].posterior(x, t, BOUND[name].start(x, LABELS)))
+        p = ROUTER_OF[name].posterior(x, t, ROUTER_OF[name].start(x, LABELS, condition))
+        assert torch.equal(p, ROUTER_OF[name].posterior(x, t, ROUTER_OF[name].start(x, LABELS)))
 
 
 def test_prior_uniform_and_oracle_label_are_what_they_say(rng):
@@ -152,7 +152,7 @@ def test_oracle_label_without_a_label_is_refused(rng):
 
 def test_network_is_the_softmax_of_its_logits(rng):
     x, t = states(rng)
-    p = Network(logits).posterior(x, t, None)
+    p = LearnedRouter(logits).posterior(x, t, None)
     for row, (a, b), time in zip(p.tolist(), x.tolist(), t.tolist(), strict=True):
         weights = [math.exp(a), math.exp(b), math.exp(time)]
         assert row == pytest.approx([w / sum(weights) for w in weights], rel=1e-12)
@@ -163,12 +163,12 @@ def test_logits_are_divided_by_the_temperature_of_the_bin_of_t():
     x = torch.linspace(-1, 2, 14, dtype=torch.float64).reshape(7, 2)
     temperatures = torch.tensor([0.5, 2.0, 3.0, 7.0])
     of_row = temperatures[[0, 0, 1, 2, 2, 3, 3]].double()
-    p = Network(logits, temperatures).posterior(x, t, None)
+    p = LearnedRouter(logits, temperatures).posterior(x, t, None)
     torch.testing.assert_close(p, (logits(x, t) / of_row[:, None]).softmax(1))
-    conditional = ConditionalNetwork(lambda x, t, c: logits(x, t), temperatures)
+    conditional = ConditionalLearnedRouter(lambda x, t, c: logits(x, t), temperatures)
     assert torch.equal(conditional.posterior(x, t, None), p)
     with pytest.raises(ValueError, match="temperatures must be > 0, got"):
-        Network(logits, torch.tensor([1.0, 0.0]))
+        LearnedRouter(logits, torch.tensor([1.0, 0.0]))
 
 
 def test_a_conditional_network_is_told_what_is_asked_for_and_a_blind_one_is_not(rng):
@@ -179,7 +179,7 @@ def test_a_conditional_network_is_told_what_is_asked_for_and_a_blind_one_is_not(
         requested.append(condition)
         return logits(x, t)
 
-    for router in (Network(net), ConditionalNetwork(net)):
+    for router in (LearnedRouter(net), ConditionalLearnedRouter(net)):
         for given in (condition, None):
             router.posterior(x, t, router.start(x, None, given))
     assert requested == [(), (), (condition,), (None,)]
@@ -199,7 +199,7 @@ def test_conditional_prior_counts_training_images(rng):
 @pytest.mark.parametrize(
     "condition, message",
     [
-        (Condition(text=torch.ones(BATCH, 1, 5)), "wants a label, got a text"),
+        (Condition(text=torch.ones(BATCH, 1, 5)), "needs a label, got a text"),
         (Condition(label=LABELS - 1), "in 0..3 .3: null., got -1..1"),
         (Condition(label=LABELS + 2), "in 0..3 .3: null., got 2..4"),
     ],
@@ -234,7 +234,7 @@ def test_nearest_centroid_is_the_prior_at_first_then_its_formula(rng):
     router = NearestCentroid(encode, CENTROIDS, PRIOR, temperature=0.8)
     carry = router.start(x, None)
     assert torch.equal(router.posterior(x, t, carry), PRIOR.expand(BATCH, -1))
-    carry = router.observe(x, t, Said(v), carry)
+    carry = router.observe(x, t, Prediction(v), carry)
     p = router.posterior(torch.zeros_like(x), torch.zeros_like(t), carry)  # x_t is not looked at
     for i in range(BATCH):
         (a, b), time = (x[i] - t[i] * v[i]).tolist(), 2 * 0.8**2
@@ -247,11 +247,13 @@ def test_nearest_centroid_is_the_prior_at_first_then_its_formula(rng):
 
 def test_nearest_centroid_is_exact_at_the_data():
     # At t = 0, x_0_hat = x: with balls of one radius the formula is then Bayes' rule.
-    world = Mixture(PRIOR, CENTROIDS, torch.eye(DIM, dtype=torch.float64).repeat(3, 1, 1) * 0.49)
+    world = GaussianMixture(
+        PRIOR, CENTROIDS, torch.eye(DIM, dtype=torch.float64).repeat(3, 1, 1) * 0.49
+    )
     x, _ = world.sample(BATCH, torch.Generator().manual_seed(1))
     t = torch.zeros(BATCH, dtype=torch.float64)
     router = NearestCentroid(itself, CENTROIDS, PRIOR, temperature=0.7)
-    carry = router.observe(x, t, Said(world.velocity(x, t)), None)
+    carry = router.observe(x, t, Prediction(world.velocity(x, t)), None)
     torch.testing.assert_close(router.posterior(x, t, carry), world.posterior(x, t))
 
 
@@ -277,7 +279,7 @@ def test_nearest_centroid_never_asks_for_an_empty_cluster(rng):
 def test_the_exact_posterior_makes_experts_the_whole(rng):
     x, t = states(rng)
     experts = [WORLD.restrict((CLUSTERS == k).nonzero()[:, 0]) for k in range(3)]
-    p = BOUND["exact"].posterior(x, t, BOUND["exact"].start(x, None))
+    p = ROUTER_OF["exact"].posterior(x, t, ROUTER_OF["exact"].start(x, None))
     w, _ = Full()(p, t, torch.zeros_like(t), None)
     v = sum(w[:, k, None] * expert.velocity(x, t) for k, expert in enumerate(experts))
     torch.testing.assert_close(v, WORLD.velocity(x, t), rtol=0, atol=1e-12)
@@ -294,35 +296,35 @@ def test_the_exact_posterior_makes_experts_the_whole(rng):
     ],
 )
 def test_a_missing_material_is_named(options, missing):
-    materials = dataclasses.replace(MATERIALS, **{missing: None})
+    inputs = dataclasses.replace(INPUTS, **{missing: None})
     with pytest.raises(ValueError, match=f"needs {missing}, got none"):
-        options.bind(materials)
+        options.build(inputs)
 
 
 def test_what_is_bound_is_made_of_options_and_materials():
     def fields(router):
         return {f.name: getattr(router, f.name) for f in dataclasses.fields(router)}
 
-    assert fields(BOUND["prior"]) == {"prior": PRIOR}
-    assert fields(BOUND["conditional_prior"]) == {"prior": PRIOR, "label_counts": COUNTS}
-    assert fields(BOUND["density"]) == {"prior": PRIOR, "label_counts": COUNTS}
+    assert fields(ROUTER_OF["prior"]) == {"prior": PRIOR}
+    assert fields(ROUTER_OF["conditional_prior"]) == {"prior": PRIOR, "label_counts": COUNTS}
+    assert fields(ROUTER_OF["density"]) == {"prior": PRIOR, "label_counts": COUNTS}
     confidence = {"prior": PRIOR, "temperature": 1.5, "label_counts": COUNTS}
-    assert fields(BOUND["confidence"]) == confidence
+    assert fields(ROUTER_OF["confidence"]) == confidence
     centroid = {"encode": itself, "centroids": CENTROIDS, "prior": PRIOR, "temperature": 0.7}
-    assert fields(BOUND["nearest_centroid"]) == centroid
+    assert fields(ROUTER_OF["nearest_centroid"]) == centroid
     exact = {"mixture": WORLD, "cluster_of_component": CLUSTERS, "num_experts": 3}
-    assert fields(BOUND["exact"]) == exact
+    assert fields(ROUTER_OF["exact"]) == exact
 
 
 def test_training_free_routers_need_only_the_prior():
     for name in ("prior", "uniform", "oracle_label", "confidence", "density"):
-        OPTIONS[name].bind(Materials(PRIOR))
+        OPTIONS[name].build(RouterInputs(PRIOR))
 
 
 @pytest.mark.parametrize("prior", [[0.5, 0.6], [1.5, -0.5], [float("nan"), 1.0], [0.5, 0.4]])
 def test_a_prior_that_is_none_is_refused(prior):
     with pytest.raises(ValueError, match="prior must be >= 0 and sum to 1, got"):
-        Materials(torch.tensor(prior))
+        RouterInputs(torch.tensor(prior))
 
 
 @pytest.mark.parametrize("options", [NearestCentroidOptions, ConfidenceOptions])

@@ -8,12 +8,12 @@ import pytest
 import torch
 import worlds
 
-from routing.ensemble.routers import Confidence, Density, Said
+from routing.ensemble.routers import Confidence, Density, Prediction
 from routing.flow.conditions import Condition
-from routing.flow.exact_worlds import Mixture
+from routing.flow.exact_worlds import GaussianMixture
 from routing.flow.samplers import SAMPLERS
 
-WORLD = Mixture(
+WORLD = GaussianMixture(
     torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64),
     torch.tensor([[-2.0, 0.0], [0.0, 3.0], [2.0, 0.0], [2.0, -2.0]], dtype=torch.float64),
     torch.tensor([[0.25, 0.05], [0.05, 0.4]], dtype=torch.float64).repeat(4, 1, 1),
@@ -59,7 +59,7 @@ def distances(router, sampler, num_experts, num=200):
         p = router.posterior(x, t, carry)
         velocities, divergences = ask(experts, x, t, router.reads)
         v = (p[..., None] * velocities).sum(1)
-        carry = router.observe(x, t, Said(v, velocities, divergences), carry)
+        carry = router.observe(x, t, Prediction(v, velocities, divergences), carry)
         exact = WORLD.cluster_posterior(x, t, CLUSTERS[num_experts], num_experts)
         found.append((p - exact).abs().sum(1) / 2)
         return v
@@ -124,7 +124,7 @@ def test_density_does_not_see_the_way():
         for i in range(num + 1):
             at, time = a + (b - a) * i / num, x.new_full((8,), s + (t - s) * i / num)
             v, divergences = ask(experts, at, time)
-            carry = router.observe(at, time, Said(v[:, 0], v, divergences), carry)
+            carry = router.observe(at, time, Prediction(v[:, 0], v, divergences), carry)
     p = router.posterior(y, time, carry)
     exact = WORLD.cluster_posterior(y, time, CLUSTERS[3], 3)
     torch.testing.assert_close(p, exact, rtol=0, atol=2e-3)
@@ -133,10 +133,10 @@ def test_density_does_not_see_the_way():
 # What they compute, call by call
 
 
-def said(shape, rng):
+def random_prediction(shape, rng):
     v, other, far = torch.randn(3, *shape, generator=rng, dtype=torch.float64)
     divergences = torch.randn(shape[0], 3, generator=rng, dtype=torch.float64)
-    return Said(v, torch.stack([v, other, 2 * far], 1), divergences)
+    return Prediction(v, torch.stack([v, other, 2 * far], 1), divergences)
 
 
 def at(t, batch):
@@ -148,7 +148,7 @@ def at(t, batch):
 def test_confidence_is_bayes_rule_written_out(shape, temperature, rng):
     router, times = Confidence(PRIOR, temperature), [1.0, 0.8, 0.5]
     xs = torch.randn(3, *shape, generator=rng, dtype=torch.float64)
-    calls = [said(shape, rng) for _ in xs]
+    calls = [random_prediction(shape, rng) for _ in xs]
     carry = router.start(xs[0], None)
     for x, t, call in zip(xs[:2], times, calls, strict=False):
         carry = router.observe(x, at(t, len(x)), call, carry)
@@ -170,17 +170,17 @@ def test_confidence_asked_and_told_go_by_the_same_numbers(rng):
     """What `posterior` says at a call is what `observe` keeps there, asked or not."""
     router, shape = Confidence(PRIOR, 2.0), (5, 2)
     x, y = torch.randn(2, *shape, generator=rng, dtype=torch.float64)
-    carry = router.observe(x, at(1.0, 5), said(shape, rng), router.start(x, None))
+    carry = router.observe(x, at(1.0, 5), random_prediction(shape, rng), router.start(x, None))
     p = router.posterior(y, at(0.6, 5), carry)
-    kept = router.observe(y, at(0.6, 5), said(shape, rng), carry).log_p
+    kept = router.observe(y, at(0.6, 5), random_prediction(shape, rng), carry).log_p
     torch.testing.assert_close(p, kept.softmax(1))
 
 
 def test_a_step_to_the_data_tells_confidence_nothing(rng):
     router, shape = Confidence(PRIOR, 1.0), (5, 2)
     x, y, z = torch.randn(3, *shape, generator=rng, dtype=torch.float64)
-    carry = router.observe(x, at(1.0, 5), said(shape, rng), router.start(x, None))
-    carry = router.observe(y, at(0.5, 5), said(shape, rng), carry)
+    carry = router.observe(x, at(1.0, 5), random_prediction(shape, rng), router.start(x, None))
+    carry = router.observe(y, at(0.5, 5), random_prediction(shape, rng), carry)
     p = router.posterior(z, at(0.0, 5), carry)
     torch.testing.assert_close(p, carry.log_p.softmax(1))
 
@@ -188,7 +188,7 @@ def test_a_step_to_the_data_tells_confidence_nothing(rng):
 @pytest.mark.parametrize("s", [0.5, 0.6])
 def test_confidence_refuses_times_that_do_not_fall(s, rng):
     router, x = Confidence(PRIOR, 1.0), torch.randn(5, 2, generator=rng, dtype=torch.float64)
-    carry = router.observe(x, at(0.5, 5), said((5, 2), rng), router.start(x, None))
+    carry = router.observe(x, at(0.5, 5), random_prediction((5, 2), rng), router.start(x, None))
     message = f"times that fall from call to call, got {s} after 0.5"
     with pytest.raises(ValueError, match=message) as refused:
         router.posterior(x, at(s, 5), carry)
@@ -203,7 +203,7 @@ def test_density_along_the_velocity_is_that_of_superdiff(shape, rng):
     trapezoidal rule once the slopes at the end are known."""
     router, batch, h = Density(PRIOR), shape[0], -0.3
     x = torch.randn(shape, generator=rng, dtype=torch.float64)
-    first, second = said(shape, rng), said(shape, rng)
+    first, second = random_prediction(shape, rng), random_prediction(shape, rng)
     carry = router.observe(x, at(0.9, batch), first, router.start(x, None))
     y = x + h * first.v
     p = router.posterior(y, at(0.6, batch), carry)
@@ -226,9 +226,9 @@ def test_density_along_the_velocity_is_that_of_superdiff(shape, rng):
 def test_density_at_the_data_goes_by_the_slopes_before_it(rng):
     router, shape = Density(PRIOR), (5, 2)
     x, y = torch.randn(2, *shape, generator=rng, dtype=torch.float64)
-    carry = router.observe(x, at(0.5, 5), said(shape, rng), router.start(x, None))
+    carry = router.observe(x, at(0.5, 5), random_prediction(shape, rng), router.start(x, None))
     p = router.posterior(y, at(0.0, 5), carry)
-    carry = router.observe(y, at(0.0, 5), said(shape, rng), carry)
+    carry = router.observe(y, at(0.0, 5), random_prediction(shape, rng), carry)
     torch.testing.assert_close(carry.log_p.softmax(1), p)
 
 
@@ -237,7 +237,7 @@ def test_an_empty_cluster_stays_empty(kind, rng):
     router = kind(torch.tensor([0.0, 0.4, 0.6], dtype=torch.float64))
     x, y = torch.randn(2, 5, 2, generator=rng, dtype=torch.float64)
     start = router.start(x, None)
-    carry = router.observe(x, at(1.0, 5), said((5, 2), rng), start)
+    carry = router.observe(x, at(1.0, 5), random_prediction((5, 2), rng), start)
     for p in (router.posterior(x, at(1.0, 5), start), router.posterior(y, at(0.5, 5), carry)):
         assert p.isfinite().all() and not p[:, 0].any() and (p[:, 1:] > 0).all()
 
@@ -273,7 +273,7 @@ def test_a_condition_has_its_own_posterior(kind, sampler, bound, rng):
         v = torch.stack([field(x, t) for field in fields], 1)
         divergences = torch.stack([divergence(field, x, t) for field in fields], 1)
         mixed = (p[..., None] * v).sum(1)
-        carry = router.observe(x, t, Said(mixed, v, divergences), carry)
+        carry = router.observe(x, t, Prediction(mixed, v, divergences), carry)
         exact = world.cluster_posterior(x, t, worlds.CLUSTERS, 3, condition)
         found.append((p - exact).abs().sum(1) / 2)
         return mixed

@@ -1,11 +1,14 @@
-"""Learned routers: the softmax of a network's logits, blind to the condition or given it.
+"""Learned routers: the softmax of a network's logits, with or without the condition as input.
 
     p = softmax(z / T_b) ,   z = net(x_t, t)  or  net(x_t, t, c) ,   t in bin b of [0, 1]
 
-with one temperature per bin of equal width (Guo et al. 2017, arXiv:1706.04599, by noise level).
-DDM: McAllister et al. 2025, arXiv:2501.05450; the router of Paris (arXiv:2510.03434) is blind.
+with one temperature per bin of equal width (temperature scaling, Guo et al. 2017,
+arXiv:1706.04599, here by noise level). Sources: DDM (McAllister et al. 2025, arXiv:2501.05450);
+Paris (arXiv:2510.03434), whose router has no condition. The options of a learned router are in
+`routing.stages.router`, which trains it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,30 +16,32 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.ensemble.calibration import tempered
-from routing.ensemble.routers.materials import Field
-from routing.ensemble.routers.protocol import Cluster, Probs, Router, X
+from routing.ensemble.routers.base import Cluster, Probs, Router, X
 from routing.flow.conditions import Condition
 from routing.flow.paths import Time
 
+Network = Callable[..., Tensor]  # (x_t, t) or (x_t, t, condition) -> logits [batch experts]
+
 
 @dataclass(frozen=True, eq=False)
-class Network(Router):
-    """A learned router that sees state and time alone, whatever is asked for.
+class LearnedRouter(Router):
+    """A learned router whose inputs are the state and the time, without the condition.
 
     Raises ValueError unless all temperatures are > 0.
     """
 
-    net: Field  # (x_t, t) -> logits [batch experts]
+    net: Network
     temperatures: Float[Tensor, " bins"] | None = None  # of equal bins of [0, 1]; None: all 1
     network_calls: ClassVar[int] = 1
 
     def __post_init__(self):
+        """Validate the temperatures."""
         if self.temperatures is not None and not (self.temperatures > 0).all():
             got = self.temperatures.tolist()
             raise ValueError(f"router: temperatures must be > 0, got {got}: calibrate again")
 
     def posterior(self, x: X, t: Time, carry: Any) -> Probs:
-        """p = softmax(net(x_t, t) / temperature of the bin of t)."""
+        """Return softmax(net(x_t, t) / temperature of the bin of t)."""
         return self._tempered(self.net(x, t), t).softmax(dim=1)
 
     def _tempered(self, logits: Float[Tensor, "batch experts"], t: Time) -> Tensor:
@@ -46,15 +51,15 @@ class Network(Router):
 
 
 @dataclass(frozen=True, eq=False)
-class ConditionalNetwork(Network):
-    """A learned router that is told what is asked for:  net(x_t, t, condition or None)."""
+class ConditionalLearnedRouter(LearnedRouter):
+    """A learned router with the condition as input:  net(x_t, t, condition or None)."""
 
     def start(
         self, x: X, cluster: Cluster | None, condition: Condition | None = None
     ) -> Condition | None:
-        """The condition."""
+        """Return the condition."""
         return condition
 
     def posterior(self, x: X, t: Time, carry: Condition | None) -> Probs:
-        """p = softmax(net(x_t, t, c) / temperature of the bin of t)."""
+        """Return softmax(net(x_t, t, c) / temperature of the bin of t)."""
         return self._tempered(self.net(x, t, carry), t).softmax(dim=1)

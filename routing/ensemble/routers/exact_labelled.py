@@ -1,11 +1,11 @@
-"""The closed-form posterior given a label,  p_k = p(k | x_t, t, c) , where there are labels."""
+"""The closed-form posterior given a label,  p_k = p(k | x_t, t, c) , of a labelled mixture."""
 
 from dataclasses import dataclass
 
 from jaxtyping import Int
 from torch import Tensor
 
-from routing.ensemble.routers.protocol import Cluster, Probs, Router, X
+from routing.ensemble.routers.base import Cluster, Probs, Router, X
 from routing.flow.conditions import Condition
 from routing.flow.exact_worlds import LabelledMixture
 from routing.flow.paths import Time
@@ -13,9 +13,10 @@ from routing.flow.paths import Time
 
 @dataclass(frozen=True, eq=False)
 class ExactLabelled(Router):
-    """What `Exact` is without labels; without a condition it is the posterior of the null branch.
+    """The closed-form posterior of a labelled Gaussian mixture, given the samples' labels.
 
-    A router that is blind to the condition is `Exact` of the same mixture.
+    Without a condition it is the unconditional posterior. For the posterior that ignores the
+    condition, use `Exact` with the same mixture.
     """
 
     world: LabelledMixture
@@ -25,11 +26,11 @@ class ExactLabelled(Router):
     def start(
         self, x: X, cluster: Cluster | None, condition: Condition | None = None
     ) -> Condition | None:
-        """The condition."""
+        """Return the condition."""
         return condition
 
     def posterior(self, x: X, t: Time, carry: Condition | None) -> Probs:
-        """The sum of the posteriors, given the label, of each cluster's components."""
+        """Return the sum of the posteriors, given the label, of each cluster's components."""
         return self.world.cluster_posterior(
             x, t, self.cluster_of_component, self.num_experts, carry
         )
