@@ -65,7 +65,7 @@ class ExpertErrors:
         _curve(axes[-1], pairs)
         power = f" (in $10^{{{round(math.log10(unit))}}}$)" if unit != 1 else ""
         text = (
-            f"maps: squared error minus that of the best expert of the row, the dot{power}; "
+            f"maps{power}: squared error minus that of the best expert of the row (dot); "
             "right: disagreement of two experts"
         )
         figure.suptitle(text, fontsize=7.5)

@@ -58,7 +58,7 @@ class Frontier:
         """A point per arm with its 95 % interval."""
         table = self._table(inputs)
         curves = cost_curves.CostCurves(inputs, table) if self.by == "router" else None
-        handles = curves.handles() if curves else _handles(inputs, list(table["arm"]))
+        handles = curves.legend_handles() if curves else _handles(inputs, list(table["arm"]))
         handles.append(_front_handle())
         columns = _legend_columns(handles)
         most = table["cost"].round(6).value_counts().max()
@@ -87,8 +87,8 @@ class Frontier:
         points, names = np.stack([x, y], 1), [*map(display_name, table["arm"])]
         colours, lines = ["black"] * len(names), [look.colour for look in styles.values()]
         if curves:
-            occupied.append(curves.curves(axes))
-            points, names, colours = curves.ends()
+            occupied.append(curves.draw_lines(axes))
+            points, names, colours = curves.end_labels()
             lines = colours
         point_labels.write_labels(axes, points, names, np.concatenate(occupied), colours, lines)
         return Drawing(table, figure)

@@ -1,4 +1,4 @@
-"""Figures of partitions: every number drawn against one counted by hand, scikit-learn or scipy."""
+"""Figures of partitions: drawn numbers are counted again, or those of scikit-learn or scipy."""
 
 import dataclasses
 import itertools
@@ -65,7 +65,7 @@ def test_real_images_are_those_of_the_index():
 
 
 class Watched(FakeJob):
-    """Remembers which files are mapped."""
+    """A job that records which files are mapped."""
 
     def mapped(self, name, index=0):
         self.seen.append((name, index))
@@ -74,7 +74,7 @@ class Watched(FakeJob):
 
 @dataclasses.dataclass(frozen=True)
 class Halving:
-    """A autoencoder of the tests: an image is half of a latent, three channels of four."""
+    """An autoencoder for tests: an image is half of a latent, three channels of four."""
 
     def load(self):
         return self
@@ -99,11 +99,11 @@ def latent_job(monkeypatch):
         part | {"samples": rng.uniform(-2, 2, (40, 4, 6, 5)).astype(np.float16)}
         for part in base.files["samples"]
     ]
-    told = [
+    metadata = [
         {"spec": base.whose("samples", i), "autoencoder": {"name": "halving"}}
         for i in range(len(latents))
     ]
-    files = base.files | {"samples": latents, "samples notes": told}
+    files = base.files | {"samples": latents, "samples notes": metadata}
     job = Watched(base.spec | {"autoencoder": {"name": "some"}}, files)
     job.seen = []
     NUMS.clear()
@@ -137,13 +137,13 @@ def test_grids_of_latents_show_images_beside_stored_ones(monkeypatch):
     assert np.array_equal(real["pixels"], stored.ravel())
 
 
-def test_latents_are_decoded_by_the_codec_that_made_them_or_by_none(tmp_path):
+def test_latents_are_decoded_by_the_autoencoder_that_encoded_them(tmp_path):
     net = autoencoder(tmp_path)
     made = autoencoders.load({"name": "autoencoder_kl", "folder": str(tmp_path)})
     latents = np.random.default_rng(0).normal(size=(4, 2, 4, 4)).astype(np.float16)
     base = make_job("colour", ("monolith", "full"))
-    told = [{"spec": base.whose("samples", i), "autoencoder": made.note} for i in range(4)]
-    files = base.files | {"samples": [{"samples": latents}] * 4, "samples notes": told}
+    metadata = [{"spec": base.whose("samples", i), "autoencoder": made.note} for i in range(4)]
+    files = base.files | {"samples": [{"samples": latents}] * 4, "samples notes": metadata}
     job = FakeJob(
         base.spec | {"autoencoder": {"name": "autoencoder_kl", "folder": "elsewhere"}}, files
     )
@@ -155,11 +155,11 @@ def test_latents_are_decoded_by_the_codec_that_made_them_or_by_none(tmp_path):
         FigureInputs(job).samples("full", 4)
 
 
-def test_latents_without_codec_are_no_images():
+def test_latents_without_an_autoencoder_are_not_images():
     base = make_job("colour", ("monolith", "full"))
     latents = [part | {"samples": np.zeros((40, 4, 6, 5))} for part in base.files["samples"]]
     job = FakeJob(base.spec, base.files | {"samples": latents})
-    with pytest.raises(ValueError, match="1 or 3 channels, got 4; decode them first"):
+    with pytest.raises(ValueError, match="1 or 3 channels, got 4; decode them"):
         make("grids").draw(FigureInputs(job))
 
 
@@ -238,7 +238,7 @@ def test_of_many_labels_each_cluster_has_its_own_commonest():
     assert len(cluster_members.label_counts(found, [np.arange(0), np.arange(2000)], 12, 5)) == 6
 
 
-def test_labels_are_told_in_lines():
+def test_common_labels_are_lines_of_text():
     counts = pd.DataFrame(
         {
             "label": ["pear", "apple", "other", "quince", "none"],
@@ -429,7 +429,7 @@ def test_a_line_goes_from_few_experts_to_many_however_its_family_is_written(many
         assert x.tolist() == [2, 4, 8]
 
 
-def test_policies_stand_in_the_order_asked_for(many):
+def test_policies_stand_in_the_requested_order(many):
     drawing = make("partition_quality", policies=["top1", "full"]).draw(many)
     assert [ax.get_title() for ax in drawing.figure.axes] == ["top1", "full"]
     drawing = make("imbalance", policies=["top1"]).draw(many)
@@ -473,7 +473,7 @@ def test_without_the_monolith_no_line_is_drawn():
         ({"families": {"a": ["plain2"]}}, "did you mean 'plain_2'"),
         (
             {"families": {"a": ["monolith"]}},
-            "'monolith' with one; the monolith is drawn by itself",
+            "'monolith' with one; remove it",
         ),
         ({"metric": "fd_digit"}, "did you mean 'fd_digits'"),
         ({"policies": ["top_1"]}, "did you mean 'top1'"),
@@ -675,7 +675,7 @@ def test_the_partition_table_has_the_partitions_with_its_sampler_and_guidance(ma
     assert list(dict.fromkeys(table["partition"])) == [*kept, "monolith"]
 
 
-def test_what_is_said_of_a_cluster_is_not_said_of_the_whole():
+def test_quantities_of_a_cluster_are_not_those_of_the_partition():
     rows = [("within", -1, 3.0), ("size_train", 0, 5.0), ("within", 0, 2.0), ("within", 1, 9.0)]
     report = pd.DataFrame(rows, columns=["quantity", "cluster", "value"])
     assert partition_arms.partition_quantities(report) == {"within": 3.0}

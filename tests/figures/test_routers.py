@@ -1,4 +1,4 @@
-"""Figures of the ablation of routers: every number drawn against one computed by hand."""
+"""Figures that compare routers: every drawn number is computed a second time."""
 
 import itertools
 
@@ -47,7 +47,7 @@ FEW = (*FEW, "uniform_top1", "soft_full")
 
 @pytest.fixture(scope="module")
 def few():
-    """Four routers, two policies, three trainings; the cells soft/top1 is empty."""
+    """Four routers, two policies, three trainings; the cell soft/top1 is empty."""
     return FigureInputs(make_job("digits", FEW, ("monolith", "semantic"), 2, 3))
 
 
@@ -59,7 +59,7 @@ def changed(inputs, spec=None, **files):
 # Looks and groups
 
 
-def test_routers_have_looks_of_their_own(few):
+def test_routers_have_different_lines(few):
     kinds = [router_styles.router_kind(r) for r in ROUTERS.values()]
     assert kinds == [
         "cluster", "cluster", "soft_cluster", "expert_error", "velocity", "consistency",
@@ -78,7 +78,7 @@ def test_routers_have_looks_of_their_own(few):
     assert [router_styles.sampling_version(few, name) for name in names] == ["raw", "nll", "error"]
 
 
-def test_guided_arms_are_groups_and_looks_of_their_own():
+def test_guided_arms_have_their_own_groups_and_styles():
     inputs = FigureInputs(guided())
     names = list(inputs.arms)
     strengths = {
@@ -98,7 +98,10 @@ def test_guided_arms_are_groups_and_looks_of_their_own():
         arm_styles.arm_style(inputs, arm) for arm in ("cluster_full", "full_shared_2")
     )
     assert guided_look.is_guided and not plain.is_guided and plain.colour == guided_look.colour
-    assert plain.marker_kwargs()["fillstyle"] == "full" and guided_look.marker_kwargs()["fillstyle"] == "left"
+    assert (
+        plain.marker_kwargs()["fillstyle"] == "full"
+        and guided_look.marker_kwargs()["fillstyle"] == "left"
+    )
     random = arm_styles.ArmStyle("#123456", "o", True, True).marker_kwargs()
     assert (random["markerfacecolor"], random["markerfacecoloralt"]) == ("white", "#123456")
 
@@ -128,7 +131,7 @@ def test_what_was_not_measured_is_left_out():
         make("quality", metric="agreement_digits", arms=["cluster_full"]).draw(inputs)
     assert metric_labels.direction("agreement_digits") == 1
     assert metric_labels.metric_label("agreement_digits").startswith(
-        "agreement with the class asked for, digits"
+        "agreement with the requested class, digits"
     )
 
 
@@ -162,8 +165,8 @@ def test_the_router_table_holds_the_metric_and_bolds_the_best(few):
         assert (row.router, row.policy) == (of["router"], of["policy"])
         assert row.value == given.loc[row.arm, "value"]
         assert row.half_width == pytest.approx(given.loc[row.arm, "hi"] - row.value)
-        bill = few.cost(row.arm).set_index("component")
-        assert row.expert_evaluations == bill.loc["total", "evaluations"]
+        cost = few.cost(row.arm).set_index("component")
+        assert row.expert_evaluations == cost.loc["total", "evaluations"]
     best = table.loc[table["value"].idxmin()]
     assert table["arm"][table["is_best"]].to_list() == [best["arm"]]
     lines = drawing.texts["md"].splitlines()
@@ -192,8 +195,8 @@ def test_the_router_table_holds_the_metric_and_bolds_the_best(few):
 def test_costs_that_differ_between_routers_are_a_range(few):
     costs = [b.copy() for b in few.job.files["costs"]]
     last = list(few.arms).index("soft_full")
-    for bill in costs[6 * last : 6 * last + 6]:
-        bill["evaluations"] = bill["evaluations"] / 3
+    for cost in costs[6 * last : 6 * last + 6]:
+        cost["evaluations"] = cost["evaluations"] / 3
     drawing = make("router_table").draw(changed(few, costs=costs))
     line = next(x for x in drawing.texts["md"].splitlines() if "expert evaluations" in x)
     assert line == "| expert evaluations | 13.3–40 | 8 |"
@@ -213,7 +216,7 @@ def test_tables_as_text():
 
 
 @pytest.mark.parametrize("metric, sign", [("fd_digits", -1), ("recall_digits", 1)])
-def test_the_map_is_dark_and_framed_where_it_is_best(few, metric, sign):
+def test_the_router_matrix_is_darkest_and_framed_at_the_best_cell(few, metric, sign):
     drawing = make("router_matrix", metric=metric).draw(few)
     (axes,) = drawing.figure.axes
     names, policies = ["cluster", "soft", "velocity", "uniform"], ["full", "top1"]
@@ -306,14 +309,17 @@ def test_the_frontier_joins_the_policies_of_a_router(few):
         wanted = table.loc[[cheap, dear], ["cost", "value"]].to_numpy()
         lines = [line.get_xydata() for line in axes.get_lines() if len(line.get_xydata()) == 2]
         assert any(np.array_equal(line, wanted) for line in lines)
-    points, names, colours = found.ends()
+    points, names, colours = found.end_labels()
     assert set(names) == {"cluster", "velocity", "uniform", "soft", "monolith"}
     for point, name in zip(points, names, strict=True):
         arm = "monolith" if name == "monolith" else f"{name}_full"
         assert point.tolist() == table.loc[arm, ["cost", "value"]].to_list()
     assert colours[names.index("monolith")] == arm_styles.MONOLITH_COLOUR
-    assert [h.get_label() for h in found.handles()] == ["full", "top1"]
-    assert found.marker_kwargs("cluster_full")["marker"] != found.marker_kwargs("cluster_top1")["marker"]
+    assert [h.get_label() for h in found.legend_handles()] == ["full", "top1"]
+    assert (
+        found.marker_kwargs("cluster_full")["marker"]
+        != found.marker_kwargs("cluster_top1")["marker"]
+    )
     assert found.marker_kwargs("monolith")["marker"] == "*"
     assert found.marker_kwargs("soft_full")["color"] == router_styles.router_colour(few, "soft")
     texts = {t.get_text() for t in axes.texts}
@@ -326,12 +332,12 @@ def test_the_frontier_joins_the_policies_of_a_router(few):
 def test_families_are_named_by_what_differs():
     inputs = FigureInputs(make_job())
     table = make("frontier", by="router").draw(inputs).table
-    _, names, _ = cost_curves.CostCurves(inputs, table).ends()
+    _, names, _ = cost_curves.CostCurves(inputs, table).end_labels()
     assert "learned, semantic, euler" in names and "learned, random, euler" in names
     assert "monolith, euler" in names and "monolith, heun" in names
     both = FigureInputs(guided())
     table = make("frontier", by="router").draw(both).table
-    _, names, _ = cost_curves.CostCurves(both, table).ends()
+    _, names, _ = cost_curves.CostCurves(both, table).end_labels()
     assert {"cluster", "cluster, shared 2", "monolith", "monolith, requested"} <= set(names)
 
 
@@ -339,8 +345,8 @@ def test_costs_in_flop_count_the_router(few):
     table = make("frontier", by="router", cost="flop").draw(few).table.set_index("arm")
     assert set(table["cost_unit"]) == {"MFLOP of experts and router"}
     for arm, row in table.iterrows():
-        bill = few.cost(arm)
-        parts = bill[bill["component"].isin(["expert", "router"])]["flop"].sum()
+        cost = few.cost(arm)
+        parts = cost[cost["component"].isin(["expert", "router"])]["flop"].sum()
         assert row["cost"] == pytest.approx(parts / 1e6)
     costs = [b.assign(flop=b["flop"] * 1e4) for b in few.job.files["costs"]]
     large = make("frontier", cost="flop").draw(changed(few, costs=costs)).table
@@ -590,7 +596,8 @@ def test_guidance_curves_are_of_arms_that_differ_in_the_scale():
         },
         "shared": {0: "cluster_full", 1: "full_shared_1", 2: "full_shared_2", 4: "full_shared_4"},
         "monolith": {
-            0: "monolith", 1: "monolith_requested", 2: "monolith_separate_2", 4: "monolith_separate_4"
+            0: "monolith", 1: "monolith_requested",
+            2: "monolith_separate_2", 4: "monolith_separate_4",
         },
     }  # fmt: skip
     for kind, arm_at in wanted.items():
@@ -616,7 +623,7 @@ def test_what_has_one_scale_is_no_curve():
 # Exposure
 
 
-def test_exposure_asks_where_trajectories_end(few):
+def test_exposure_compares_posteriors_with_the_final_cluster(few):
     arm = "velocity_top1"
     table = make("exposure").draw(few).table
     learned_arms = [a for a in FEW if a.split("_")[0] in ("cluster", "velocity", "soft")]
@@ -648,7 +655,7 @@ def test_exposure_asks_where_trajectories_end(few):
     assert noised.loc["accuracy", "high"] == wide["accuracy"].max()
 
 
-def test_a_router_that_was_not_asked_is_not_exposed(few):
+def test_exposure_leaves_out_calls_without_a_posterior(few):
     traces = [t | {"posteriors": t["posteriors"].copy()} for t in few.job.files["traces"]]
     for trace in traces:
         trace["posteriors"][:, 3] = np.nan

@@ -30,5 +30,5 @@ def policy_panels(
     for ax in axes:
         handles = partition_arms.draw_monolith(ax, table)
     label = partition_arms.axis_label(of.metric)
-    figure.supylabel(label, multialignment="center", linespacing=1.0)
+    figure.supylabel(label, multialignment="center", linespacing=1.1)
     return figure, dict(zip(names, axes, strict=True)), handles
