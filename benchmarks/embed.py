@@ -31,7 +31,7 @@ from routing.loading.feature_encoders import fitted_encoders
 from routing.pretrained.image_networks import Backbone, DINOv2, Timm
 from routing.stages import embed
 from routing.workflow import artifacts
-from routing.workflow.streamed_artifacts import stage_rows
+from routing.workflow.streamed_artifacts import write_array_blocks
 
 BOUND = 0.9  # throughput of embedding over that of the bare network
 STORED = 32  # pixels
@@ -64,7 +64,7 @@ def contestants(network: Backbone, stored: np.ndarray, folder: Path) -> dict:
     """Functions without argument that give the features of all of `stored`."""
     encode = fitted_encoders.NetworkEncoder(network, "none", {})
     path = folder / "samples.safetensors"
-    path.write_bytes(artifacts.sealed(artifacts.arrays_bytes({"samples": stored}, {})))
+    path.write_bytes(artifacts.with_checksum(artifacts.arrays_bytes({"samples": stored}, {})))
     size = fitted_encoders.CPU_BATCH if encode.device == "cpu" else fitted_encoders.GPU_BATCH
     values = torch.from_numpy(pixel_values.to_values(stored, 255)).split(size)
     ready = [network.prepared(batch) for batch in values]
@@ -76,7 +76,7 @@ def contestants(network: Backbone, stored: np.ndarray, folder: Path) -> dict:
     def whole():
         shard = artifacts.map_arrays(path)["samples"]
         blocks = embed.features(encode, shard, 255)
-        made = stage_rows(folder / "features.safetensors", blocks, dict)
+        made = write_array_blocks(folder / "features.safetensors", blocks, dict)
         return artifacts.map_arrays(made)["features"]
 
     np.testing.assert_allclose(whole(), bare(), rtol=1e-2, atol=1e-3)  # and both are warm

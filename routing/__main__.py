@@ -17,7 +17,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from routing.workflow.code_digest import STAGES
+from routing.workflow.stage_names import STAGES
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -233,7 +233,7 @@ def files_of(rule, option):
 
 
 READS = ("table", "arrays", "mapped", "notes", "count")
-WRITES = ("write_table", "write_arrays", "write_bytes", "write_rows", "write_table_blocks")
+WRITES = ("write_table", "write_arrays", "write_bytes", "write_array_blocks", "write_table_blocks")
 HANDED = {  # plumbing that is handed a job: the place of the input's name, and what it is without
     "Shards": (1, None),
     "shards.values": (2, "samples"),

@@ -10,7 +10,7 @@ import pytest
 
 from routing.__main__ import main
 from routing.stages import data
-from routing.workflow import artifacts, code_digest, progress
+from routing.workflow import artifacts, code_digest, progress, stage_names
 
 SOURCE = {
     "name": "mixture",
@@ -72,7 +72,7 @@ def test_inputs_come_in_the_order_of_the_words(door, tmp_path, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("stage", code_digest.STAGES)
+@pytest.mark.parametrize("stage", stage_names.STAGES)
 def test_help_is_quick(stage, capsys):
     with pytest.raises(SystemExit) as caught:
         main([stage, "--help"])
@@ -96,7 +96,7 @@ def test_the_module_is_the_door(tmp_path):
     command = [sys.executable, "-m", "routing", "data", *outputs(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=code_digest.PACKAGE.parent)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "data: --spec: this job wants the key 'source'; add it\n"
+    assert done.stderr == "data: --spec: this job needs the key 'source'; add it\n"
 
 
 @pytest.mark.parametrize("words", [["dataa"], [], ["data", "--inn", "a=b"], ["data", "--in"]])
@@ -129,7 +129,7 @@ WRONG = {
     ),
     "empty": (["--spec", ""], "--spec: wanted JSON, got ''"),
     "a list": (["--spec", "[1]"], "--spec: wanted keys with values, got '[1]'; correct it"),
-    "a key is missing": (["--spec", "{}"], "--spec: this job wants the key 'source'; add it"),
+    "a key is missing": (["--spec", "{}"], "--spec: this job needs the key 'source'; add it"),
     "a bad choice": (
         ["--spec", '{"source": "digit"}'],
         "data.source: unknown name 'digit'; did y",

@@ -12,7 +12,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from routing.workflow import artifacts as store
-from routing.workflow import code_digest
+from routing.workflow import code_digest, stage_names
 
 SEALED = (".parquet", ".safetensors")
 RECORDS = Path(".snakemake") / "metadata"
@@ -47,7 +47,7 @@ def run(job) -> None:
 def artifacts(root: Path) -> list[tuple[Path, dict]]:
     """The sealed files under `root` with their provenance, in the order of the data flow."""
     found = [(path, store.read_provenance(path)) for path in files(root) if path.suffix in SEALED]
-    order = {stage: number for number, stage in enumerate(code_digest.STAGES)}
+    order = {stage: number for number, stage in enumerate(stage_names.STAGES)}
     return sorted(found, key=lambda item: (order.get(item[1]["stage"], len(order)), item[0]))
 
 
@@ -112,8 +112,8 @@ def unrecorded_artifacts(root: Path) -> str | None:
             stages.setdefault(note["stage"], f"{path} (commit {note['commit'][:8]}): {differ[0]}")
     if not stages:
         return None
-    ordered = [stage for stage in code_digest.STAGES if stage in stages]
-    rules = " ".join(rule for stage in ordered for rule in code_digest.rules(stage))
+    ordered = [stage for stage in stage_names.STAGES if stage in stages]
+    rules = " ".join(rule for stage in ordered for rule in stage_names.rules(stage))
     return (
         f"{root} was made by other code, e.g. {stages[ordered[0]]} differs; remake what differs "
         f"with `snakemake figures --forcerun {rules}`, or give this run another name"

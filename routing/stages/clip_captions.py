@@ -50,7 +50,7 @@ def run(job) -> None:
     job.device = str(tower.device)
     is_cut = tower.lengths(captions).numpy() > tower.num_pieces
     notes = {"backbone": note["backbone"], "sha256": tower.sha256, "num_cut": int(is_cut.sum())}
-    job.write_rows("features", embedded(tower, captions), **notes)
+    job.write_array_blocks("features", embedded(tower, captions), **notes)
     job.write_table("captions", pd.DataFrame({"caption": captions, "is_cut": is_cut}))
 
 

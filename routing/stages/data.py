@@ -1,15 +1,14 @@
-"""Stage data: one shard of a source becomes samples, their rows, and what was rejected.
+"""Stage data: read one shard of a source and store its samples.
 
-Ready samples (digits, points) are stored as they are. Encoded images are decoded by the image
-rule (`routing.data.decoding`) in threads, in their order, a bounded number at a time, and
-written as
-they come: memory grows with the texts of a shard (a few hundred bytes per image), not with its
-pixels. The tables are
+Ready samples (digits, points) are stored as they are. Encoded images are decoded in threads by the
+image rule (`routing.data.decoding`), in the order of the source. They are written block by block,
+so that memory grows with the texts of a shard (a few hundred bytes per image) and not with its
+pixels. Every image of the source is in one of two tables:
 
     rows        source_id, label, caption, licence, row (in this shard's samples)
     rejected    source_id, reason
 
-and every image of the source is in one of them. Sources are the table of `routing.sources`.
+Sources are the table of `routing.data.sources`.
 """
 
 import hashlib
@@ -26,9 +25,9 @@ from routing.data.decoding import ImageRule, Rejected, decode, quietly
 from routing.data.sources import SOURCES, Item, MixtureSource, Ready, Streamed, share
 from routing.workflow import choices
 
-BLOCK = 256  # images written at once,
-BLOCK_BYTES = 1 << 26  # or fewer where they are large
-AHEAD = 4  # images per thread that are read before they are wanted
+BLOCK_SIZE = 256  # images written at once,
+BLOCK_BYTES = 1 << 26  # or fewer, if they are large
+PREFETCH = 4  # images per thread that are read ahead
 DUPLICATE = "duplicate id"
 
 
@@ -54,29 +53,29 @@ def run(job) -> None:
 
 def _write_ready(job, source: Ready) -> None:
     samples = source.load(job.spec["seed"])
-    mine = share(len(samples.labels), job.spec["shard"], job.spec["num_shards"])
-    part = slice(mine.start, mine.stop)
+    in_shard = share(len(samples.labels), job.spec["shard"], job.spec["num_shards"])
+    part = slice(in_shard.start, in_shard.stop)
     rows = pd.DataFrame(
         {
             "source_id": _texts(samples.source_ids[part]),
             "label": samples.labels[part],
             "caption": _texts(samples.captions[part]),
-            "licence": _texts([samples.licence] * len(mine)),
-            "row": np.arange(len(mine)),
+            "licence": _texts([samples.licence] * len(in_shard)),
+            "row": np.arange(len(in_shard)),
         }
     )
     if samples.components is not None:
         rows["component"] = samples.components[part]
-    notes = {"licence": [samples.licence], "visibility": samples.visibility}
+    metadata = {"licence": [samples.licence], "visibility": samples.visibility}
     world = job.spec["source"] if isinstance(source, MixtureSource) else None
     stored = {"samples": samples.stored[part]}
-    job.write_arrays("samples", stored, levels=samples.levels, world=world, **notes)
-    job.write_table("rows", rows, **notes)
-    job.write_table("rejected", _rejected([]), **notes)
+    job.write_arrays("samples", stored, levels=samples.levels, world=world, **metadata)
+    job.write_table("rows", rows, **metadata)
+    job.write_table("rejected", _rejected([]), **metadata)
 
 
 def _write_streamed(job, source: Streamed, rule: ImageRule) -> None:
-    ledger = Ledger(source.path)
+    records = ShardRecords(source.path)
     threads = _num_threads()
     items = source.items(job.spec["shard"], job.spec["num_shards"])
 
@@ -86,24 +85,26 @@ def _write_streamed(job, source: Streamed, rule: ImageRule) -> None:
         except Rejected as rejected:
             return rejected.reason
 
-    notes = {
-        "licence": lambda: sorted(ledger.licences),
+    metadata = {  # functions are called when all blocks are written
+        "licence": lambda: sorted(records.licences),
         "visibility": source.visibility,
-        "origin": ledger.origin,
+        "origin": records.origin,
     }
     with quietly(), ThreadPoolExecutor(threads) as pool:
-        decoded = in_order(pool, pixels, ledger.admitted(items), AHEAD * threads)
-        blocks = ({"samples": block} for block in ledger.blocks(decoded, rule.size))
-        job.write_rows("samples", blocks, levels=255, world=None, rule=rule.name, **notes)
-    job.write_table_blocks("rows", ledger.rows, **notes)
-    job.write_table("rejected", _rejected(ledger.rejected), **notes)
+        decoded = map_in_order(pool, pixels, records.valid_items(items), PREFETCH * threads)
+        blocks = ({"samples": block} for block in records.blocks(decoded, rule.size))
+        job.write_array_blocks(
+            "samples", blocks, levels=255, world=None, rule=rule.name, **metadata
+        )
+    job.write_table_blocks("rows", records.rows, **metadata)
+    job.write_table("rejected", _rejected(records.rejected), **metadata)
 
 
-class Ledger:
-    """What became of every image of a shard."""
+class ShardRecords:
+    """Rows of the images of a shard that are kept, and reasons why the others are rejected."""
 
     def __init__(self, path: str):
-        """Nothing read yet from the source at `path`."""
+        """Start without images, for the source at `path`."""
         self.path, self.num, self.digest = path, 0, hashlib.sha256()
         self.rows: list[pd.DataFrame] = []  # a frame per block: columns of text, not objects
         self.rejected: list[tuple[str, str]] = []  # source_id, reason
@@ -112,8 +113,8 @@ class Ledger:
         self._seen: set[int] = set()
         self._label: int | str | None = None  # the first
 
-    def admitted(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items that may be decoded: no problem, and an id that has not been seen."""
+    def valid_items(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items without a problem and with a new id; reject the others."""
         for item in items:
             item = item._replace(
                 source_id=_clean(item.source_id),
@@ -137,17 +138,21 @@ class Ledger:
     def blocks(
         self, decoded: Iterable[tuple[Item, np.ndarray | str]], size: int
     ) -> Iterator[np.ndarray]:
-        """The images of the items that were decoded, some at a time; at least one block."""
-        block = max(1, min(BLOCK, BLOCK_BYTES // (3 * size * size)))
+        """Yield blocks of the decoded images, at least one; reject items without an image.
+
+        `decoded` has, for each item, its image or the reason why it cannot be decoded.
+        """
+        block_size = max(1, min(BLOCK_SIZE, BLOCK_BYTES // (3 * size * size)))
         kept: list[Item] = []
         images: list[np.ndarray] = []
         for item, found in decoded:
             if isinstance(found, str):
                 self._reject(item, found)
                 continue
-            kept.append(self._labelled(item))
+            self._check_label(item)
+            kept.append(item)
             images.append(found)
-            if len(images) == block:
+            if len(images) == block_size:
                 self._keep(kept)
                 yield np.stack(images)
                 kept, images = [], []
@@ -156,7 +161,10 @@ class Ledger:
             yield np.stack(images) if images else np.empty((0, 3, size, size), np.uint8)
 
     def origin(self) -> dict[str, Any]:
-        """What was read: the digest is over each encoded image's length and bytes, in order."""
+        """Return what was read: path, number of images, and one sha256.
+
+        The digest is over the length and the bytes of each encoded image, in order.
+        """
         return {"path": self.path, "images": self.num, "sha256": self.digest.hexdigest()}
 
     def _keep(self, items: list[Item]) -> None:
@@ -173,40 +181,39 @@ class Ledger:
         self.licences.update(frame["licence"])
         self.num_kept += len(items)
 
-    def _labelled(self, item: Item) -> Item:
-        """The item, if its label is of the kind of the first."""
+    def _check_label(self, item: Item) -> None:
+        """Raise ValueError unless the label is a number or text as the first one is."""
         self._label = item.label if self._label is None else self._label
         if isinstance(item.label, str) is not isinstance(self._label, str):
             raise ValueError(
                 f"data.source: wanted labels that are all whole numbers or all text, got "
                 f"{self._label!r} and {item.label!r} (of {item.source_id}); name another label"
             )
-        return item
 
     def _reject(self, item: Item, reason: str) -> None:
         self.rejected.append((item.source_id, reason))
 
 
-def in_order(
+def map_in_order(
     pool: ThreadPoolExecutor, function: Callable, items: Iterable, window: int
 ) -> Iterator[tuple[Any, Any]]:
-    """(item, function(item)) in the order of `items`, at most `window` of them under way."""
-    under_way: deque = deque()
+    """Yield (item, function(item)) in the order of `items`, at most `window` of them in flight."""
+    in_flight: deque = deque()
     for item in items:
-        under_way.append((item, pool.submit(function, item)))
-        if len(under_way) == window:
-            item, found = under_way.popleft()
-            yield item, found.result()
-    while under_way:
-        item, found = under_way.popleft()
-        yield item, found.result()
+        in_flight.append((item, pool.submit(function, item)))
+        if len(in_flight) == window:
+            item, future = in_flight.popleft()
+            yield item, future.result()
+    while in_flight:
+        item, future = in_flight.popleft()
+        yield item, future.result()
 
 
 def _num_threads() -> int:
-    """OMP_NUM_THREADS (what a rule gives to its job), else the cores this process may use."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given):
-        return int(given)
+    """Return OMP_NUM_THREADS (which rules set), or the number of cores this process may use."""
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    if value.isdigit() and int(value):
+        return int(value)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -216,10 +223,10 @@ def _rejected(pairs: list[tuple[str, str]]) -> pd.DataFrame:
 
 
 def _texts(values: Iterable[str]) -> pd.api.extensions.ExtensionArray:
-    """A column of text, also where there are no rows."""
+    """Return a column of text; its type is text without rows, too."""
     return pd.array(list(values), dtype="str")
 
 
 def _clean(text: str) -> str:
-    """Text that can be stored: bytes of file names that are no UTF-8 are written out."""
+    """Return text in UTF-8; bytes of file names that are not UTF-8 become backslash escapes."""
     return text.encode("utf-8", "backslashreplace").decode()

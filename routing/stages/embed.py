@@ -1,7 +1,7 @@
-"""Stage embed: features of one shard of the real samples in the space of a fitted encoder.
+"""Stage embed: features of one shard of the real samples, by a fitted encoder.
 
-A job per shard: an interrupted run goes on with the shards that it lacks. The shard is read and
-its features are written block by block, so that memory does not grow with it.
+There is one job per shard, so that an interrupted run continues with the missing shards. Features
+are written block by block, so that memory does not grow with the shard.
 """
 
 from collections.abc import Iterator
@@ -15,14 +15,16 @@ from routing.workflow.progress import progress_bar
 
 
 def run(job) -> None:
-    """Write `features` [rows of the shard, dim]; the note `space` says what they are."""
-    notes = job.metadata("encoder")
-    encode = fitted_encoders.load(job.arrays("encoder"), notes)
+    """Write `features` [rows of the shard, dim]; the metadata `feature_space` describes them."""
+    encoder_metadata = job.metadata("encoder")
+    encode = fitted_encoders.load(job.arrays("encoder"), encoder_metadata)
     job.device = encode.device
     stored, levels = job.mapped("samples")["samples"], job.metadata("samples")["levels"]
-    space = feature_space_names.note(job.spec.get("feature_space"), notes, stored.shape[1:])
+    space = feature_space_names.feature_metadata(
+        job.spec.get("feature_space"), encoder_metadata, stored.shape[1:]
+    )
     path = job.inputs["samples"][0]
-    job.write_rows("features", features(encode, stored, levels, path), feature_space=space)
+    job.write_array_blocks("features", features(encode, stored, levels, path), feature_space=space)
 
 
 def features(
@@ -31,7 +33,7 @@ def features(
     levels: int | None,
     path: object = "samples",
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks of `features` of all rows of `stored`, in their order; one empty block of none."""
+    """Yield `features` of all rows of `stored`, block by block; one empty block without rows."""
     progress = progress_bar("embed", len(stored))
     for first in range(0, max(1, len(stored)), encode.block_size):
         block = stored[first : first + encode.block_size]

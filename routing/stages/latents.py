@@ -11,13 +11,13 @@ import torch
 from routing.data import pixel_values
 from routing.pretrained import autoencoders
 
-HALF = np.finfo(np.float16).max
+FLOAT16_MAX = np.finfo(np.float16).max
 
 
 def run(job) -> None:
     """Write `samples`, float16 [images, latents, rows, columns], from the shard `samples`."""
-    notes = job.metadata("samples")
-    if notes["levels"] is None:
+    levels = job.metadata("samples")["levels"]
+    if levels is None:
         raise ValueError(
             "autoencoder: wanted a source of images, got samples that are real numbers; set "
             "autoencoder to null"
@@ -25,21 +25,23 @@ def run(job) -> None:
     coder = autoencoders.load(job.spec["autoencoder"])
     stored = job.mapped("samples")["samples"]
     job.device = str(coder.device)
-    blocks = ({"samples": block} for block in encoded(coder, stored, notes["levels"]))
-    job.write_rows("samples", blocks, levels=None, world=None, autoencoder=coder.note)
+    blocks = ({"samples": block} for block in encode_blocks(coder, stored, levels))
+    job.write_array_blocks("samples", blocks, levels=None, world=None, autoencoder=coder.note)
 
 
-def encoded(
+def encode_blocks(
     coder: autoencoders.Autoencoder, stored: np.ndarray, levels: int
 ) -> Iterator[np.ndarray]:
-    """Latents of `stored`, a batch at a time. Raises ValueError where they are no numbers."""
-    for first in range(0, max(1, len(stored)), coder.batch_size):  # of no images, no latents
+    """Yield the latents of `stored`, a batch at a time; one empty batch if there are no images.
+
+    Raises ValueError if a latent is not finite in float16.
+    """
+    for first in range(0, max(1, len(stored)), coder.batch_size):
         batch = pixel_values.to_values(stored[first : first + coder.batch_size], levels)
         latents = coder.encode(torch.from_numpy(batch)).numpy()
-        if not (np.abs(latents) <= HALF).all():  # a nan is not <=
+        if not (np.abs(latents) <= FLOAT16_MAX).all():  # False for nan, too
             raise ValueError(
                 f"autoencoder: wanted latents that float16 can hold, got others for rows "
-                f"{first} to "
-                f"{first + len(batch) - 1}; check scale and the weights"
+                f"{first} to {first + len(batch) - 1}; check scale and the weights"
             )
         yield latents.astype(np.float16)

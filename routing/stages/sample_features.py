@@ -53,7 +53,7 @@ def run(job) -> None:
                     block[name] = np.asarray(part[name][rows])[:, None]
                 yield block
 
-    job.write_rows(
+    job.write_array_blocks(
         "features",
         blocks(),
         feature_space=lambda: feature_space_names.feature_metadata(

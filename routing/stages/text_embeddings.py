@@ -1,9 +1,9 @@
-"""Stage text_embeddings: every caption of the data through the text encoder, once.
+"""Stage text_embeddings: encode every distinct caption of the data with the text encoder.
 
-Rows stand in the order longest caption first (in word pieces), then by the alphabet: batches are
-of captions of nearly one length, the first is the largest that memory must hold, and the same
-captions give the same table whatever images they belong to. Captions of white space alone are the
-null text, and not in the table. Tokens are float16, at half the size of what encoders compute.
+Captions are sorted by length, the longest (in word pieces) first, then alphabetically. Batches
+then hold captions of similar length, the first batch needs the most memory, and the table depends
+on the captions alone and not on their images. Captions of white space alone are the null text and
+are not in the table. Tokens are stored as float16.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,43 +20,46 @@ def run(job) -> None:
     resolved = text_encoders.describe(text)
     if not text.is_table:
         raise ValueError(
-            f"text: wanted an encoder, got {resolved['name']!r}, which has none; leave this stage "
-            f"out"
+            f"text_encoder: wanted one with a table of tokens, got {resolved['name']!r}; leave "
+            f"this stage out"
         )
     found = job.table("index", columns=["caption"])["caption"].unique()
     unique = sorted(caption for caption in found if caption.strip())
     if not unique:
         raise ValueError(
-            "text: wanted captions in the data, got none that are not empty; set condition to "
+            "text_encoder: wanted captions in the data, got empty ones alone; set condition to "
             "'label' or 'none'"
         )
     try:
         encoder = text.load()
     except ValueError as error:
-        raise ValueError(f"text.{error}") from None
+        raise ValueError(f"text_encoder.{error}") from None
     job.device = str(encoder.device)
     lengths = encoder.lengths(unique)
     ordered = [unique[i] for i in np.argsort(-lengths, kind="stable")]
-    note = {
+    metadata = {
         "text_encoder": resolved,
         "dim": encoder.dim,
         "sha256": encoder.sha256,
-        "num_cut": int((lengths > encoder.num_pieces).sum()),  # captions that are read in part
+        "num_cut": int((lengths > encoder.num_pieces).sum()),  # captions that are truncated
     }
-    job.write_rows("tokens", encoded(encoder, ordered, text.batch_size), **note)
+    job.write_array_blocks("tokens", encode_batches(encoder, ordered, text.batch_size), **metadata)
     job.write_table("captions", pd.DataFrame({"caption": ordered}))
 
 
-def encoded(
+def encode_batches(
     encoder: text_encoders.Encoder, captions: Sequence[str], batch_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Tokens of `captions`, longest first, a batch at a time with as many keys as the first."""
+    """Yield the tokens of `captions` (longest first), a batch at a time.
+
+    All batches are padded to the number of keys of the first.
+    """
     num_keys = None
     for first in range(0, len(captions), batch_size):
         text, mask = (a.numpy() for a in encoder(captions[first : first + batch_size]))
-        if not (np.abs(text) <= np.finfo(np.float16).max).all():  # a nan is not <=
+        if not (np.abs(text) <= np.finfo(np.float16).max).all():  # False for nan, too
             raise ValueError(
-                f"text: wanted tokens that float16 can hold, got others for "
+                f"text_encoder: wanted tokens that float16 can hold, got others for "
                 f"{captions[first][:40]!r} or the captions after it; check the weights"
             )
         num_keys = num_keys or text.shape[1]

@@ -1,11 +1,11 @@
-"""What a stage can see: the import closure of its module, digested.
+"""Digests of the code that a stage imports.
 
-Snakemake notices neither an edit to an imported module nor a change of environment, so every
-rule hands over `stage_digest(stage)` as a parameter. The digest is over the syntax trees of all
-modules of this package that the stage reaches by imports (anywhere in the file), without
-docstrings and comments, and over the pinned requirements: an edit reruns exactly the stages
-that can see it; a touch, a comment or a docstring reruns nothing. Nothing is imported to find
-out, so the Snakefile may call this for every rule.
+Snakemake notices neither an edit to an imported module nor a change of the environment, so every
+rule has `stage_digest(stage)` as a parameter. It is the digest of the pinned requirements and of
+the syntax trees of all modules of this package that the stage imports, directly or through other
+modules, without docstrings and comments. So an edit reruns exactly the stages that import the
+edited module, and an edit of a comment or a new file time reruns nothing. Modules are parsed and
+not imported, so the Snakefile can compute this for every rule.
 """
 
 import ast
@@ -13,44 +13,20 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-STAGES = (  # in the order of the data flow
-    "data",
-    "index",
-    "latents",
-    "text_embeddings",
-    "fit_encoder",
-    "embed",
-    "clip_captions",
-    "partition",
-    "experts",
-    "probe",
-    "router",
-    "samples",
-    "lpips",
-    "classifier",
-    "sample_features",
-    "reference_statistics",
-    "arm_metrics",
-    "metric_tables",
-    "figures",
-    "audit",
-)
-RULES = {
-    "sample_features": ("sample_features", "real_features"),
-    "lpips": ("lpips", "real_lpips"),
-    "figures": ("figure", "table"),
-}
 PACKAGE = Path(__file__).parents[1]
 REQUIREMENTS = PACKAGE.parent / "envs" / "requirements.txt"
 
 
 def closure(stage: str) -> dict[str, str]:
-    """Digest (16 hex digits) by file for all that `stage` can see, the environment included."""
+    """Return the digest (16 hex digits) of each file that `stage` depends on.
+
+    These are the modules that it imports and the pinned requirements.
+    """
     return module_closure("routing.__main__", f"routing.stages.{stage}")
 
 
 def module_closure(*modules: str) -> dict[str, str]:
-    """Digest (16 hex digits) by file for all that these modules can see, and the environment."""
+    """Return the digest (16 hex digits) of each file that these modules depend on."""
     seen: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
@@ -69,22 +45,17 @@ def module_closure(*modules: str) -> dict[str, str]:
 
 
 def stage_digest(stage: str) -> str:
-    """One digest (16 hex digits) of `closure(stage)`."""
+    """Return one digest (16 hex digits) of `closure(stage)`."""
     return _digest(closure(stage))
 
 
 def module_digest(module: str) -> str:
-    """One digest (16 hex digits) of all that a module can see."""
+    """Return one digest (16 hex digits) of all files that a module depends on."""
     return _digest(module_closure(module))
 
 
-def rules(stage: str) -> tuple[str, ...]:
-    """The names of the rules that run `stage`: its own, but for those in RULES."""
-    return RULES.get(stage, (stage,))
-
-
 def differences(recorded: dict[str, str], here: dict[str, str]) -> list[str]:
-    """Names of the files whose digests differ, or that stand on one side only."""
+    """Return the names of the files whose digests differ, or that only one of the two has."""
     return sorted(n for n in recorded.keys() | here.keys() if recorded.get(n) != here.get(n))
 
 

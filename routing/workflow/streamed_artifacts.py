@@ -1,11 +1,11 @@
-"""Artifacts that are larger than memory, written as their parts come.
+"""Artifacts that are larger than memory, written block by block.
 
-    stage_rows      blocks {name: [n, ...]}: the arrays one after the other, as safetensors
-    stage_frames    frames, a row group each, as Parquet
+    write_array_blocks   blocks {name: [rows, ...]}, concatenated, as a safetensors file
+    write_table_blocks   frames, a row group each, as a Parquet file
 
-Both leave a sealed file with its provenance beside its place (`routing.workflow.artifacts`). The
-provenance is
-asked for when all parts are written, so that it may say what they were.
+Both write a temporary file with its provenance and checksum (`routing.workflow.artifacts`) and
+return its path. The provenance is a callable. It is called after the last block, so that it can
+describe what was written.
 """
 
 import hashlib
@@ -27,31 +27,34 @@ from routing.workflow.artifacts import BLANK, CHUNK, DTYPES, MARK
 Provenance = Callable[[], dict]
 
 
-def stage_rows(
+def write_array_blocks(
     path: Path, blocks: Iterable[dict[str, np.ndarray]], provenance: Provenance
 ) -> Path:
-    """Blocks {name: [n, ...]} as one sealed safetensors file beside `path`, read as they come.
+    """Write blocks {name: [rows, ...]} to a temporary safetensors file for `path`.
 
-    The arrays are the blocks' one after the other; no more than a block is ever in memory.
-    Raises ValueError if blocks disagree on names, types or the shape of a row.
+    The blocks are concatenated; one is in memory at a time. Returns the path of the temporary
+    file. Raises ValueError if blocks differ in names, types or the shape of a row.
     """
-    with _Spools(path) as spools:
+    with _ArrayFiles(path) as files:
         for block in blocks:
-            spools.append(block)
-        note = json.dumps(provenance() | {"content": spools.digest()})
-        header = spools.header({"provenance": note, "seal": (MARK + BLANK).decode()})
+            files.append(block)
+        note = json.dumps(provenance() | {"content": files.digest()})
+        header = files.header({"provenance": note, "checksum": (MARK + BLANK).decode()})
 
         def write(file: BinaryIO) -> None:
             file.write(header)
-            for piece in spools.pieces():
+            for piece in files.pieces():
                 file.write(piece)
-            artifacts.seal_in_place(file)
+            artifacts.write_checksum(file)
 
-        return artifacts.stage(path, write)
+        return artifacts.write_temporary(path, write)
 
 
-def stage_frames(path: Path, frames: Iterable[pd.DataFrame], provenance: Provenance) -> Path:
-    """One or more frames as one sealed Parquet file beside `path`, a row group each."""
+def write_table_blocks(path: Path, frames: Iterable[pd.DataFrame], provenance: Provenance) -> Path:
+    """Write one or more frames, a row group each, to a temporary Parquet file for `path`.
+
+    Returns the path of the temporary file.
+    """
 
     def write(file: BinaryIO) -> None:
         writer, digest, schema = None, FramesDigest(), None
@@ -64,41 +67,40 @@ def stage_frames(path: Path, frames: Iterable[pd.DataFrame], provenance: Provena
             digest.update(frame)
         assert writer is not None, f"{path}: no frame was given"
         note = json.dumps(provenance() | {"content": digest.hexdigest()})
-        writer.add_key_value_metadata({"provenance": note, "seal": (MARK + BLANK).decode()})
+        writer.add_key_value_metadata({"provenance": note, "checksum": (MARK + BLANK).decode()})
         writer.close()
-        artifacts.seal_in_place(file)
+        artifacts.write_checksum(file)
 
-    return artifacts.stage(path, write)
+    return artifacts.write_temporary(path, write)
 
 
 class FramesDigest:
-    """sha256 over the columns of a table that comes in frames, however it is cut."""
+    """The sha256 of a table that is given in frames; it does not depend on their lengths."""
 
     def __init__(self):
-        """Nothing seen yet."""
         self.columns: dict[str, Any] = {}
 
     def update(self, frame: pd.DataFrame) -> None:
-        """See one frame more."""
+        """Add a frame."""
         for name in frame:
             column = self.columns.setdefault(name, hashlib.sha256(str(name).encode()))
             column.update(pd.util.hash_pandas_object(frame[name], index=False).to_numpy())
 
     def hexdigest(self) -> str:
-        """The digest of all that was seen."""
+        """Return the digest of all frames so far."""
         return hashlib.sha256(b"".join(c.digest() for c in self.columns.values())).hexdigest()
 
 
-class _Spools:
-    """Arrays that grow block by block, each in a file of its own until all are known."""
+class _ArrayFiles:
+    """Arrays that grow block by block, each in a temporary file of its own."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.like: dict[str, np.ndarray] = {}  # no rows: type and shape of a row
+        self.like: dict[str, np.ndarray] = {}  # empty arrays with the type and shape of a row
         self.num: dict[str, int] = {}
         self.files: dict[str, BinaryIO] = {}
 
-    def __enter__(self) -> "_Spools":
+    def __enter__(self) -> "_ArrayFiles":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -111,8 +113,8 @@ class _Spools:
         if not self.like:
             for name, a in block.items():
                 self.like[name], self.num[name] = a[:0], 0
-                spool = self.path.with_name(f".{self.path.name}.{name}.{os.getpid()}.tmp")
-                self.files[name] = open(spool, "w+b")
+                temporary = self.path.with_name(f".{self.path.name}.{name}.{os.getpid()}.tmp")
+                self.files[name] = open(temporary, "w+b")
         if block.keys() != self.like.keys():
             raise ValueError(
                 f"{self.path}: wanted blocks of {sorted(self.like)}, got {sorted(block)}; give "
@@ -122,14 +124,14 @@ class _Spools:
             like = self.like[name]
             if a.dtype != like.dtype or a.shape[1:] != like.shape[1:]:
                 raise ValueError(
-                    f"{self.path}: wanted rows of {name!r} as the first, {like.dtype} "
-                    f"{like.shape[1:]}, got {a.dtype} {a.shape[1:]}; make them alike"
+                    f"{self.path}: wanted rows of {name!r} like the first, {like.dtype} "
+                    f"{like.shape[1:]}, got {a.dtype} {a.shape[1:]}; make them equal"
                 )
             self.files[name].write(np.ascontiguousarray(a).data)
             self.num[name] += len(a)
 
     def digest(self) -> str:
-        """As `arrays_digest` of the whole arrays."""
+        """Return what `arrays_digest` returns for the whole arrays."""
         digest = hashlib.sha256()
         for name in sorted(self.like):
             digest.update(f"{name} {self.like[name].dtype.str} {self._shape(name)}\n".encode())
@@ -138,7 +140,7 @@ class _Spools:
         return digest.hexdigest()
 
     def header(self, metadata: dict[str, str]) -> bytes:
-        """The safetensors header of the arrays in the order of `pieces`."""
+        """Return the safetensors header of the arrays in the order of `pieces`."""
         found: dict[str, Any] = {"__metadata__": metadata}
         end = 0
         for name in self._order():
@@ -153,12 +155,12 @@ class _Spools:
         return len(text).to_bytes(8, "little") + text
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes of all arrays."""
+        """Yield the bytes of all arrays."""
         for name in self._order():
             yield from self._read(name)
 
     def _order(self) -> list[str]:
-        """Wide types first, so that all are aligned."""
+        """Return the names, wide types first, so that all arrays are aligned."""
         return sorted(self.like, key=lambda name: (-self.like[name].dtype.itemsize, name))
 
     def _shape(self, name: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from routing.data import pixel_values
 from routing.pretrained import autoencoders
-from routing.workflow import artifacts, code_digest
+from routing.workflow import artifacts, stage_names
 
 pytest_plugins = ["clones"]
 
@@ -59,7 +59,7 @@ def test_every_image_is_in_the_index_or_rejected(images_run):
 
 
 def test_every_stage_leaves_artifacts(images_run):
-    assert {name.split("/")[0] for name in images_run.contents()} == set(code_digest.STAGES) - {
+    assert {name.split("/")[0] for name in images_run.contents()} == set(stage_names.STAGES) - {
         "audit",
         "classifier",  # distances are measured in an encoder's space
     }

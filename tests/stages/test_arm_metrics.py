@@ -38,7 +38,7 @@ def tensor(array):
 
 def test_copies_of_any_training_image_are_found_whatever_pairs_are_made_of(world, monkeypatch):
     """From shards, in the space of the metric, which need not be the first one searched."""
-    monkeypatch.setattr("routing.stages.arm_metrics.SEARCHED", 9)
+    monkeypatch.setattr("routing.loading.metric_inputs.TRAIN_BLOCK", 9)
     train = world.real["features"][world.is_train]
     world.drawn["good"]["features"] = train[:NUM].copy()
     unseen = world.real["features"][~world.is_train]
@@ -51,7 +51,7 @@ def test_copies_of_any_training_image_are_found_whatever_pairs_are_made_of(world
     given = {"real": [place, toy]}
     for arm in ("good", "shifted"):
         files = world.scores(
-            arm, fitted, shared, list=chosen, searched=["place", "toy"], given=given
+            arm, fitted, shared, list=chosen, nearest_feature_spaces=["place", "toy"], given=given
         )
         table = artifacts.read_table(files["replicates"]).query("block == -1").set_index("metric")
         found = table["value"].to_dict()
@@ -70,11 +70,18 @@ def test_copies_of_any_training_image_are_found_whatever_pairs_are_made_of(world
         assert 0.5 < found["copy_ratio_toy"] and 0.1 < found["authenticity_toy"] < 1
         for name, value in expected.items():
             assert found[f"{name}_toy"] == pytest.approx(value.item(), rel=1e-12)
-    with refused("real-toy.safetensors: .* wanted classifier place, got toy"):
+    with refused("real-toy.safetensors: .* wanted feature extractor place, got toy"):
         given = {"real": [toy, place]}
         chosen = [{"name": "copies", "feature_space": "place"}]
         files = world.fitted(shared, list=[{"name": "copies"}])
-        world.scores("good", files, shared, list=chosen, searched=["place", "toy"], given=given)
+        world.scores(
+            "good",
+            files,
+            shared,
+            list=chosen,
+            nearest_feature_spaces=["place", "toy"],
+            given=given,
+        )
 
 
 def test_draws_are_the_metric_of_resampled_seeds(world):
@@ -95,7 +102,7 @@ def test_draws_are_the_metric_of_resampled_seeds(world):
 def test_clusters_are_found_in_blocks(world, monkeypatch):
     chosen = {"list": [{"name": "cluster_shares"}]}
     whole = scored(world, **chosen)["replicates"]
-    monkeypatch.setattr("routing.stages.arm_metrics.BLOCK", 7)
+    monkeypatch.setattr("routing.loading.metric_inputs.BLOCK", 7)
     pd.testing.assert_frame_equal(scored(world, **chosen)["replicates"], whole)
 
 
@@ -252,7 +259,7 @@ def test_the_inception_score_is_of_the_logits_of_inception(world):
 @pytest.mark.parametrize(
     ("key", "value", "word"),
     [
-        ("maker", "x", "wanted classifier place, got x"),
+        ("extractor", "x", "wanted feature extractor place, got x"),
         ("weights", "0", "wanted weights None, got 0"),
         ("resize", "x", "wanted resize rule None, got x"),
         ("precision", "x", "wanted precision float32, got x"),
@@ -293,7 +300,7 @@ def test_features_without_a_note_of_their_space_or_without_any_are_damaged(world
     fitted = world.fitted(shared)
     files = world.features("good")
     make("sample_features", files[1], world.drawn["good"])
-    with refused("t-good.safetensors is damaged .it has no note 'feature_space'.; delete it"):
+    with refused("t-good.safetensors is damaged .it has no metadata 'feature_space'.; delete it"):
         world.scores("good", fitted, shared, files)
     logits = {"logits": world.drawn["good"]["logits"]}
     make("sample_features", files[1], logits, feature_space=world.noted("toy"))
@@ -317,7 +324,7 @@ def test_no_held_out_images_are_refused(world):
         none,
         feature_space=world.noted("place"),
     )
-    with refused("/none.safetensors: wanted images, got none; raise data.heldout"):
+    with refused("/none.safetensors: wanted images, got none; raise data.heldout_fraction"):
         world.scores("heldout", fitted, shared, [path, path])
 
 
@@ -396,7 +403,12 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
         "captions": [make("clip_captions", tmp_path / "t.parquet", captions)],
     }
     files = world.scores(
-        "good", fitted, shared, list=[{"name": "clip_score"}], clip_captions=["toy"], given=given
+        "good",
+        fitted,
+        shared,
+        list=[{"name": "clip_score"}],
+        caption_feature_spaces=["toy"],
+        given=given,
     )
     table = artifacts.read_table(files["scores"])
     scores, hessel = (

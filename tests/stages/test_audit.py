@@ -87,7 +87,7 @@ def test_an_altered_artifact(run, audited, stage):
     at = -5 if path.suffix == ".safetensors" else 10  # data, not metadata
     flip(path, at)
     status, lines, error = audited()
-    assert status == 1 and error.startswith(f"{ROOT}/{FLOW[stage][0]}: sealed as ")
+    assert status == 1 and error.startswith(f"{ROOT}/{FLOW[stage][0]}: its checksum is ")
     assert "altered; delete it and run the same command again" in error
     assert len(lines) == 2 + list(FLOW).index(stage) and error.endswith(
         lines[-1].split(None, 4)[-1]
@@ -108,7 +108,7 @@ def test_the_first_mismatch_is_the_cause(run, audited):
     for stage in ("experts", "partition", "figures"):
         flip(run / FLOW[stage][0], 10 if FLOW[stage][0].endswith("parquet") else -5)
     status, lines, error = audited()
-    assert error.startswith(f"{ROOT}/partition/semantic/assignments.parquet: sealed as ")
+    assert error.startswith(f"{ROOT}/partition/semantic/assignments.parquet: its checksum is ")
 
 
 def test_an_input_that_was_replaced(run, audited):

@@ -44,7 +44,7 @@ kinds = pytest.mark.parametrize("suffix", KINDS)
 def artifact(folder, suffix, **note):
     make, content = KINDS[suffix]
     path = folder / f"artifact{suffix}"
-    path.write_bytes(artifacts.sealed(make(content, {"stage": "data"} | note)))
+    path.write_bytes(artifacts.with_checksum(make(content, {"stage": "data"} | note)))
     return path
 
 
@@ -55,7 +55,9 @@ def test_tables_come_back(tmp_path):
     empty = pd.DataFrame(
         {"step": pd.Series([], dtype=np.int64), "loss": pd.Series([], dtype=float)}
     )
-    (tmp_path / "empty.parquet").write_bytes(artifacts.sealed(artifacts.table_bytes(empty, {})))
+    (tmp_path / "empty.parquet").write_bytes(
+        artifacts.with_checksum(artifacts.table_bytes(empty, {}))
+    )
     pd.testing.assert_frame_equal(artifacts.read_table(tmp_path / "empty.parquet"), empty)
 
 
@@ -92,7 +94,7 @@ def test_a_sound_file_is_sound(tmp_path, suffix):
 
 @kinds
 @pytest.mark.parametrize("chunk", [1, 37, 64, 1000])
-def test_the_seal_may_lie_across_pieces(tmp_path, suffix, chunk, monkeypatch):
+def test_the_checksum_may_lie_across_chunks(tmp_path, suffix, chunk, monkeypatch):
     path = artifact(tmp_path, suffix)
     whole = artifacts.check(path)
     monkeypatch.setattr(artifacts, "CHUNK", chunk)
@@ -105,7 +107,7 @@ def test_every_altered_byte_is_noticed(tmp_path, suffix):
     data = bytearray(path.read_bytes())
     seen = set()
     with open(path, "r+b", buffering=0) as file:
-        for i, byte in enumerate(data):  # header, data, footer, mark and seal
+        for i, byte in enumerate(data):  # header, data, footer, mark and checksum
             os.pwrite(file.fileno(), bytes([byte ^ (1 << i % 8)]), i)
             found = artifacts.check(path)
             assert found.problem, f"byte {i} of {len(data)}"
@@ -120,7 +122,7 @@ def test_every_cut_is_noticed(tmp_path, suffix):
     size = path.stat().st_size
     with open(path, "ab") as file:
         file.write(b"\0")
-    assert "cut short or altered" in artifacts.check(path).problem
+    assert "truncated or altered" in artifacts.check(path).problem
     for length in reversed(range(size)):
         os.truncate(path, length)
         assert artifacts.check(path).problem, f"cut to {length} of {size} bytes"
@@ -128,8 +130,8 @@ def test_every_cut_is_noticed(tmp_path, suffix):
 
 
 @kinds
-def test_another_seal_in_the_data_deceives_nobody(tmp_path, suffix):
-    text = f'"seal":"{(artifacts.MARK + artifacts.BLANK).decode()}"'
+def test_a_checksum_in_the_data_is_not_taken_for_that_of_the_file(tmp_path, suffix):
+    text = f'"checksum":"{(artifacts.MARK + artifacts.BLANK).decode()}"'
     make, content = (
         (artifacts.table_bytes, pd.DataFrame({"text": [text, "a"]}))
         if suffix == ".parquet"
@@ -137,7 +139,7 @@ def test_another_seal_in_the_data_deceives_nobody(tmp_path, suffix):
     )
     path = tmp_path / f"artifact{suffix}"
     for note in ({"stage": "data"}, {"spec": text}, {"zzz": text}):
-        path.write_bytes(artifacts.sealed(make(content, note)))
+        path.write_bytes(artifacts.with_checksum(make(content, note)))
         assert artifacts.check(path).problem is None
         if suffix == ".parquet":
             assert artifacts.read_table(path)["text"][0] == text
@@ -145,9 +147,9 @@ def test_another_seal_in_the_data_deceives_nobody(tmp_path, suffix):
             assert artifacts.read_arrays(path)["text"].tobytes() == text.encode()
 
 
-def test_sealing_asks_for_an_open_seal():
-    with pytest.raises(AssertionError, match="open seal"):
-        artifacts.sealed(b"no seal")
+def test_a_file_without_a_blank_checksum_gets_none():
+    with pytest.raises(AssertionError, match="blank checksum"):
+        artifacts.with_checksum(b"no checksum")
 
 
 @kinds
@@ -313,7 +315,7 @@ def test_a_note_that_is_not_there_is_damage(suffix, tmp_path):
         (note["spec"], "run"),
         (note["spec"]["arm"], "policy"),
     ):
-        with refused(f"^artifact .* is damaged .it has no note {name!r}.; delete it and"):
+        with refused(f"^artifact .* is damaged .it has no metadata {name!r}.; delete it and"):
             found[name]
         assert name not in found and found.get(name) is None
     assert json.loads(json.dumps(note)) == note

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from routing.workflow import code_digest
+from routing.workflow import code_digest, stage_names
 
 TOY = {  # stage -> helpers, with every way to write an import
     "__init__": '"""The package."""\n__version__ = "1"\n',
@@ -194,15 +194,15 @@ def test_closures_of_different_files_are_told_apart():
 
 # Facts about this package that a reader of the rules relies on.
 KNOWN = {
-    "workflow/job": set(code_digest.STAGES),
-    "workflow/artifacts": set(code_digest.STAGES),
-    "__main__": set(code_digest.STAGES),
+    "workflow/job": set(stage_names.STAGES),
+    "workflow/artifacts": set(stage_names.STAGES),
+    "__main__": set(stage_names.STAGES),
     # Figures look up in the table of metrics which direction is better.
     "metrics/formulas/frechet_distance": {"reference_statistics", "arm_metrics", "figures"},
     "flow/samplers": {"samples"},
     "figures/shared/style": {"figures"},
     "training/loop": {"experts", "router", "classifier"},
-    "workflow/streamed_artifacts": set(code_digest.STAGES),
+    "workflow/streamed_artifacts": set(stage_names.STAGES),
     "data/sources/parquet": {"data"},
     "data/decoding": {"data"},
     "pretrained/text_encoders": {"text_embeddings"},
@@ -225,20 +225,20 @@ KNOWN = {
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_who_sees_what_in_this_package(copy, name):
-    before = digests(code_digest.STAGES)
+    before = digests(stage_names.STAGES)
     edit(copy / f"{name}.py", lambda text: text + "\nNEW = 1\n")
     assert changed(before) == KNOWN[name]
 
 
 def test_a_copy_elsewhere_has_the_same_digests(copy):
-    here = digests(code_digest.STAGES)
+    here = digests(stage_names.STAGES)
     code_digest.PACKAGE.rename(copy.with_name("other"))
     shutil.copytree(copy.with_name("other"), copy)
-    assert digests(code_digest.STAGES) == here
+    assert digests(stage_names.STAGES) == here
 
 
 def test_every_stage_sees_itself_the_door_and_the_environment():
-    for stage in code_digest.STAGES:
+    for stage in stage_names.STAGES:
         seen = code_digest.closure(stage)
         plumbing = {"routing/__main__.py", "routing/workflow/job.py", "envs/requirements.txt"}
         assert plumbing | {f"routing/stages/{stage}.py"} <= seen.keys()

@@ -1,4 +1,4 @@
-"""A job: inputs are trusted only when sealed and of this code, outputs come together or not."""
+"""A job: it checks the checksum and the code of its inputs, and writes all outputs or none."""
 
 import os
 
@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from routing.workflow import artifacts, code_digest
-from routing.workflow.job import PACKAGES, Job
+from routing.workflow.job import Job
+from routing.workflow.provenance import PACKAGES
 
 FRAME = pd.DataFrame({"a": [1, 2]})
 ARRAYS = {"x": np.arange(3.0)}
@@ -183,7 +184,7 @@ def test_files_that_the_command_does_not_name(tmp_path):
     assert "--in table=PATH" in refusal({}) and "wanted file number 1, got 0" in refusal({})
     with pytest.raises(ValueError, match="add --out table=PATH"), Job("data", {}, {}, {}) as job:
         job.write_table("table", FRAME)
-    with pytest.raises(ValueError, match="wants the key 'seed'"), Job("data", {}, {}, {}) as job:
+    with pytest.raises(ValueError, match="needs the key 'seed'"), Job("data", {}, {}, {}) as job:
         job.spec["seed"]
 
 

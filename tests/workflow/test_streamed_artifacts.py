@@ -34,7 +34,9 @@ def written(path, stage, parts, note=lambda: {"who": "me"}):
 
 @pytest.mark.parametrize("ends", [(), (1,), (3, 4), (0, 7)], ids=str)
 def test_arrays_are_those_written_at_once(ends, tmp_path):
-    path = written(tmp_path / "a.safetensors", streamed_artifacts.stage_rows, blocks(*ends))
+    path = written(
+        tmp_path / "a.safetensors", streamed_artifacts.write_array_blocks, blocks(*ends)
+    )
     assert artifacts.check(path).problem is None
     note = artifacts.read_provenance(path)
     assert note["who"] == "me" and note["content"] == artifacts.arrays_digest(ARRAYS)
@@ -47,7 +49,7 @@ def test_arrays_are_those_written_at_once(ends, tmp_path):
 
 def test_what_is_written_at_once_can_be_mapped(tmp_path):
     path = tmp_path / "b.safetensors"
-    artifacts.write_atomically(path, artifacts.sealed(artifacts.arrays_bytes(ARRAYS, {})))
+    artifacts.write_atomically(path, artifacts.with_checksum(artifacts.arrays_bytes(ARRAYS, {})))
     found = artifacts.map_arrays(path)
     assert all((found[name] == a).all() for name, a in ARRAYS.items())
     with pytest.raises(ValueError):
@@ -55,16 +57,18 @@ def test_what_is_written_at_once_can_be_mapped(tmp_path):
 
 
 def test_no_rows_are_rows_too(tmp_path):
-    path = written(tmp_path / "a.safetensors", streamed_artifacts.stage_rows, blocks(0, 0))
+    path = written(tmp_path / "a.safetensors", streamed_artifacts.write_array_blocks, blocks(0, 0))
     path = written(
-        path, streamed_artifacts.stage_rows, iter([{"x": np.empty((0, 3, 2, 2), np.uint8)}])
+        path,
+        streamed_artifacts.write_array_blocks,
+        iter([{"x": np.empty((0, 3, 2, 2), np.uint8)}]),
     )
     assert artifacts.map_arrays(path)["x"].shape == (0, 3, 2, 2)
     assert artifacts.read_arrays(path)["x"].shape == (0, 3, 2, 2)
 
 
 def test_arrays_begin_where_their_type_wants(tmp_path):
-    path = written(tmp_path / "a.safetensors", streamed_artifacts.stage_rows, blocks(2))
+    path = written(tmp_path / "a.safetensors", streamed_artifacts.write_array_blocks, blocks(2))
     for name, a in artifacts.map_arrays(path).items():
         assert a.__array_interface__["data"][0] % a.itemsize == 0, name
 
@@ -78,7 +82,10 @@ def test_the_note_is_asked_for_at_the_end(tmp_path):
             yield block
 
     path = written(
-        tmp_path / "a.safetensors", streamed_artifacts.stage_rows, parts(), lambda: {"seen": seen}
+        tmp_path / "a.safetensors",
+        streamed_artifacts.write_array_blocks,
+        parts(),
+        lambda: {"seen": seen},
     )
     assert artifacts.read_provenance(path)["seen"] == [3, 4]
 
@@ -91,7 +98,7 @@ def test_blocks_that_differ_are_refused(broken, tmp_path):
         "shape": {"x": np.zeros((1, 3), np.uint8)},
     }[broken]
     with refused("wanted (blocks of|rows of)"):
-        streamed_artifacts.stage_rows(
+        streamed_artifacts.write_array_blocks(
             tmp_path / "a", iter([{"x": np.zeros((1, 2), np.uint8)}, other]), dict
         )
     assert not list(tmp_path.iterdir())
@@ -103,14 +110,14 @@ def test_an_error_on_the_way_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        streamed_artifacts.stage_rows(tmp_path / "a", parts(), dict)
+        streamed_artifacts.write_array_blocks(tmp_path / "a", parts(), dict)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("ends", [(), (1,), (3, 4)], ids=str)
 def test_a_table_is_the_same_however_it_is_cut(ends, tmp_path):
-    path = written(tmp_path / "t.parquet", streamed_artifacts.stage_frames, frames(*ends))
-    whole = written(tmp_path / "w.parquet", streamed_artifacts.stage_frames, frames())
+    path = written(tmp_path / "t.parquet", streamed_artifacts.write_table_blocks, frames(*ends))
+    whole = written(tmp_path / "w.parquet", streamed_artifacts.write_table_blocks, frames())
     assert artifacts.check(path).problem is None
     pd.testing.assert_frame_equal(artifacts.read_table(path), artifacts.read_table(whole))
     assert artifacts.read_table(path, ["text"])["text"].tolist() == FRAME["text"].tolist()
@@ -138,8 +145,8 @@ def test_another_table_has_another_digest(change, tmp_path):
 
 def test_a_cut_file_is_known_from_the_file_alone(tmp_path):
     for stage, parts in (
-        (streamed_artifacts.stage_rows, blocks(3)),
-        (streamed_artifacts.stage_frames, frames(3)),
+        (streamed_artifacts.write_array_blocks, blocks(3)),
+        (streamed_artifacts.write_table_blocks, frames(3)),
     ):
         path = written(tmp_path / f"{stage.__name__}.parquet", stage, parts)
         data = bytearray(path.read_bytes())
