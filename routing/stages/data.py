@@ -182,7 +182,7 @@ class ShardRecords:
         self.num_kept += len(items)
 
     def _check_label(self, item: Item) -> None:
-        """Raise ValueError unless the label is a number or text as the first one is."""
+        """Raise ValueError unless the label is a number, or text, as the first one was."""
         self._label = item.label if self._label is None else self._label
         if isinstance(item.label, str) is not isinstance(self._label, str):
             raise ValueError(

@@ -188,7 +188,7 @@ def folder_of(path, files):
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_images_are_stored_in_their_order(threads, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    monkeypatch.setattr(data, "BLOCK", 5)
+    monkeypatch.setattr(data, "BLOCK_SIZE", 5)
     path = str(albums.parquet(tmp_path / "in"))
     names = {"label": "label_name", "caption": "text", "source_id": "key", "licence": "rights"}
     source = {"name": "parquet", "path": path, **names}
@@ -299,10 +299,10 @@ def test_a_shard_may_be_empty(tmp_path):
 
 
 def test_a_whole_number_of_blocks_has_no_empty_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "BLOCK", albums.NUM)
+    monkeypatch.setattr(data, "BLOCK_SIZE", albums.NUM)
     sizes = []
-    keep = data.Ledger._keep
-    monkeypatch.setattr(data.Ledger, "_keep", lambda s, i: (sizes.append(len(i)), keep(s, i)))
+    keep = data.ShardRecords._keep
+    monkeypatch.setattr(data.ShardRecords, "_keep", lambda s, i: (sizes.append(len(i)), keep(s, i)))
     path = str(albums.parquet(tmp_path / "in"))
     shards(
         tmp_path, 1, source={"name": "parquet", "path": path, "licence_text": "MIT"}, image=IMAGE
@@ -312,7 +312,7 @@ def test_a_whole_number_of_blocks_has_no_empty_one(tmp_path, monkeypatch):
 
 def test_large_images_are_written_in_smaller_blocks():
     items = [(Item(str(i), b""), np.zeros((3, 2048, 2048), np.uint8)) for i in range(7)]
-    sizes = [len(block) for block in data.Ledger("x").blocks(items, 2048)]
+    sizes = [len(block) for block in data.ShardRecords("x").blocks(items, 2048)]
     assert sizes == [5, 2] and 5 * 3 * 2048**2 <= data.BLOCK_BYTES
 
 
@@ -398,14 +398,14 @@ def test_work_is_in_order_and_bounded():
         return -i
 
     with ThreadPoolExecutor(3) as pool:
-        found = data.in_order(pool, slow_first, numbers(), 6)
+        found = data.map_in_order(pool, slow_first, numbers(), 6)
         threading.Timer(0.05, gate.set).start()
         assert next(found) == (0, 0)
         assert drawn == list(range(6)) and set(done) <= set(drawn)
         assert [next(found) for _ in range(10)] == [(i, -i) for i in range(1, 11)]
         assert drawn == list(range(16))  # no more than six ahead
         assert list(found) == [(i, -i) for i in range(11, 40)]
-        assert list(data.in_order(pool, slow_first, [], 6)) == []
+        assert list(data.map_in_order(pool, slow_first, [], 6)) == []
 
 
 @pytest.mark.parametrize(("given", "num"), [("3", 3), ("1", 1), ("", None), ("0", None)])
@@ -426,7 +426,7 @@ def test_an_error_in_a_thread_is_an_error(tmp_path, monkeypatch):
 
 
 def test_a_problem_of_the_source_is_the_reason():
-    ledger = data.Ledger("x")
+    records = data.ShardRecords("x")
     items = [
         Item("a", b"1", problem=base.NO_LABEL),
         Item("b", b"2"),
@@ -434,9 +434,9 @@ def test_a_problem_of_the_source_is_the_reason():
         Item("c", None, problem=base.NO_IMAGE),
         Item("a", b"3"),  # an id counts from its first, good or not
     ]
-    assert [item.source_id for item in ledger.admitted(items)] == ["b"]
+    assert [item.source_id for item in records.valid_items(items)] == ["b"]
     again = ("a", "duplicate id")
-    assert ledger.rejected == [
+    assert records.rejected == [
         *(("a", "no label"), ("b", "duplicate id"), ("c", "no image"), again),
     ]
-    assert json.dumps(ledger.origin()) and ledger.origin()["images"] == 3
+    assert json.dumps(records.origin()) and records.origin()["images"] == 3

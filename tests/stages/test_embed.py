@@ -67,7 +67,7 @@ def test_features_say_of_which_space_they_are(shards, tmp_path):
     for spec in ({"feature_space": "pixels"}, {}):
         given = {"encoder": [encoder], "samples": [shards["samples"][0]]}
         path = stage("embed", tmp_path / "f.safetensors", spec, **given)
-        expected = feature_space_names.note(
+        expected = feature_space_names.feature_metadata(
             spec.get("feature_space"), artifacts.read_provenance(encoder), (1, 8, 8)
         )
         assert artifacts.read_provenance(path)["feature_space"] == expected

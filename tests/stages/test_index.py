@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from stages import make, refused, run
 
-from routing.stages.index import repeated, split_by_label
+from routing.stages.index import duplicated_ids, split_by_label
 from routing.workflow import artifacts
 
 SPEC = {"seed": 7, "heldout_fraction": 0.25, "max_rejected_fraction": 0.2}
@@ -120,7 +120,7 @@ def test_too_many_rejects_stop_the_run(tmp_path):
 
 
 def test_repeated_ids():
-    found = repeated(pd.Series(["a", "b", "a", "", "b", "a", "é"]))
+    found = duplicated_ids(pd.Series(["a", "b", "a", "", "b", "a", "é"]))
     assert found.tolist() == [False, False, True, False, True, True, False]
 
 
@@ -148,5 +148,5 @@ def test_the_split_is_drawn_label_by_label():
 
 @pytest.mark.parametrize("share", [0.01, 0.99])
 def test_both_splits_have_images(share):
-    with refused("data.heldout_fraction: wanted a share that leaves both"):
+    with refused("data.heldout_fraction: wanted a fraction that leaves images in both"):
         split_by_label(np.arange(10), share, 0)

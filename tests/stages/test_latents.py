@@ -1,4 +1,4 @@
-"""The latents stage: what the autoencoder says of each image, a shard at a time."""
+"""The stage latents: the latents of each image, a shard at a time."""
 
 import numpy as np
 import pytest

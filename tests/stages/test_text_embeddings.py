@@ -1,4 +1,4 @@
-"""The captions stage: each caption once, longest first; the same captions, the same table."""
+"""The stage text_embeddings: each caption once, the longest first."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -96,14 +96,14 @@ def test_ties_are_by_the_alphabet(tmp_path):
 
 
 def test_what_has_no_table_is_refused(tmp_path):
-    with refused("text: wanted captions in the data, got none that are not empty"):
+    with refused("text_encoder: wanted captions in the data, got empty ones alone"):
         captions(tmp_path, ["", "  ", "\t"])
-    with refused("text: wanted an encoder, got 'words', which has none"):
+    with refused("text_encoder: wanted one with a table of tokens, got 'words'"):
         captions(tmp_path, FOUND, name="words")
     with refused("float16 can hold, got others for 'cc' or the captions after it"):
         captions(tmp_path, ["cc", "d!", "bbb", "ccc"])
     with refused(
-        "text.folder: wanted a folder on this machine or an id of the manifest, got '/nowhere'"
+        "text_encoder.folder: wanted a folder on this machine or an id of the manifest, got '/nowhere'"
     ):
         captions(tmp_path, FOUND, name="clip_tokens", folder="/nowhere")
     assert not (tmp_path / "tokens.safetensors").exists()
