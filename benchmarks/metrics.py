@@ -64,7 +64,7 @@ def frechet(options) -> dict:
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
     from routing.metrics.formulas.frechet_distance import FrechetReference, frechet_distance
-    from routing.statistics.intervals import jackknife_weights, seed_blocks
+    from routing.statistics.jackknife import jackknife_weights, seed_blocks
 
     def theirs(x, known):
         statistics = fid_features_to_statistics(x.double())
@@ -153,7 +153,9 @@ def bootstrap(options) -> dict:
     n, m, dim = 4096, 2048, 256
     y = drawn(m, dim, 1)
     clusters = torch.arange(m) % CLUSTERS
-    real = ReferenceSamples(y, clusters, CLUSTERS, drawn(m // 5, dim, 2), lambda: iter(y.split(4096)))
+    real = ReferenceSamples(
+        y, clusters, CLUSTERS, drawn(m // 5, dim, 2), lambda: iter(y.split(4096))
+    )
     seconds, counts = timed(lambda: bootstrap_counts(n, DRAWS, np.random.default_rng(0)))
     found = {"metrics": ["counts"], "counts": {"one": [seconds], "many": [seconds]}}
     rng = torch.Generator().manual_seed(3)

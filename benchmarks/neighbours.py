@@ -27,7 +27,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from routing.metrics.formulas.pairwise_distances import distances
 from routing.metrics.formulas.precision_recall import NeighbourReference, neighbour_metrics
-from routing.statistics.intervals import jackknife_weights, seed_blocks
+from routing.statistics.jackknife import jackknife_weights, seed_blocks
 
 BOUNDS = {"fit": 1.5, "arm": 2.0}  # plain over ours
 KS = (3, 5)

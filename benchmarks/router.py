@@ -25,7 +25,7 @@ import torch
 
 from routing.ensemble.gram_matrix import gram
 from routing.ensemble.objectives import OBJECTIVES, Batch
-from routing.flow.paths import noised, velocity
+from routing.flow.paths import add_noise, velocity
 from routing.networks.dit import Architecture, DiT
 
 BOUND = 2.0  # loop over probe
@@ -49,7 +49,7 @@ def contestants(experts: list[DiT], router: DiT, batch_size: int, num_states: in
     """Functions without argument, each one step of training the router."""
     x0, eps = torch.randn(2, num_states, 1, 8, 8)
     t = torch.rand(num_states)
-    x, target = noised(x0, eps, t), velocity(x0, eps)
+    x, target = add_noise(x0, eps, t), velocity(x0, eps)
     stored = requested(experts, x, t, target)
     optimiser = torch.optim.AdamW(router.parameters(), lr=1e-3)
     objective = OBJECTIVES["velocity"]()
@@ -69,7 +69,7 @@ def contestants(experts: list[DiT], router: DiT, batch_size: int, num_states: in
     def loop():
         rows = torch.randint(num_states, (batch_size,))
         times, noise = torch.rand(batch_size), torch.randn(batch_size, 1, 8, 8)
-        fresh = noised(x0[rows], noise, times)
+        fresh = add_noise(x0[rows], noise, times)
         step(fresh, times, requested(experts, fresh, times, velocity(x0[rows], noise)))
 
     for function in (probe, loop):

@@ -84,7 +84,7 @@ def states(chosen: pd.DataFrame, values: np.ndarray, root: int) -> States:
     x0 = torch.from_numpy(values)
     numbers = chosen["state"].tolist()
     eps = torch.from_numpy(seeds.normals(root, "probe", numbers, values.shape[1:], 4)).to(x0)
-    x, target = paths.noised(x0, eps, t.to(x0.dtype)), paths.velocity(x0, eps)
+    x, target = paths.add_noise(x0, eps, t.to(x0.dtype)), paths.velocity(x0, eps)
     return States(row, t, x, target, is_null)
 
 

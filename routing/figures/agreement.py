@@ -1,9 +1,9 @@
-"""Which partitions say the same: agreement of every two on the training images, and with labels.
+"""Agreement of every two partitions on the training images, and of each with the labels.
 
-Normalised mutual information or the adjusted Rand index (`routing.partitions.agreement`). Both are
-1 for partitions that are equal up to the names of clusters. Of random clusters the index is 0 on
-average, the information a little above it, and more for more clusters. Where clusters overlap the
-nearer one counts.
+The measure is normalised mutual information or the adjusted Rand index (see
+`routing.partitions.agreement`). Both are 1 for partitions that are equal up to the order of the
+clusters. For random clusters the index is 0 on average; the information is a little larger, and
+grows with the number of clusters. If clusters overlap, an image counts for the nearest one.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,22 @@ from routing.figures.shared import cluster_members, heat_map, page_layout, style
 from routing.figures.shared.config_view import display_name, require_known
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
-from routing.partitions.agreement import adjusted_rand, contingency, mutual_information
+from routing.partitions.agreement import (
+    adjusted_rand_index,
+    contingency,
+    normalised_mutual_information,
+)
 
 LABELS = "labels"
-MEASURES = {  # function of a table of common images, its words
-    "nmi": (mutual_information, "normalised mutual information"),
-    "ari": (adjusted_rand, "adjusted Rand index"),
+MEASURES = {  # function of the contingency table, label
+    "nmi": (normalised_mutual_information, "normalised mutual information"),
+    "ari": (adjusted_rand_index, "adjusted Rand index"),
 }
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A map of numbers: every two partitions, and each with the labels where images have any."""
+    """Heat map of the agreement of partitions, and of the labels if all images have one."""
 
     partitions: tuple[str, ...] = ()
     measure: Literal["nmi", "ari"] = "nmi"
@@ -37,7 +41,7 @@ class Agreement:
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """Partitions in the order given, or of the config; the last row is the labels."""
+        """Draw partitions in the order given, or of the config; the last row is the labels."""
         columns = self._columns(inputs)
         names, num = list(columns), len(columns)
         measure, title = MEASURES[self.measure]
@@ -57,7 +61,7 @@ class Agreement:
         return Drawing(pd.DataFrame(rows, columns=keys), figure)
 
     def _columns(self, inputs: FigureInputs) -> dict[str, np.ndarray]:
-        """Clusters of the training images by partition, and their labels."""
+        """Return the clusters of the training images by partition, and their labels."""
         for name in self.partitions:
             require_known(name, list(inputs.partitions), "partitions")
         chosen = self.partitions or inputs.partitions
@@ -81,7 +85,7 @@ def _map(axes: Any, names: list[str], value: np.ndarray, title: str) -> None:
         ink = heat_map.text_colour(dark[i, j])
         text = f"{value[i, j]:z.2f}".replace("-", "−")
         axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=6.5)
-    told = [display_name(name) for name in names]
-    axes.set_yticks(range(len(names)), told)
-    axes.set_xticks(range(len(names)), told, rotation=90)
+    ticks = [display_name(name) for name in names]
+    axes.set_yticks(range(len(names)), ticks)
+    axes.set_xticks(range(len(names)), ticks, rotation=90)
     axes.set_title(f"{title}, training images")

@@ -1,6 +1,6 @@
-"""One metric of every arm in a table: against the reference arm, and letters for all pairs.
+"""Table of one metric: value, difference from the reference arm, and letters for all pairs.
 
-Arms that share a letter cannot be told apart (routing.statistics.letters).
+Arms that share a letter do not differ significantly (`routing.statistics.compact_letter_display`).
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
-LEAST_P = 0.001  # that is written out
-OF_REFERENCE = {  # column of the comparisons: what it is called beside the arm's own columns
+MIN_P = 0.001  # smallest p value that is written as a number
+COLUMNS = {  # column of the comparison table: column of the table of this figure
     "other": "reference",
     "value": "difference",
     "lo": "difference_lo",
@@ -27,11 +27,11 @@ OF_REFERENCE = {  # column of the comparisons: what it is called beside the arm'
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of every arm, its difference from the reference arm with p, and its letters.
+    """One metric of every arm, its difference from the reference arm with p value, and letters.
 
-    Two arms share a letter if they cannot be told apart among the pairs of the arms shown, after
-    Holm's correction for their number, at 5 %. `p (Holm)` is corrected for the differences from
-    the reference arm alone.
+    Two arms share a letter if they do not differ significantly at 5 %, with Holm's correction for
+    all pairs of the arms shown. `p (Holm)` is corrected for the differences from the reference arm
+    only.
     """
 
     metric: str
@@ -41,16 +41,16 @@ class Comparison:
     formats: ClassVar[tuple[str, ...]] = style.TEXT_FORMATS
 
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """A row per arm from the best to the worst; the best is bold."""
-        from routing.statistics.letters import letters
+        """Write one row per arm from best to worst; the best is bold."""
+        from routing.statistics.compact_letter_display import compact_letter_display
 
         found = arm_pairs.all_pairs(inputs, self.metric, self.arms)
-        table = found.arms.assign(letters=letters(found.is_distinguishable()))
-        table["is_best"] = (table["place"] == 0) & (metric_labels.direction(self.metric) != 0)
+        table = found.arms.assign(letters=compact_letter_display(found.is_distinguishable()))
+        table["is_best"] = (table["rank"] == 0) & (metric_labels.direction(self.metric) != 0)
         base = arm_pairs.differences_from_reference(
             inputs, self.metric, list(table["arm"])
-        ).rename(columns=OF_REFERENCE)
-        table = table.join(base[list(OF_REFERENCE.values())], on="arm")
+        ).rename(columns=COLUMNS)
+        table = table.join(base[list(COLUMNS.values())], on="arm")
         return Drawing(table, texts={kind: self._text(table, kind) for kind in self.formats})
 
     def _text(self, table: pd.DataFrame, kind: str) -> str:
@@ -66,23 +66,23 @@ class Comparison:
     def _note(self, num_arms: int, references: pd.Series) -> str:
         best = ", the best is bold" if metric_labels.direction(self.metric) else ""
         note = (
-            f"\n{metric_labels.axis_label(self.metric)}; ± is half of a 95 % interval{best}. Arms that "
-            f"share a letter cannot be told apart ({arm_pairs.correction_text(num_arms)})"
+            f"\n{metric_labels.axis_label(self.metric)}; ± is half of a 95 % interval{best}. Arms "
+            f"that share a letter do not differ significantly ({arm_pairs.correction_text(num_arms)})"
         )
         if len(references):
             num = len(references)
             one = "difference" if num == 1 else "differences"
             reference = display_name(references.iloc[0])
             note += (
-                f"; p (Holm) is corrected for {num:,} {one} from {reference} alone, fewer "
-                "questions than the letters answer"
+                f"; p (Holm) is corrected for {num:,} {one} from {reference} only, the letters "
+                "for all pairs"
             )
         return note + ".\n"
 
 
 def p_value(p: float) -> str:
-    """`p` to three digits after the point."""
-    return f"< {LEAST_P}" if p < LEAST_P else f"{p:.3f}"
+    """Return `p` with three decimals."""
+    return f"< {MIN_P}" if p < MIN_P else f"{p:.3f}"
 
 
 def _line(row: pd.Series, kind: str) -> list[str]:

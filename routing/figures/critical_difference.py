@@ -1,10 +1,10 @@
-"""Arms along one metric, with bars that join those which cannot be told apart.
+"""Arms along one metric; a bar joins arms of which no two differ significantly.
 
-The critical-difference diagram (Demsar 2006, JMLR 7:1), there of mean ranks over data sets, here
-of the metric itself with paired tests. A bar is a run of arms no two of which can be told apart
-(routing.statistics.comparisons.cliques). Such tests may tell two neighbours apart and not two
-arms further
-away, which then share no bar; the legend says how many pairs that is.
+Critical-difference diagram (Demsar 2006, JMLR 7:1). The original shows mean ranks over data sets;
+this one shows the metric itself, with paired tests. A bar is a run of arms, in the order of their
+values, no two of which differ significantly (`routing.statistics.cliques`). With paired tests two
+neighbours may differ significantly although two arms further apart do not. Such pairs share no
+bar; the legend has their number.
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from routing.figures.shared.dot_plot_rows import DotPlotRows
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
-AXIS, LANE = 2.0, 0.075  # in: least width of the axes, and of a bar
-Spans = list[tuple[int, int]]  # first and last place of each bar
+AXIS, LANE = 2.0, 0.075  # smallest width of the axes, and width of a bar, in
+Spans = list[tuple[int, int]]  # first and last rank of each bar
 
 
 @dataclass(frozen=True)
 class CriticalDifference:
-    """One metric of every arm, the best on top; bars join arms which cannot be told apart.
+    """One metric of every arm, the best on top; bars join arms that do not differ significantly.
 
-    Among the pairs of the arms shown, after Holm's correction for their number, at 5 %.
+    The level is 5 %, with Holm's correction for all pairs of the arms shown.
     """
 
     metric: str
@@ -38,17 +38,17 @@ class CriticalDifference:
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """A row per arm with its 95 % interval; the bars are on the right."""
-        from routing.statistics.comparisons import cliques
+        """Draw one row per arm with its 95 % interval; the bars are on the right."""
+        from routing.statistics.cliques import cliques
 
         found = arm_pairs.all_pairs(inputs, self.metric, self.arms)
         is_apart = found.is_distinguishable()
         spans = cliques(is_apart)
-        table, missed = found.arms.copy(), without_bar(is_apart, spans)
-        table["bars"] = [_bars_of(place, spans) for place in table["place"]]
-        table["alike_without_bar"] = missed.sum(1)
+        table, missed = found.arms.copy(), pairs_without_bar(is_apart, spans)
+        table["bars"] = [_bars_of(rank, spans) for rank in table["rank"]]
+        table["num_without_bar"] = missed.sum(1)
         layout = DotPlotRows(
-            dict(zip(table["arm"], map(float, table["place"]), strict=True)), {}, {}
+            dict(zip(table["arm"], map(float, table["rank"]), strict=True)), {}, {}
         )
         lane_of = lanes(spans)
         notes = _notes(len(table), spans, int(missed.sum()) // 2)
@@ -70,10 +70,10 @@ class CriticalDifference:
         return Drawing(table, figure)
 
 
-def without_bar(
+def pairs_without_bar(
     is_distinguishable: Bool[np.ndarray, "arms arms"], spans: Spans
 ) -> Bool[np.ndarray, "arms arms"]:
-    """Which pairs cannot be told apart and share no bar; symmetric, none on the diagonal."""
+    """Return which pairs do not differ significantly and share no bar; symmetric."""
     missed = ~is_distinguishable
     np.fill_diagonal(missed, False)
     for first, last in spans:
@@ -82,7 +82,7 @@ def without_bar(
 
 
 def lanes(spans: Spans) -> list[int]:
-    """A lane for each bar, the leftmost that is free; `spans` are in the order of their starts."""
+    """Return the lane of each bar, the first free one; `spans` are sorted by their starts."""
     ends: list[int] = []
     found = []
     for first, last in spans:
@@ -93,9 +93,9 @@ def lanes(spans: Spans) -> list[int]:
     return found
 
 
-def _bars_of(place: int, spans: Spans) -> list[int]:
-    """Numbers of the bars, from 0, across the arm at `place`."""
-    return [i for i, (first, last) in enumerate(spans) if first <= place <= last]
+def _bars_of(rank: int, spans: Spans) -> list[int]:
+    """Return the indices of the bars that cover the arm at `rank`."""
+    return [i for i, (first, last) in enumerate(spans) if first <= rank <= last]
 
 
 def _bars(axes: Any, layout: DotPlotRows, spans: Spans, lane_of: list[int]) -> None:
@@ -110,19 +110,20 @@ def _bars(axes: Any, layout: DotPlotRows, spans: Spans, lane_of: list[int]) -> N
 
 
 def _notes(num_arms: int, spans: Spans, num_missed: int) -> list[str]:
-    """What the bars say, and what they leave out."""
+    """Return the lines of the legend: what bars mean, and which pairs have none."""
     among = arm_pairs.correction_text(num_arms)
     if not spans and not num_missed:
-        return [f"any two arms can be told apart ({among})"]
-    first = f"joins arms of which no two can be told apart ({among})"
+        return [f"any two arms differ significantly ({among})"]
+    first = f"joins arms of which no two differ significantly ({among})"
     if spans == [(0, num_arms - 1)]:
         return [first]
     if not spans:
-        first = f"neighbours can be told apart ({among})"
+        first = f"neighbours differ significantly ({among})"
     if not num_missed:
-        return [first, "arms that share no bar can be told apart"]
-    one, are = ("pair", "shares") if num_missed == 1 else ("pairs", "share")
-    return [first, f"{num_missed:,} more {one} that cannot be told apart {are} no bar"]
+        return [first, "arms that share no bar differ significantly"]
+    if num_missed == 1:
+        return [first, "1 more pair does not differ significantly and has no bar"]
+    return [first, f"{num_missed:,} more pairs do not differ significantly and have no bar"]
 
 
 def _handles(notes: list[str], has_bars: bool) -> list[Any]:

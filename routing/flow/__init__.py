@@ -1,1 +1,1 @@
-"""The probability path, its samplers, and worlds with closed-form answers."""
+"""The probability path, ODE and SDE samplers, divergences, and exact worlds."""

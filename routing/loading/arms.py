@@ -12,11 +12,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing.data import prompts
+from routing.data import conditioners
 from routing.ensemble.guidance import GUIDANCE, Guidance
 from routing.ensemble.policies import POLICIES, Policy
 from routing.ensemble.routed_field import RoutedField
-from routing.ensemble.routers import ROUTERS, ConditionalNetwork, Materials, Network, Router
+from routing.ensemble.routers import (
+    ROUTERS,
+    ConditionalLearnedRouter,
+    LearnedRouter,
+    Router,
+    RouterInputs,
+)
 from routing.flow.conditions import Condition, ConditionedNetwork
 from routing.flow.exact_worlds import GaussianMixture, LabelledMixture
 from routing.flow.samplers import SAMPLERS, Sampler
@@ -68,7 +74,7 @@ class Arm:
     prior: np.ndarray  # [experts]: fraction of the training images in each cluster
     dtype: torch.dtype
     device: torch.device
-    prompter: prompts.Prompter | None
+    conditioner: conditioners.Conditioner | None
     train_index: pd.DataFrame  # index rows of the training images: the source of prompts
 
     def draw_conditions(
@@ -86,7 +92,7 @@ class Arm:
         rows = self.train_index.iloc[(u * len(self.train_index)).astype(int)]
         labels = rows["label"].to_numpy()
         rank = np.searchsorted(np.unique(self.train_index["label"]), labels)
-        condition = self.prompter(labels, rows["caption"].tolist())
+        condition = self.conditioner(labels, rows["caption"].tolist())
         requested = {"requested": rank, "prompts": rows.index.to_numpy(np.int64)}
         return devices.moved(condition, self.device), requested
 
@@ -117,12 +123,12 @@ def load_arm(job) -> Arm:
     device = devices.CPU if is_exact else devices.use(job)
     partition = job.arrays("centroids")
     prior = partition["sizes"] / partition["sizes"].sum()
-    prompter = prompts.of_note(metadata[0].get("prompts"), prompts.captions_of(job))
-    has_labels = prompter is not None and prompter.kind == "label"
+    conditioner = conditioners.from_metadata(metadata[0].get("conditioner"), conditioners.read_caption_table(job))
+    has_labels = conditioner is not None and conditioner.kind == "label"
     known = {"prior": prior, "centroids": partition["centroids"]}
     known |= {"label_counts": partition["label_counts"]} if has_labels else {}
     encoder = PartitionEncoder(job)
-    materials = Materials(
+    materials = RouterInputs(
         **{name: torch.from_numpy(array).to(device) for name, array in known.items()},
         encode=encoder,
         **(exact_materials(arrays, metadata) if is_exact else {}),
@@ -132,7 +138,9 @@ def load_arm(job) -> Arm:
         return choices.build(choices.with_plugins(group, table), spec[key], group)
 
     return Arm(
-        experts=[net.velocity if is_exact else ConditionedNetwork(net.to(device)) for net in experts],
+        experts=[
+            net.velocity if is_exact else ConditionedNetwork(net.to(device)) for net in experts
+        ],
         router=load_router(job, materials, device),
         policy=choice("policies", POLICIES, "policy"),
         guidance=choice("guidances", GUIDANCE, "guidance"),
@@ -144,24 +152,24 @@ def load_arm(job) -> Arm:
         prior=prior,
         dtype=torch.float64 if is_exact else torch.float32,
         device=device,
-        prompter=prompter,
+        conditioner=conditioner,
         train_index=index[index["split"] == "train"],
     )
 
 
-def load_router(job, materials: Materials, device: torch.device) -> Router:
+def load_router(job, materials: RouterInputs, device: torch.device) -> Router:
     """Return the arm's router: a learned one from its weights, or one bound to `materials`."""
     if not job.count("router"):
         table = choices.with_plugins("routers", ROUTERS)
-        return choices.build(table, job.spec["router"], "routers").bind(materials)
+        return choices.build(table, job.spec["router"], "routers").build(materials)
     metadata = job.metadata("router")
     net = models.load(job.arrays("router"), metadata).to(device)
     temperatures = metadata.get("temperatures")
     if temperatures is not None:
         temperatures = torch.tensor(temperatures, dtype=torch.float64, device=device)
-    if metadata.get("prompts") is None:
-        return Network(net, temperatures)
-    return ConditionalNetwork(ConditionedNetwork(net), temperatures)
+    if metadata.get("conditioner") is None:
+        return LearnedRouter(net, temperatures)
+    return ConditionalLearnedRouter(ConditionedNetwork(net), temperatures)
 
 
 def exact_materials(arrays: list[dict], metadata: list[dict]) -> dict:

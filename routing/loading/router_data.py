@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing.data import probe_states, prompts, shards
+from routing.data import probe_states, conditioners, shards
 from routing.ensemble.objectives import Batch
 from routing.flow import paths
 from routing.flow.conditions import Condition
@@ -47,7 +47,7 @@ class RouterData:
         sizes = self._clusters[self.train].flatten().bincount(minlength=job.spec["num_experts"])
         self.prior = sizes / sizes.sum()
         train = self.index.iloc[self.train]
-        self.prompter = prompts.make(condition, train, prompts.captions_of(job))
+        self.conditioner = conditioners.make(condition, train, conditioners.read_caption_table(job))
 
     def clusters(self, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         """Return a cluster [images] of each image; of several, one drawn uniformly."""
@@ -59,10 +59,10 @@ class RouterData:
 
     def conditions(self, rows: np.ndarray, is_dropped: np.ndarray) -> Condition | None:
         """Return the prompts of these images, null where dropped; None without a condition."""
-        if self.prompter is None:
+        if self.conditioner is None:
             return None
         of = self.index.iloc[rows]
-        return self.prompter(of["label"].to_numpy(), of["caption"].tolist(), is_dropped)
+        return self.conditioner(of["label"].to_numpy(), of["caption"].tolist(), is_dropped)
 
     def probe(
         self, part: str

@@ -1,1 +1,1 @@
-"""Networks that the pipeline trains."""
+"""Networks: the diffusion transformer, the classifier, and the LPIPS embedding."""

@@ -1,4 +1,4 @@
-"""The classifier whose penultimate units serve as features where no published classifier fits.
+"""A small classifier whose penultimate units are image features, for data without a published one.
 
 Two 3x3 convolutions, a pooling, a third convolution, then `dim` units and the class logits.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ClassifierShape:
-    """What determines the parameters of a `Classifier`."""
+    """The options that determine the parameters of a `Classifier`."""
 
     channels: int
     size: int
@@ -22,16 +22,16 @@ class ClassifierShape:
     dim: int
     num_classes: int
 
-    def note(self) -> dict:
-        """The `model` note of its weights."""
+    def metadata(self) -> dict:
+        """Return the entry `model` of the metadata of its weights."""
         return {"name": "classifier"} | asdict(self)
 
 
 class Classifier(nn.Module):
-    """Images in [-1, 1] to (logits, features)."""
+    """Maps images in [-1, 1] to (logits, features)."""
 
     def __init__(self, shape: ClassifierShape):
-        """Fresh weights from torch's global generator."""
+        """Draw the initial weights from torch's global generator."""
         super().__init__()
         self.first = nn.Conv2d(shape.channels, shape.width, 3, padding=1)
         self.second = nn.Conv2d(shape.width, shape.width, 3, padding=1)
@@ -42,7 +42,7 @@ class Classifier(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch dim"]]:
-        """Class logits and the non-negative features they are linear in."""
+        """Return class logits, and the non-negative features that they are linear in."""
         z = F.relu(self.second(F.relu(self.first(x))))
         z = F.relu(self.third(F.max_pool2d(z, 2)))
         features = F.relu(self.units(z.flatten(1)))
@@ -50,7 +50,7 @@ class Classifier(nn.Module):
 
     @staticmethod
     def from_arrays(shape: ClassifierShape, arrays: dict[str, np.ndarray]) -> "Classifier":
-        """The network (evaluation mode, no gradients) with the weights of an artifact."""
+        """Return the network with stored weights, in evaluation mode and without gradients."""
         net = Classifier(shape)
         net.load_state_dict({k: torch.from_numpy(a) for k, a in arrays.items()}, strict=True)
         return net.eval().requires_grad_(False)
@@ -59,6 +59,6 @@ class Classifier(nn.Module):
 def logits_and_features(
     net: Classifier, x: Float[Tensor, "batch channels height width"], batch_size: int = 500
 ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch dim"]]:
-    """`net` applied in pieces of `batch_size`, which bound the memory."""
+    """Apply `net` in batches of `batch_size`, which bounds the memory."""
     parts = [net(piece) for piece in x.split(batch_size)]
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])

@@ -9,13 +9,13 @@ An image becomes tokens z (one per patch) of `width` features, to which every bl
 The six vectors come from c = time_embed(t) + label_embed(label): by a linear map of silu(c) in
 every block ("adaln": DiT, Peebles & Xie 2023, arXiv:2212.09748), or by one such map for all blocks
 plus a table in each ("adaln_single": PixArt-alpha, Chen et al. 2024, arXiv:2310.00426). A final
-layer, modulated likewise, reads the tokens as a velocity; or a head reads logits from a CLS token.
-At first every block is the identity and the output is 0. Experts and router of Paris (Jiang et al.
-2025, arXiv:2510.03434) are two rows of options; parameters are named as in its published weights.
-To add a modulation, name it in MODULATIONS and make its vectors in `Modulated`.
+layer, modulated in the same way, maps the tokens to a velocity; or a head maps a CLS token to
+logits. At initialisation every block is the identity and the output is 0. The experts and the
+router of Paris (Jiang et al. 2025, arXiv:2510.03434) are two sets of options; parameters have the
+names of its published weights. To add a modulation, add its name to MODULATIONS and compute its
+vectors in `Modulated`.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -26,26 +26,31 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from routing.flow.paths import Time
+from routing.networks.embeddings import (
+    Image,
+    grid_sinusoid,
+    patchify,
+    sinusoid,
+    unpatchify,
+)
 
 MODULATIONS = ("adaln", "adaln_single")
 TIME_FEATURES = 256
 
-Image = Float[Tensor, "batch channels side side"]
-Patches = Float[Tensor, "batch tokens values"]
 Tokens = Float[Tensor, "batch tokens width"]
-Condition = Float[Tensor, "batch vectors width"]  # c itself, or the 6 vectors all blocks share
+Modulation = Float[Tensor, "batch vectors width"]  # c, or the 6 vectors that all blocks share
 Vector = Float[Tensor, "batch 1 width"]
 Text = Float[Tensor, "batch keys features"]
-TextMask = Bool[Tensor, "batch keys"]  # true where a text token is read
+TextMask = Bool[Tensor, "batch keys"]  # True where a text token is attended to
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that determines the parameters of a `DiT`.
+    """The options that determine the parameters of a `DiT`.
 
-    None leaves out what `num_classes` (a class label; `num_classes` itself is the null class of
-    classifier-free guidance), `text_dim` (text tokens of so many features) or `num_logits`
-    (logits instead of a velocity) asks for.
+    `num_classes` adds a class label; the label `num_classes` is the null class of classifier-free
+    guidance. `text_dim` adds text tokens with that many features. `num_logits` replaces the
+    velocity by logits. None disables an option.
     """
 
     image_size: int
@@ -61,7 +66,7 @@ class Architecture:
     num_logits: int | None = None
 
     def __post_init__(self):
-        """Refuse sizes that do not fit together."""
+        """Validate the options."""
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
@@ -82,7 +87,7 @@ class Attention(nn.Module):
     """Multi-head attention with the parameters of nn.MultiheadAttention."""
 
     def __init__(self, width: int, num_heads: int, out_gain: float = 1.0):
-        """Initialise as DiT, the output map with `out_gain`."""
+        """Initialise as in DiT, with gain `out_gain` for the output map."""
         super().__init__()
         self.num_heads = num_heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
@@ -93,7 +98,7 @@ class Attention(nn.Module):
     def forward(
         self, z: Tokens, context: Text | None = None, mask: TextMask | None = None
     ) -> Tokens:
-        """What `z` reads from itself, or from those tokens of `context` where `mask` is true."""
+        """Return self-attention of `z`, or cross-attention to `context` where `mask` is True."""
         weight, bias = self.in_proj_weight, self.in_proj_bias
         if context is None:
             q, k, v = F.linear(z, weight, bias).chunk(3, dim=-1)
@@ -109,20 +114,20 @@ class Attention(nn.Module):
 
 
 class Modulated(nn.Module):
-    """A layer steered by `num` vectors (shift, scale, ...) made from the condition."""
+    """A layer modulated by `num` vectors (shift, scale, ...) computed from the condition."""
 
     def __init__(self, a: Architecture, num: int):
-        """Start with all vectors 0."""
+        """Initialise all vectors to 0."""
         super().__init__()
         self.num, self.is_shared = num, a.modulation == "adaln_single"
         if self.is_shared:
-            # Departs from PixArt-alpha, which draws the table: zero shuts the gates, as in DiT.
+            # Departs from PixArt-alpha, which draws the table: zeros close the gates, as in DiT.
             self.scale_shift_table = nn.Parameter(torch.zeros(num, a.width))
         else:
             self.adaLN_modulation = nn.Sequential(nn.SiLU(), _linear(a.width, num * a.width, 0.0))
 
-    def vectors(self, c: Condition) -> tuple[Vector, ...]:
-        """The `num` vectors."""
+    def vectors(self, c: Modulation) -> tuple[Vector, ...]:
+        """Return the `num` vectors for the condition `c`."""
         if self.is_shared:
             return (self.scale_shift_table + c).chunk(self.num, dim=1)
         return self.adaLN_modulation(c).chunk(self.num, dim=-1)
@@ -132,7 +137,7 @@ class Block(Modulated):
     """Self-attention, cross-attention where there is text, and the MLP."""
 
     def __init__(self, a: Architecture):
-        """Start as the identity."""
+        """Initialise as the identity."""
         super().__init__(a, num=6)
         width, hidden = a.width, int(a.width * a.mlp_ratio)
         self.attn = Attention(width, a.num_heads)
@@ -140,9 +145,9 @@ class Block(Modulated):
         self.mlp = nn.Sequential(_linear(width, hidden), nn.GELU("tanh"), _linear(hidden, width))
 
     def forward(
-        self, z: Tokens, c: Condition, text: Text | None = None, mask: TextMask | None = None
+        self, z: Tokens, c: Modulation, text: Text | None = None, mask: TextMask | None = None
     ) -> Tokens:
-        """The tokens after this block."""
+        """Return the tokens after this block."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.vectors(c)
         z = torch.addcmul(z, gate_1, self.attn(modulated_norm(z, shift_1, scale_1)))
         if self.cross_attn is not None:
@@ -151,10 +156,10 @@ class Block(Modulated):
 
 
 class DiT(nn.Module):
-    """The network of an `Architecture`."""
+    """The diffusion transformer of an `Architecture`."""
 
     def __init__(self, architecture: Architecture):
-        """Draw the first weights from torch's global generator."""
+        """Draw the initial weights from torch's global generator."""
         super().__init__()
         self.architecture = a = architecture
         d, side = a.width, a.image_size // a.patch_size
@@ -162,7 +167,7 @@ class DiT(nn.Module):
         nn.init.xavier_uniform_(self.patch_embed.weight.detach().flatten(1))
         nn.init.zeros_(self.patch_embed.bias)
         self.pos_embed = nn.Parameter(grid_sinusoid(side, d)[None])
-        # Departs from DiT, whose std of 0.02 for time and label suits width 1152 but starves 64.
+        # Departs from DiT, whose std of 0.02 for time and label suits width 1152, not width 64.
         mlp = nn.Sequential(_linear(TIME_FEATURES, d), nn.SiLU(), _linear(d, d))
         self.time_embed = nn.ModuleDict({"mlp": mlp})
         if a.num_classes is not None:
@@ -189,14 +194,14 @@ class DiT(nn.Module):
         text: Text | None = None,
         text_mask: TextMask | None = None,
     ) -> Image | Float[Tensor, "batch logits"]:
-        """The velocity at `x` and time `t`, or the logits. Keep `t` float32: it is scaled by 1000.
+        """Return the velocity at `x` and time `t`, or the logits.
 
-        Raises ValueError if the inputs are not those of the architecture; of a label out of range
-        on a GPU, CUDA's own assertion speaks.
+        Keep `t` in float32, because it is scaled by 1000. Raises ValueError if the inputs do not
+        fit the architecture. On a GPU, a label out of range fails with CUDA's own assertion.
         """
         a, p = self.architecture, self.architecture.patch_size
         _check_inputs(a, x, label, text, text_mask)
-        # embed(x), but with contiguous tokens: strided ones would slow every layer after it.
+        # Equals embed(x), but with contiguous tokens: strided ones would slow every later layer.
         embed = self.patch_embed
         z = F.linear(patchify(x, p), embed.weight.flatten(1), embed.bias) + self.pos_embed
         if a.num_logits is not None:
@@ -216,39 +221,12 @@ class DiT(nn.Module):
 
 
 def modulated_norm(z: Tokens, shift: Vector, scale: Vector) -> Tokens:
-    """(1 + scale) norm(z) + shift ; the norm is over the features and has no parameters."""
+    """Return (1 + scale) norm(z) + shift ; the norm is over features, without parameters."""
     return torch.addcmul(shift, F.layer_norm(z, z.shape[-1:]), 1 + scale)
 
 
-def sinusoid(position: Float[Tensor, " n"], num: int) -> Float[Tensor, "n num"]:
-    """cos(position f_i), then sin(position f_i) : f_i = 10000^(-2 i / num), 0 <= i < num / 2."""
-    i = torch.arange(num // 2, dtype=position.dtype, device=position.device)
-    angle = position[:, None] * torch.exp(-2 * math.log(10000) / num * i)
-    return torch.cat([angle.cos(), angle.sin()], dim=-1)
-
-
-def grid_sinusoid(side: int, width: int) -> Float[Tensor, "tokens width"]:
-    """Fixed positions, row by row as in DiT: sin, cos of the column, then sin, cos of the row."""
-    axis = sinusoid(torch.arange(side, dtype=torch.float32), width // 2).roll(width // 4, dims=-1)
-    column, row = axis.expand(side, -1, -1), axis[:, None].expand(-1, side, -1)
-    return torch.cat([column, row], dim=-1).flatten(0, 1)
-
-
-def patchify(x: Image, patch_size: int) -> Patches:
-    """Square patches, row by row; in each the order is channel, row, column, as in Conv2d."""
-    x = x.unflatten(3, (-1, patch_size)).unflatten(2, (-1, patch_size))
-    return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
-
-def unpatchify(patches: Patches, patch_size: int) -> Image:
-    """The image of square patches, row by row; in each the order is row, column, channel."""
-    side, p = math.isqrt(patches.shape[1]), patch_size
-    x = patches.unflatten(2, (p, p, -1)).unflatten(1, (side, side))
-    return x.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
-
-
 def flop_per_sample(net: DiT, num_text_tokens: int = 0) -> int:
-    """FLOP of one forward pass on one sample: matrix products only, 2 per multiply-add."""
+    """Return the FLOP of a forward pass on one sample: matrix products, 2 per multiply-add."""
     a, like = net.architecture, net.pos_embed
     if (num_text_tokens > 0) != (a.text_dim is not None):
         wanted = "0" if a.text_dim is None else "1 or more"
@@ -256,7 +234,7 @@ def flop_per_sample(net: DiT, num_text_tokens: int = 0) -> int:
     x = like.new_zeros(1, a.channels, a.image_size, a.image_size)
     label = None if a.num_classes is None else like.new_zeros(1, dtype=torch.long)
     text = None if a.text_dim is None else like.new_zeros(1, num_text_tokens, a.text_dim)
-    # The counter takes the fused attention of CPUs for nothing.
+    # The counter counts 0 for the fused attention of CPUs.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         net(x, like.new_zeros(1), label, text)
     return counter.get_total_flops()
@@ -270,7 +248,7 @@ def _linear(num_inputs: int, num_outputs: int, gain: float = 1.0) -> nn.Linear:
 
 
 def _embedded(embedding: nn.Embedding, label: Tensor) -> Tensor:
-    try:  # the lookup checks the range at no cost
+    try:  # the lookup checks the range for free
         return embedding(label)
     except IndexError:
         null, got = embedding.num_embeddings - 1, f"{label.min()}..{label.max()}"

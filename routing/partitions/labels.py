@@ -1,10 +1,10 @@
-"""Clusters of whole labels: one each, or several together where labels outnumber clusters.
+"""Clusters of whole labels: one cluster per label, or groups where labels outnumber clusters.
 
-    size      the largest label first, into the smallest cluster so far: sizes nearly equal (Graham
-              1969: the largest cluster is within 4/3 of the best), and no look at features, so
-              that the partition is of labels and nothing else;
-    features  k-means of the labels' mean features, each weighing as many images as it has: labels
-              that look alike together, sizes as they come.
+    size      each label, largest first, goes into the cluster that is smallest so far. Cluster
+              sizes are nearly equal (Graham 1969: the largest is within 4/3 of the optimum), and
+              features are not used, so that the partition depends on labels alone;
+    features  k-means of the mean features of the labels, weighted by their numbers of images.
+              Labels with similar images are grouped, and cluster sizes are not controlled.
 
 Clusters are numbered by their first label: with as many clusters as labels, cluster k is label k.
 """
@@ -15,10 +15,16 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from routing.partitions.base import Given, Space, means, refuse_below, squared_distances
-from routing.partitions.kmeans import kmeans, nearest
+from routing.partitions.base import (
+    FixedAssignment,
+    PartitionInputs,
+    cluster_means,
+    require_at_least,
+    squared_distances,
+)
+from routing.partitions.faiss_kmeans import kmeans, nearest
 
-ITERATIONS, RESTARTS = 50, 20  # of k-means of a few points: nothing to be saved
+ITERATIONS, RESTARTS = 50, 20  # of the k-means of label means, which is fast
 
 
 @dataclass(frozen=True)
@@ -31,52 +37,52 @@ class Labels:
     max_fit: int = 100_000
 
     def __post_init__(self) -> None:
-        """Refuse counts below one."""
-        refuse_below(self, "labels", num_clusters=1, max_fit=1)
+        """Validate the options."""
+        require_at_least(self, "labels", num_clusters=1, max_fit=1)
 
-    def fit(self, space: Space) -> Given:
-        """ValueError if there are fewer labels than clusters."""
-        names, rank = np.unique(space.labels, return_inverse=True)
+    def fit(self, inputs: PartitionInputs) -> FixedAssignment:
+        """Return the clusters. Raises ValueError on fewer labels than clusters."""
+        names, rank = np.unique(inputs.labels, return_inverse=True)
         if self.num_clusters > len(names):
             raise ValueError(
                 f"num_clusters: wanted at most {len(names)} (labels in the data), got "
                 f"{self.num_clusters}; lower it"
             )
         if self.group == "size":
-            sizes = np.bincount(rank[space.train], minlength=len(names))
-            groups = packed(sizes, self.num_clusters)
+            sizes = np.bincount(rank[inputs.is_train], minlength=len(names))
+            groups = group_by_size(sizes, self.num_clusters)
         else:
-            groups = self._alike(space, names, rank)
-        return Given(in_order(groups)[rank][:, None])
+            groups = self._group_by_features(inputs, names, rank)
+        return FixedAssignment(renumber_by_first_label(groups)[rank][:, None])
 
-    def _alike(
+    def _group_by_features(
         self,
-        space: Space,
+        inputs: PartitionInputs,
         names: np.ndarray,
         rank: Int[np.ndarray, " samples"],
     ) -> Int[np.ndarray, " labels"]:
-        positions = space.sample(self.max_fit)
+        positions = inputs.training_positions(self.max_fit)
         weights = np.bincount(rank[positions], minlength=len(names))
         if (weights == 0).any():
             raise ValueError(
                 f"group: wanted a training image of every label, got none of "
-                f"{names[weights.argmin()]} among the {len(positions)} looked at; raise max_fit "
-                f"or take group 'size'"
+                f"{names[weights.argmin()]} among {len(positions)} sampled images; raise max_fit "
+                f"or use group 'size'"
             )
-        centres = means(space.take(positions), rank[positions], len(names))
-        return alike(centres, weights, self.num_clusters, space.rng)
+        centres = cluster_means(inputs.features_at(positions), rank[positions], len(names))
+        return group_by_features(centres, weights, self.num_clusters, inputs.rng)
 
 
-def alike(
+def group_by_features(
     centres: Float[np.ndarray, "labels dim"],
     weights: Int[np.ndarray, " labels"],
     num_clusters: int,
     rng: np.random.Generator,
 ) -> Int[np.ndarray, " labels"]:
-    """Weighted k-means of the labels' means, the best of RESTARTS: the cluster of each label."""
+    """Return the cluster of each label: weighted k-means of label means, best of RESTARTS."""
     w, best, least = weights.astype(np.float32), None, np.inf
-    for number in rng.integers(2**31, size=RESTARTS):
-        coarse = kmeans(centres, num_clusters, ITERATIONS, 1, int(number), w)
+    for seed in rng.integers(2**31, size=RESTARTS):
+        coarse = kmeans(centres, num_clusters, ITERATIONS, 1, int(seed), w)
         groups = nearest(centres, coarse)[:, 0]
         # FAISS would choose among its restarts by the unweighted sum.
         squares = weights @ squared_distances(centres, coarse)[np.arange(len(w)), groups]
@@ -85,8 +91,10 @@ def alike(
     return best
 
 
-def packed(sizes: Int[np.ndarray, " labels"], num_clusters: int) -> Int[np.ndarray, " labels"]:
-    """The cluster of each label: largest first, into the smallest so far; ties in order."""
+def group_by_size(
+    sizes: Int[np.ndarray, " labels"], num_clusters: int
+) -> Int[np.ndarray, " labels"]:
+    """Return the cluster of each label: largest first, into the smallest so far; ties in order."""
     groups, filled = np.empty(len(sizes), np.int64), np.zeros(num_clusters, np.int64)
     for label in np.argsort(-sizes, kind="stable"):
         groups[label] = filled.argmin()
@@ -94,7 +102,7 @@ def packed(sizes: Int[np.ndarray, " labels"], num_clusters: int) -> Int[np.ndarr
     return groups
 
 
-def in_order(groups: Int[np.ndarray, " labels"]) -> Int[np.ndarray, " labels"]:
-    """The same groups, numbered by their first label."""
+def renumber_by_first_label(groups: Int[np.ndarray, " labels"]) -> Int[np.ndarray, " labels"]:
+    """Return the same groups, numbered in the order of their first labels."""
     _, first, which = np.unique(groups, return_index=True, return_inverse=True)
     return first.argsort().argsort()[which]

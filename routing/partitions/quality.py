@@ -1,15 +1,15 @@
-"""What a partition is worth before any expert is trained: sizes and geometry.
+"""Quality of a partition before any expert is trained: balance of sizes, and geometry.
 
-Of sizes n_k, with p_k = n_k / n:
+For cluster sizes n_k, with p_k = n_k / n:
 
     size_ratio  = max_k n_k / min_k n_k                    1 = equal; inf if a cluster is empty
     evenness    = -sum_k p_k log p_k / log K               1 = equal (Pielou 1966)
     gini        = sum_jk |n_j - n_k| / (2 K n)             0 = equal, 1 - 1/K = all in one
 
-Of centroids, |c_j - c_k| over the pairs j < k: the least and the mean; of one cluster over the
-K - 1 others. Of points, the silhouette (b - a) / max(a, b), a the mean distance to the own
-cluster's points, b to the nearest other's (Rousseeuw 1987). What takes two clusters is not
-defined for one: it is absent.
+For centroids, the minimum and the mean of |c_j - c_k| from each cluster to the K - 1 others. For
+points, the silhouette (b - a) / max(a, b), with a the mean distance to the points of the own
+cluster and b the mean distance to those of the nearest other cluster (Rousseeuw 1987). A quantity
+that needs two clusters is left out for one.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ Each = dict[str, Float[np.ndarray, " clusters"]]
 
 
 def imbalance(sizes: Int[np.ndarray, " clusters"]) -> Values:
-    """size_ratio, gini, and evenness of more than one cluster; of at least one image."""
+    """Return size_ratio and gini, and evenness for more than one cluster; wants an image."""
     n, num = sizes.astype(np.float64), len(sizes)
     p = n[n > 0] / n.sum()
     found = {"size_ratio": float(n.max() / n.min()) if n.min() > 0 else np.inf}
@@ -31,7 +31,7 @@ def imbalance(sizes: Int[np.ndarray, " clusters"]) -> Values:
 
 
 def separation(centroids: Float[np.ndarray, "clusters dim"]) -> Each:
-    """between_min and between_mean of every cluster; none of a single one."""
+    """Return between_min and between_mean of each cluster; empty for a single cluster."""
     num = len(centroids)
     if num == 1:
         return {}
@@ -45,7 +45,7 @@ def separation(centroids: Float[np.ndarray, "clusters dim"]) -> Each:
 def silhouettes(
     x: Float[np.ndarray, "rows dim"], clusters: Int[np.ndarray, " rows"]
 ) -> Float[np.ndarray, " rows"] | None:
-    """The silhouette of every row; None unless there are 2 .. rows - 1 clusters among them."""
+    """Return the silhouette of each row; None unless `clusters` has 2 .. rows - 1 values."""
     from sklearn.metrics import silhouette_samples
 
     if not 2 <= len(np.unique(clusters)) < len(clusters):

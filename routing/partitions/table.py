@@ -1,34 +1,38 @@
-"""Partitions: which images each of the K experts is trained on.
+"""Partitions of the training images: each of the K experts is trained on one cluster.
 
-A method looks at a bounded sample of the training images and returns a rule; the rule says of any
-image, one block of rows at a time, which clusters it is in:
+A method is fitted to a bounded sample of the training images and returns a rule. The rule assigns
+any image to one cluster, or to two where clusters overlap, one block of rows at a time:
 
-    rule = method.fit(space)
+    rule = method.fit(inputs)
     clusters[i, m] = rule(x, positions)       m = 0 the nearest; two columns where clusters overlap
 
     kmeans           k(x) = argmin_k |x - c_k|^2
     balanced_kmeans  k(x) = argmin_k |x - c_k|^2 - b_k , prices b of the optimal equal assignment
     two_stage        k(x) = coarse cluster of the nearest of ~1024 fine centres (DDM, 2501.05450)
-    overlapping      the two nearest of kmeans
+    overlapping      the clusters of the two nearest k-means centroids
     labels           whole labels, grouped where there are more labels than clusters
-    random           another partition's clusters, permuted within train and within held-out
-    random_equal     equal sizes, at random
-    components       whole components of a world that has them
+    random           the clusters of another partition, permuted within train and within held-out
+    random_equal     random clusters of equal size
+    components       whole components of a Gaussian mixture (exact world)
 
-The monolith is k-means with one cluster. Whatever the method, the shares pi_k of the memberships
-and the data p_k of the clusters make the whole data again,  sum_k pi_k p_k = p_data : an image in
-m clusters counts 1 in each of them, all images have the same m, and pi_k = sizes_k / sum(sizes).
+The monolith, one model of all the data, is k-means with one cluster. For every method the
+proportions pi_k of the memberships and the data p_k of the clusters satisfy  sum_k pi_k p_k =
+p_data : an image in m clusters counts once in each of them, m is the same for all images, and
+pi_k = sizes_k / sum(sizes).
 
-To add a method, write a frozen dataclass with `num_clusters` and `fit(Space) -> Rule` and give it
-a row in METHODS; the tests find it there. Options `seed`, `max_fit` where it draws or samples.
+To add a method, write a file with a frozen dataclass that has `num_clusters` and
+`fit(PartitionInputs) -> AssignmentRule`, and give it a row in METHODS; the tests find it there.
+Give it the option `seed` if it draws random numbers, and `max_fit` if it samples images.
 """
 
-from routing.partitions.balanced import BalancedKMeans, PowerDiagram
-from routing.partitions.base import Given, Rule, Space
-from routing.partitions.given import Components, Random, RandomEqual
-from routing.partitions.kmeans import KMeans, Nearest, Overlapping
+from routing.partitions.balanced_kmeans import BalancedKMeans
+from routing.partitions.components import Components
+from routing.partitions.kmeans import KMeans
 from routing.partitions.labels import Labels
-from routing.partitions.two_stage import Inherited, TwoStage
+from routing.partitions.overlapping import Overlapping
+from routing.partitions.random import Random
+from routing.partitions.random_equal import RandomEqual
+from routing.partitions.two_stage import TwoStage
 
 METHODS: dict[str, type] = {
     "kmeans": KMeans,
@@ -40,21 +44,3 @@ METHODS: dict[str, type] = {
     "random_equal": RandomEqual,
     "components": Components,
 }
-
-__all__ = [
-    "METHODS",
-    "BalancedKMeans",
-    "Components",
-    "Given",
-    "Inherited",
-    "KMeans",
-    "Labels",
-    "Nearest",
-    "Overlapping",
-    "PowerDiagram",
-    "Random",
-    "RandomEqual",
-    "Rule",
-    "Space",
-    "TwoStage",
-]

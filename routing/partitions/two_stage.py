@@ -1,18 +1,18 @@
-"""The two stages of decentralized diffusion models (arXiv:2501.05450) and MoDE (2404.16030).
+"""Two-stage k-means of decentralized diffusion models (arXiv:2501.05450) and MoDE (2404.16030).
 
     f_1 .. f_M = k-means of a sample of the images, M = num_fine ~ 1024
     c(f_m)     = k-means of the M fine centres into K coarse clusters, each centre counting once
     k(x)       = c(nearest fine centre of x)
 
-A coarse cluster is a union of Voronoi cells and may have any shape. As in MoDE's code the fine
-centres are not weighted by the images around them, so `balanced_kmeans` gives coarse clusters of
-equally many fine centres, not of images: the report has the sizes that come out.
+A coarse cluster is a union of Voronoi cells and may have any shape. As in MoDE's code, fine
+centres are not weighted by their numbers of images. With `balanced_kmeans`, coarse clusters
+therefore have equally many fine centres, not images; the stage partition reports their sizes.
 
-    # Departs from MoDE: its fine stage is balanced within each batch of an online k-means; here it
-    # is plain k-means of one sample. And it assigns fine centres to the nearest coarse one after a
-    # balanced fit; here they keep the balance.
+    # Departs from MoDE: its fine stage is an online k-means that is balanced within each batch;
+    # here it is plain k-means of one sample. After a balanced fit, MoDE assigns fine centres to
+    # their nearest coarse centre; here they keep the balanced assignment.
 
-Features are normalised, where that is wanted, by the encoder.
+Features are normalised by the encoder, if at all.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,20 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from routing.partitions.balanced import balanced
-from routing.partitions.base import Clusters, Points, Positions, Space, refuse_below
-from routing.partitions.kmeans import kmeans, nearest
+from routing.partitions.balanced_kmeans import balanced_kmeans
+from routing.partitions.base import (
+    Clusters,
+    PartitionInputs,
+    Points,
+    Positions,
+    require_at_least,
+)
+from routing.partitions.faiss_kmeans import kmeans, nearest
 
 
 @dataclass(frozen=True)
-class Inherited:
-    """The cluster of the nearest fine centre."""
+class FineCentreAssignment:
+    """The rule that assigns each image to the cluster of its nearest fine centre."""
 
     fine: Float[np.ndarray, "fine dim"]
     fine_cluster: Int[np.ndarray, " fine"]
@@ -40,13 +46,13 @@ class Inherited:
         return {"fine": self.fine, "fine_cluster": self.fine_cluster}
 
     def __call__(self, x: Points, positions: Positions) -> Clusters:
-        """One cluster each."""
+        """Return one cluster for each row."""
         return self.fine_cluster[nearest(x, self.fine)]
 
 
 @dataclass(frozen=True)
 class TwoStage:
-    """K-means into `num_fine` centres, of which k-means makes the clusters; DDM's recipe."""
+    """K-means into `num_fine` centres, then k-means of these centres into the clusters."""
 
     num_clusters: int
     num_fine: int = 1024
@@ -58,21 +64,24 @@ class TwoStage:
     max_fit: int = 100_000
 
     def __post_init__(self) -> None:
-        """Refuse counts below one, and fewer fine centres than clusters."""
-        least = {"num_fine": self.num_clusters, "iterations": 1, "coarse_iterations": 1}
-        refuse_below(self, "two_stage", num_clusters=1, restarts=1, max_fit=1, **least)
+        """Validate the options."""
+        minimums = {"num_fine": self.num_clusters, "iterations": 1, "coarse_iterations": 1}
+        require_at_least(self, "two_stage", num_clusters=1, restarts=1, max_fit=1, **minimums)
 
-    def fit(self, space: Space) -> Inherited:
-        """ValueError if a fine centre would have fewer than four images on average."""
-        x = space.points(self.max_fit, self.num_clusters)
+    def fit(self, inputs: PartitionInputs) -> FineCentreAssignment:
+        """Return the fitted rule.
+
+        Raises ValueError if a fine centre would have fewer than four images on average.
+        """
+        x = inputs.training_features(self.max_fit, self.num_clusters)
         if self.num_fine > len(x) // 4:
             raise ValueError(
-                f"num_fine: wanted at most {len(x) // 4} (a quarter of the training images looked "
-                f"at), got {self.num_fine}; lower it"
+                f"num_fine: wanted at most {len(x) // 4} (a quarter of the sampled training "
+                f"images), got {self.num_fine}; lower it"
             )
-        fine = kmeans(x, self.num_fine, self.iterations, 1, space.number)
+        fine = kmeans(x, self.num_fine, self.iterations, 1, inputs.faiss_seed)
         num, steps = self.num_clusters, self.coarse_iterations
-        coarse = kmeans(fine, num, steps, self.restarts, space.number)
+        coarse = kmeans(fine, num, steps, self.restarts, inputs.faiss_seed)
         if self.coarse == "balanced_kmeans":
-            return Inherited(fine, balanced(fine, coarse, steps)[1])
-        return Inherited(fine, nearest(fine, coarse)[:, 0])
+            return FineCentreAssignment(fine, balanced_kmeans(fine, coarse, steps)[1])
+        return FineCentreAssignment(fine, nearest(fine, coarse)[:, 0])

@@ -1,6 +1,6 @@
 """Text encoders: captions as the tokens that networks attend to.
 
-    words        no encoder: a one-hot token per word (routing.flow.conditions.Vocabulary)
+    words        no encoder: a one-hot token per word (routing.data.caption_tokens.Vocabulary)
     sentence     all-MiniLM-L6-v2 (Reimers & Gurevych 2019, arXiv:1908.10084; Apache-2.0), from an
                  installed package: one token of 384 features, the mean over word pieces, norm 1
     clip_tokens  CLIP's text tower (Radford et al. 2021, arXiv:2103.00020) from a local folder:

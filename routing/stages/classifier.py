@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from routing.data import shards
 from routing.data.shards import Shards
 from routing.networks.classifier import Classifier, ClassifierShape, logits_and_features
-from routing.training.loop import Identity, Schedule, train
+from routing.training.loop import TrainingId, train
+from routing.training.schedule import Schedule
 from routing.workflow import choices, code_digest, devices, seeds
 
 
@@ -65,7 +66,7 @@ def run(job) -> None:
         right.append((said == target[rows]).double())
     right = torch.cat(right)
     report = pd.DataFrame({"accuracy": [right.mean().item()], "num_images": [len(right)]})
-    job.write_arrays("weights", weights, model=shape.note(), labels=names.tolist())
+    job.write_arrays("weights", weights, model=shape.metadata(), labels=names.tolist())
     job.write_table("loss", curve)
     job.write_table("report", report)
 
@@ -90,7 +91,7 @@ def fit(
         return F.cross_entropy(net(x)[0], y, label_smoothing=0.1)
 
     schedule = Schedule(kind.steps, kind.batch_size, kind.learning_rate, weight_decay=0.01)
-    who = Identity(f"classifier {job.spec['classifier_name']}", job.spec["seed"], identity)
+    who = TrainingId(f"classifier {job.spec['classifier_name']}", job.spec["seed"], identity)
     key = {
         "spec": job.spec,
         "inputs": job.digests(),

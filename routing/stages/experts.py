@@ -2,11 +2,12 @@
 
 Flow matching: minimise  E || v_theta(x_t, t) - (eps - x_0) ||^2  over the cluster's training
 images, t ~ U(0, 1), eps ~ N(0, I) (Lipman et al. 2023, arXiv:2210.02747). FLOP-matched as in DDM
-(arXiv:2501.05450): every partition has the same steps, and the batch of the monolith is shared
-equally, so that K experts together see as many images as the monolith. Experts of a partition
-with a condition are told the prompt of each image, but for the share `drop` of the batch, where
-they are told nothing (classifier-free guidance, Ho & Salimans 2022, arXiv:2207.12598). The `exact`
-kind takes the closed-form velocity of a Gaussian world instead of training.
+(arXiv:2501.05450): every partition has the same number of steps, and its experts share the batch
+equally, so that K experts together see as many images as the monolith (the one expert of the
+partition with one cluster). Experts of a partition with a condition get the prompt of each image;
+it is dropped for a random fraction `drop` of the batch (classifier-free guidance, Ho & Salimans
+2022, arXiv:2207.12598). The kind `exact` is not trained: it is the closed-form velocity of a
+Gaussian mixture.
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing.data import prompts, shards
-from routing.data.prompts import LabelPrompter, Prompter
+from routing.data import conditioners, shards
+from routing.data.conditioners import LabelConditioner, Conditioner
 from routing.data.shards import Shards
 from routing.flow import paths
 from routing.flow.conditions import ConditionedNetwork
@@ -32,7 +33,7 @@ from routing.workflow import choices, code_digest, devices, seeds
 
 @dataclass(frozen=True)
 class Transformer:
-    """A DiT trained from random weights; `total_batch` is shared among a partition's experts."""
+    """A DiT trained from random weights; the experts of a partition share `total_batch`."""
 
     steps: int
     total_batch: int
@@ -48,15 +49,15 @@ class Transformer:
     drop: float = 0.2
 
     def __post_init__(self):
-        """Refuse a share that is none."""
+        """Validate the options."""
         if not 0 < self.drop < 1:
             raise ValueError(
-                f"drop: wanted a share in (0, 1), so that experts learn to speak with and without "
-                f"the condition, got {self.drop}; 0.1 or 0.2 is usual"
+                f"drop: wanted a fraction in (0, 1), so that experts learn with and without the "
+                f"condition, got {self.drop}; 0.1 or 0.2 is usual"
             )
 
     def batch_size(self, num_experts: int) -> int:
-        """The expert's share of the batch; ValueError if it does not divide."""
+        """Return the batch size of one expert. Raises ValueError if it is no whole number."""
         if self.total_batch % num_experts:
             raise ValueError(
                 f"total_batch: wanted a multiple of {num_experts} (experts of one partition, so "
@@ -78,28 +79,31 @@ def run(job) -> None:
     kind = choices.build(choices.with_plugins("experts", EXPERTS), job.spec["expert"], "experts")
     index = job.table("index")
     train = index["split"] == "train"
-    mine = train & is_member(job.table("assignments"), job.spec["cluster"])
-    notes = job.metadata("samples")
-    prompter = prompts.make(job.spec["condition"], index[train], prompts.captions_of(job))
+    is_in_cluster = train & is_member(job.table("assignments"), job.spec["cluster"])
+    metadata = job.metadata("samples")
+    conditioner = conditioners.make(job.spec["condition"], index[train], conditioners.read_caption_table(job))
     if isinstance(kind, Exact):
-        weights, model = closed_form(notes["world"], index[train], index[mine], prompter)
+        weights, model = closed_form(notes["world"], index[train], index[mine], conditioner)
         curve = pd.DataFrame({"step": [], "images": [], "loss": []})
     else:
-        values = shards.values(job, index[mine])
-        weights, model, curve = fit(kind, values, index[mine], prompter, job)
-    told = prompts.note(prompter)
+        values = shards.values(job, index[is_in_cluster])
+        weights, model, curve = fit(kind, values, index[mine], conditioner, job)
+    told = conditioners.to_metadata(conditioner)
     of = {
         "levels": notes["levels"],
         "autoencoder": notes.get("autoencoder"),
     }  # what its samples will be
-    job.write_arrays("weights", weights, model=model, prompts=told, **of)
+    job.write_arrays("weights", weights, model=model, conditioner=told, **of)
     job.write_table("loss", curve)
 
 
 def fit(
-    kind: Transformer, values: Shards, index: pd.DataFrame, prompter: Prompter | None, job
+    kind: Transformer, values: Shards, index: pd.DataFrame, conditioner: Conditioner | None, job
 ) -> tuple[dict, dict, pd.DataFrame]:
-    """Train one DiT on `values`, images [channels, height, width] whose rows `index` has."""
+    """Train one DiT on the images `values` [images, channels, height, width].
+
+    `index` has their rows. Returns the weights, the `model` metadata and the loss curve.
+    """
     spec = job.spec
     root = spec["seed"]
     identity = (seeds.number(spec["partition"]), spec["cluster"], spec["training_seed"])
@@ -110,7 +114,7 @@ def fit(
         depth=kind.depth,
         num_heads=kind.num_heads,
         modulation=kind.modulation,
-        **(prompter.options() if prompter else {}),
+        **(conditioner.options() if conditioner else {}),
     )
     torch.manual_seed(seeds.integer(root, "initial_weights", *identity))
     device = devices.use(job)
@@ -123,7 +127,7 @@ def fit(
         weight_decay=kind.weight_decay,
         ema=kind.ema,
     )
-    if prompter is None:  # conditions have lengths of their own
+    if conditioner is None:  # conditions have lengths of their own
         x = torch.zeros(schedule.batch_size, *values.shape, device=device)
         net = devices.recorded(net, x, x.new_zeros(len(x)))
     who = TrainingId(f"expert {spec['partition']}/{spec['cluster']}", root, identity)
@@ -132,9 +136,9 @@ def fit(
     def loss(net: DiT, rng: np.random.Generator) -> torch.Tensor:
         rows, eps, t = noise_batch(len(values), values.shape, schedule.batch_size, rng)
         x0, condition = torch.from_numpy(values.take(rows)), None
-        if prompter:
+        if conditioner:
             is_dropped = rng.random(len(rows)) < kind.drop
-            condition = prompter(labels[rows], captions[rows].tolist(), is_dropped)
+            condition = conditioner(labels[rows], captions[rows].tolist(), is_dropped)
         x0, eps, t, condition = devices.moved((x0, eps, t, condition), device)
         v = ConditionedNetwork(net)(paths.add_noise(x0, eps, t), t, condition)
         return (v - paths.velocity(x0, eps)).square().mean()
@@ -146,43 +150,46 @@ def fit(
 
 
 def closed_form(
-    world: dict | None, train: pd.DataFrame, mine: pd.DataFrame, prompter: Prompter | None
+    world: dict | None, train: pd.DataFrame, mine: pd.DataFrame, conditioner: Conditioner | None
 ) -> tuple[dict, dict]:
-    """The mixture of the cluster's components, with the label of each where it can be told."""
+    """Return arrays and `model` metadata of the mixture of the cluster's components.
+
+    With a label condition, the arrays have the label of each component.
+    """
     arrays, model = exact_components(world, train, mine), {"name": "mixture"}
-    if prompter is None:
+    if conditioner is None:
         return arrays, model
-    if not isinstance(prompter, LabelPrompter):
+    if not isinstance(conditioner, LabelConditioner):
         raise ValueError(
-            f"experts: 'exact' wants condition 'label' or 'none', got {prompter.kind!r}; change "
+            f"experts: 'exact' wants condition 'label' or 'none', got {conditioner.kind!r}; change "
             f"the partition's"
         )
     of_component = mine.groupby("component")["label"].first()  # in the order of the components
-    condition = prompter(of_component.to_numpy(), [""] * len(of_component))
+    condition = conditioner(of_component.to_numpy(), [""] * len(of_component))
     arrays["labels"] = condition.label.numpy()
-    return arrays, model | {"num_labels": prompter.options()["num_classes"]}
+    return arrays, model | {"num_labels": conditioner.options()["num_classes"]}
 
 
 def exact_components(world: dict | None, train: pd.DataFrame, mine: pd.DataFrame) -> dict:
-    """Weights, means and standard deviations of the components that this cluster owns.
+    """Return weights, means and standard deviations of the components in this cluster.
 
-    Raises ValueError if there is no closed-form world, or if a component's points are spread over
-    several clusters (its velocity would then not be the cluster's).
+    Raises ValueError if the data are no Gaussian mixture, or if the points of a component are in
+    several clusters: the velocity of the cluster would then have no closed form.
     """
     if world is None:
         raise ValueError(
             "experts: 'exact' wants data.source 'mixture', got a source without a closed form; "
             "train experts instead"
         )
-    owned = np.unique(mine["component"])
-    for c in owned:
+    components = np.unique(mine["component"])
+    for c in components:
         if (mine["component"] == c).sum() != (train["component"] == c).sum():
             raise ValueError(
                 f"experts: 'exact' wants every component inside one cluster, got component {c} "
                 f"split; use the partition method 'labels'"
             )
     return {
-        "weights": np.asarray(world["weights"], np.float64)[owned],
-        "means": np.asarray(world["means"], np.float64)[owned],
-        "stds": np.asarray(world["stds"], np.float64)[owned],
+        "weights": np.asarray(world["weights"], np.float64)[components],
+        "means": np.asarray(world["means"], np.float64)[components],
+        "stds": np.asarray(world["stds"], np.float64)[components],
     }

@@ -1,58 +1,76 @@
-"""Stage metric_tables: all arms beside each other, with intervals, in long tables.
+"""Stage metric_tables: the metrics of all arms in long tables, with intervals and p-values.
 
-`metrics.parquet` has a row per arm and metric (run, arm, metric, value, lo, hi, se_sampling,
-se_training, num_samples, num_trainings, note); `differences.parquet` the same metrics minus those
-of the reference arm, paired by training and seed; `comparisons.parquet` every pair of arms, with
-p-values corrected for their number (routing/statistics/comparisons.py); `replicates.parquet` and
-`scores.parquet` what all are made of, of every arm. A value is the mean over the trainings. The
-held-out real images are one more "arm", `heldout`. Intervals are jackknife intervals over blocks
-of seeds with a part for the trainings (`routing.statistics.intervals`); they hold for this
-sample size.
+    metrics       a row per arm and metric: run, arm, metric, value, lo, hi, se_sampling,
+                  se_training, num_samples, num_training_seeds, note
+    differences   the same metrics minus those of the reference arm, paired by training seed and
+                  sample seed
+    comparisons   every pair of arms, with p-values corrected for the number of pairs
+                  (routing/statistics/comparisons.py)
+    replicates    the jackknife replicates of all arms
+    scores        the values per sample of all arms
+
+A value is the mean over the training seeds. The held-out real images are an arm too, `heldout`.
+Intervals are jackknife intervals over blocks of seeds, with a part for the training seeds
+(routing/statistics/jackknife.py); they hold for this number of samples.
 """
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from routing.statistics.comparisons import Comparison, comparisons
-from routing.statistics.intervals import jackknife_interval, paired_difference
+from routing.statistics.comparisons import Comparison, pairwise_comparisons
+from routing.statistics.jackknife import jackknife_difference, jackknife_interval
 from routing.workflow import seeds
 
-ENDS = ["value", "lo", "hi", "se_sampling", "se_training", "num_samples", "num_training_seeds"]
-COLUMNS = ["run", "arm", "metric", *ENDS, "note"]
+ESTIMATE = [
+    "value",
+    "lo",
+    "hi",
+    "se_sampling",
+    "se_training",
+    "num_samples",
+    "num_training_seeds",
+]
+COLUMNS = ["run", "arm", "metric", *ESTIMATE, "note"]
 HELDOUT = "heldout"
-Replicates = dict[str, Tensor]  # by metric: [trainings, replicates]
+Values = dict[str, Tensor]  # by metric: [training seeds, blocks, draws or seeds]
 
 
 def run(job) -> None:
     """Write `metrics`, `differences`, `comparisons`, `replicates` and `scores`."""
     spec = job.spec
     arms = [HELDOUT, *spec["arms"]]
-    replicates = {arm: job.table("replicates", i) for i, arm in enumerate(arms)}
-    draws = {arm: job.table("bootstrap", i) for i, arm in enumerate(arms)}
-    scores = {arm: job.table("scores", i) for i, arm in enumerate(arms)}
-    found = {arm: wide(table, "block") for arm, table in replicates.items()}
-    drawn = {arm: wide(table, "draw") for arm, table in draws.items()}
-    said = {arm: wide(table, "seed") for arm, table in scores.items()}
-    sizes = {
-        arm: dict(zip(t["metric"], t["num_samples"], strict=True)) for arm, t in replicates.items()
+    tables = {
+        name: {arm: job.table(name, i) for i, arm in enumerate(arms)}
+        for name in ("replicates", "bootstrap", "scores")
     }
-    notes = {arm: noted(table) for arm, table in replicates.items()}
-    refuse_unequal(sizes)
+    replicates, draws, scores = (
+        {arm: values_by_metric(table, column) for arm, table in tables[name].items()}
+        for name, column in (("replicates", "block"), ("bootstrap", "draw"), ("scores", "seed"))
+    )
+    sizes = {
+        arm: dict(zip(t["metric"], t["num_samples"], strict=True))
+        for arm, t in tables["replicates"].items()
+    }
+    notes = {arm: notes_by_metric(table) for arm, table in tables["replicates"].items()}
+    check_equal_sizes(sizes)
     run, reference = spec["run"], spec["reference_arm"]
-    job.write_table("metrics", long_table(run, found, sizes, notes))
-    job.write_table("differences", differences(run, found, sizes, reference))
-    job.write_table("comparisons", compared(run, found, drawn, said, reference, spec["seed"]))
-    job.write_table("replicates", joined(replicates))
-    job.write_table("scores", joined(scores))
+    job.write_table("metrics", metric_table(run, replicates, sizes, notes))
+    job.write_table("differences", difference_table(run, replicates, sizes, reference))
+    job.write_table(
+        "comparisons",
+        comparison_table(run, replicates, draws, scores, reference, spec["seed"]),
+    )
+    job.write_table("replicates", concatenate(tables["replicates"]))
+    job.write_table("scores", concatenate(tables["scores"]))
 
 
-def refuse_unequal(sizes: dict[str, dict[str, int]]) -> None:
-    """Raise ValueError if a metric was measured with other numbers of samples in two arms."""
-    of_first: dict[str, str] = {}
+def check_equal_sizes(sizes: dict[str, dict[str, int]]) -> None:
+    """Raise ValueError if two arms have different numbers of samples for a metric."""
+    first_arms: dict[str, str] = {}
     for arm in [arm for arm in sizes if arm != HELDOUT]:
         for metric, num in sizes[arm].items():
-            first = of_first.setdefault(metric, arm)
+            first = first_arms.setdefault(metric, arm)
             if num != sizes[first][metric]:
                 raise ValueError(
                     f"{metric}: wanted as many samples of all arms, got {sizes[first][metric]} of "
@@ -60,81 +78,89 @@ def refuse_unequal(sizes: dict[str, dict[str, int]]) -> None:
                 )
 
 
-def wide(table: pd.DataFrame, column: str) -> Replicates:
-    """By metric, the values [trainings, values of `column`]."""
-    found = {}
+def values_by_metric(table: pd.DataFrame, column: str) -> Values:
+    """Return, by metric, the values [training seeds, values of `column`], both sorted."""
+    values = {}
     for metric, rows in table.groupby("metric", sort=False):
-        values = rows.pivot(index="training_seed", columns=column, values="value")  # both in order
-        found[metric] = torch.from_numpy(values.to_numpy(copy=True))
-    return found
+        wide = rows.pivot(index="training_seed", columns=column, values="value")
+        values[metric] = torch.from_numpy(wide.to_numpy(copy=True))
+    return values
 
 
-def noted(table: pd.DataFrame) -> dict[str, str]:
-    """By metric, its note; what the trainings say differently one after the other."""
+def notes_by_metric(table: pd.DataFrame) -> dict[str, str]:
+    """Return, by metric, its note; different notes of training seeds are joined."""
     notes = table.groupby("metric")["note"].unique()
     return {metric: "; ".join(note for note in each if note) for metric, each in notes.items()}
 
 
-def long_table(
+def metric_table(
     run: str,
-    found: dict[str, Replicates],
+    replicates: dict[str, Values],
     sizes: dict[str, dict[str, int]],
     notes: dict[str, dict[str, str]],
 ) -> pd.DataFrame:
-    """A row per arm and metric; `sizes` and `notes` by arm and metric."""
+    """Return a row per arm and metric; `sizes` and `notes` are by arm and metric."""
     rows = [
         [run, arm, metric, *jackknife_interval(v), sizes[arm][metric], len(v), notes[arm][metric]]
-        for arm, values in found.items()
+        for arm, values in replicates.items()
         for metric, v in values.items()
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def differences(
-    run: str, found: dict[str, Replicates], sizes: dict[str, dict[str, int]], reference: str
+def difference_table(
+    run: str, replicates: dict[str, Values], sizes: dict[str, dict[str, int]], reference: str
 ) -> pd.DataFrame:
-    """Each arm minus the reference arm, paired; `heldout` has no seeds, so no row."""
-    base = found[reference]
+    """Return each arm minus the reference arm, paired. `heldout` has no seeds to pair by."""
+    reference_values = replicates[reference]
     rows = []
-    for arm, values in found.items():
+    for arm, values in replicates.items():
         if arm in (reference, HELDOUT):
             continue
-        for metric, replicates in values.items():
-            if metric not in base:
+        for metric, v in values.items():
+            if metric not in reference_values:
                 continue
-            interval = paired_difference(replicates, base[metric])
-            size = sizes[arm][metric], len(replicates)
-            rows.append([run, arm, reference, metric, *interval, *size])
-    return pd.DataFrame(rows, columns=["run", "arm", "reference", "metric", *ENDS])
+            interval = jackknife_difference(v, reference_values[metric])
+            rows.append([run, arm, reference, metric, *interval, sizes[arm][metric], len(v)])
+    return pd.DataFrame(rows, columns=["run", "arm", "reference", "metric", *ESTIMATE])
 
 
-def compared(
+def comparison_table(
     run: str,
-    found: dict[str, Replicates],
-    drawn: dict[str, Replicates],
-    said: dict[str, Replicates],
+    replicates: dict[str, Values],
+    draws: dict[str, Values],
+    scores: dict[str, Values],
     reference: str,
     root: int,
 ) -> pd.DataFrame:
-    """Every pair of arms, metric by metric, each with a stream of its own."""
-    arms = [arm for arm in found if arm != HELDOUT]
+    """Return every pair of arms for every metric. Each metric has a random stream of its own."""
+    arms = [arm for arm in replicates if arm != HELDOUT]
     rows = []
-    for metric in dict.fromkeys(m for arm in arms for m in found[arm]):
-        of = lambda sets: {a: sets[a][metric] for a in arms if metric in sets[a]}  # noqa: E731, B023
-        values = of(found)
+    for metric in dict.fromkeys(m for arm in arms for m in replicates[arm]):
+        values = of_metric(replicates, arms, metric)
         if len(values) < 2:
             continue
-        draws, scores = (s if len(s) == len(values) else None for s in (of(drawn), of(said)))
-        if draws:  # behind the value itself
-            draws = {arm: torch.cat([values[arm][:, :1], d], 1) for arm, d in draws.items()}
+        some_draws, some_scores = (of_metric(by_arm, arms, metric) for by_arm in (draws, scores))
+        if len(some_draws) != len(values):
+            some_draws = None
+        else:  # the value itself comes first
+            some_draws = {
+                arm: torch.cat([values[arm][:, :1], d], 1) for arm, d in some_draws.items()
+            }
+        some_scores = some_scores if len(some_scores) == len(values) else None
         rng = seeds.stream(root, "permutation", seeds.number(metric))
-        for pair in comparisons(values, draws, scores, reference, rng):
+        for pair in pairwise_comparisons(values, some_draws, some_scores, reference, rng):
             rows.append([run, metric, *pair])
     return pd.DataFrame(rows, columns=["run", "metric", *Comparison._fields])
 
 
-def joined(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The tables of all arms, with the column `arm` first."""
+def of_metric(by_arm: dict[str, Values], arms: list[str], metric: str) -> dict[str, Tensor]:
+    """Return the values of one metric by arm, for the arms that have it."""
+    return {arm: by_arm[arm][metric] for arm in arms if metric in by_arm[arm]}
+
+
+def concatenate(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables of all arms as one, with the column `arm` first."""
     parts = []
     for arm, table in tables.items():
         parts.append(table.drop(columns=["num_samples", "note"], errors="ignore"))

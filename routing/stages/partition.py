@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from routing.data.shards import Shards
-from routing.partitions.agreement import mutual_information, purity
-from routing.partitions.base import counts
+from routing.partitions.agreement import normalised_mutual_information, purity
+from routing.partitions.base import AssignmentRule, PartitionInputs, count_memberships
+from routing.partitions.components import Components
 from routing.partitions.membership import memberships
 from routing.partitions.quality import imbalance, separation, silhouettes
-from routing.partitions.table import METHODS, Components, Rule, Space
+from routing.partitions.table import METHODS
 from routing.workflow import choices, seeds
 
 COLUMNS = ["sample_id", "split", "label", "shard", "row"]
@@ -39,34 +40,36 @@ def run(job) -> None:
     index = job.table("index", columns=None if isinstance(method, Components) else COLUMNS)
     features = Shards(job, "features", index, "features")
     stream = (job.spec["seed"], "partition", getattr(method, "seed", 0))
-    space = Space(
+    inputs = PartitionInputs(
         labels=index["label"].to_numpy(),
-        train=(index["split"] == "train").to_numpy(),
-        take=features.take,
+        is_train=(index["split"] == "train").to_numpy(),
+        features_at=features.take,
         rng=seeds.stream(*stream),
-        number=seeds.integer(*stream),
+        faiss_seed=seeds.integer(*stream),
         like=memberships(job.table("like")) if job.count("like") else None,
         components=index["component"].to_numpy() if "component" in index else None,
     )
     try:
-        rule = method.fit(space)
+        rule = method.fit(inputs)
     except ValueError as error:
         raise ValueError(f"{where}.{error}") from None
-    division = divide(rule, features, space, job.spec["num_clusters"], where)
-    squares = np.zeros(len(division.sizes))
+    partition = assign_all(rule, features, inputs, job.spec["num_clusters"], where)
+    squares = np.zeros(len(partition.sizes))
     ids = index["sample_id"].to_numpy()
-    job.write_table_blocks("assignments", frames(division, features, ids, space.train, squares))
+    job.write_table_blocks(
+        "assignments", frames(partition, features, ids, inputs.is_train, squares)
+    )
     arrays = {
-        "centroids": division.centroids,
-        "sizes": division.sizes,
-        "label_counts": label_counts(division, space),
+        "centroids": partition.centroids,
+        "sizes": partition.sizes,
+        "label_counts": label_counts(partition, inputs),
     }
     job.write_arrays("centroids", arrays | rule.arrays)
-    job.write_table("report", report(division, squares, arrays["label_counts"], features, space))
+    job.write_table("report", report(partition, squares, arrays["label_counts"], features, inputs))
 
 
 @dataclass(frozen=True)
-class Division:
+class Partition:
     """All images, divided."""
 
     clusters: np.ndarray  # [samples, memberships]
@@ -74,33 +77,35 @@ class Division:
     centroids: np.ndarray  # [clusters, dim] float32
 
 
-def divide(rule: Rule, features: Shards, space: Space, num_clusters: int, where: str) -> Division:
+def assign_all(
+    rule: AssignmentRule, features: Shards, inputs: PartitionInputs, num_clusters: int, where: str
+) -> Partition:
     """The clusters of all images; ValueError if one has no training image."""
     blocks = []
     sums = np.zeros((num_clusters, *features.shape))
     for here, x in features.blocks():
         found = rule(x, np.arange(here.start, here.stop)).astype(np.int64)
-        train = space.train[here]
+        train = inputs.is_train[here]
         for k in range(num_clusters):
             sums[k] += x[train & (found == k).any(axis=1)].sum(axis=0, dtype=np.float64)
         blocks.append(found)
     clusters = np.concatenate(blocks)
-    sizes = counts(clusters[space.train], num_clusters)
+    sizes = count_memberships(clusters[inputs.is_train], num_clusters)
     refuse_empty(sizes, where)
     centroids = sums / sizes[:, None] if rule.centroids is None else rule.centroids
-    return Division(clusters, sizes, centroids.astype(np.float32))
+    return Partition(clusters, sizes, centroids.astype(np.float32))
 
 
 def frames(
-    division: Division, features: Shards, ids: np.ndarray, train: np.ndarray, squares: np.ndarray
+    partition: Partition, features: Shards, ids: np.ndarray, train: np.ndarray, squares: np.ndarray
 ) -> Iterator[pd.DataFrame]:
     """Assignments, a frame per block.
 
     To squares[k] it adds the squared distances of the training images of k to their centroid.
     """
     for here, x in features.blocks():
-        clusters = division.clusters[here]
-        distances = np.stack([np.linalg.norm(x - c, axis=1) for c in division.centroids], axis=1)
+        clusters = partition.clusters[here]
+        distances = np.stack([np.linalg.norm(x - c, axis=1) for c in partition.centroids], axis=1)
         own = np.take_along_axis(distances, clusters, axis=1).astype(np.float64) ** 2
         np.add.at(squares, clusters[train[here]], own[train[here]])
         columns = dict(zip(("cluster", "second"), clusters.T, strict=False))
@@ -108,23 +113,23 @@ def frames(
         yield pd.DataFrame({"sample_id": ids[here]} | columns)
 
 
-def label_counts(division: Division, space: Space) -> np.ndarray:
+def label_counts(partition: Partition, inputs: PartitionInputs) -> np.ndarray:
     """Training images [clusters, labels] of every cluster and label, in the order of the labels.
 
     Labels that only held-out images have are not in it.
     """
-    names, rank = np.unique(space.labels[space.train], return_inverse=True)
-    table = np.zeros((len(division.sizes), len(names)), np.int64)
-    np.add.at(table, (division.clusters[space.train], rank[:, None]), 1)
+    names, rank = np.unique(inputs.labels[inputs.is_train], return_inverse=True)
+    table = np.zeros((len(partition.sizes), len(names)), np.int64)
+    np.add.at(table, (partition.clusters[inputs.is_train], rank[:, None]), 1)
     return table
 
 
 def report(
-    division: Division,
+    partition: Partition,
     squares: np.ndarray,
     label_table: np.ndarray,
     features: Shards,
-    space: Space,
+    inputs: PartitionInputs,
 ) -> pd.DataFrame:
     """Long: quantity, cluster, value. An image in two clusters counts in both.
 
@@ -136,7 +141,7 @@ def report(
     within, inertia, purity and nmi are of the train split; silhouettes of a sample of it, by
     the nearest cluster.
     """
-    num, rows = len(division.sizes), []
+    num, rows = len(partition.sizes), []
 
     def each(quantity: str, values: np.ndarray) -> None:
         rows.extend((quantity, k, float(v)) for k, v in enumerate(values))
@@ -144,42 +149,44 @@ def report(
     def whole(quantity: str, value: float) -> None:
         rows.append((quantity, -1, float(value)))
 
-    heldout = counts(division.clusters[~space.train], num)
-    for split, sizes in {"train": division.sizes, "heldout": heldout}.items():
+    heldout = count_memberships(partition.clusters[~inputs.is_train], num)
+    for split, sizes in {"train": partition.sizes, "heldout": heldout}.items():
         each(f"size_{split}", sizes)
         if sizes.any():
             each(f"prior_{split}", sizes / sizes.sum())
     for split, sizes in {
-        "train": division.sizes,
+        "train": partition.sizes,
         "heldout": heldout,
-        "all": division.sizes + heldout,
+        "all": partition.sizes + heldout,
     }.items():
         for name, value in imbalance(sizes).items() if sizes.any() else ():
             whole(f"{name}_{split}", value)
-    each("within", squares / division.sizes)
-    whole("within", squares.sum() / division.sizes.sum())
+    each("within", squares / partition.sizes)
+    whole("within", squares.sum() / partition.sizes.sum())
     each("inertia", squares)
     whole("inertia", squares.sum())
-    for name, values in separation(division.centroids).items():
+    for name, values in separation(partition.centroids).items():
         each(name, values)
         whole(name, values.min() if name == "between_min" else values.mean())
-    _silhouette(division, features, space, each, whole)
+    _silhouette(partition, features, inputs, each, whole)
     each("purity", label_table.max(axis=1) / label_table.sum(axis=1))
     whole("purity", purity(label_table))
-    whole("nmi", mutual_information(label_table))
+    whole("nmi", normalised_mutual_information(label_table))
     return pd.DataFrame(rows, columns=["quantity", "cluster", "value"])
 
 
-def _silhouette(division: Division, features: Shards, space: Space, each, whole) -> None:
+def _silhouette(
+    partition: Partition, features: Shards, inputs: PartitionInputs, each, whole
+) -> None:
     # A stream of its own: what a method has drawn does not choose who is looked at.
-    rng = space.rng.spawn(1)[0]
-    train = np.flatnonzero(space.train)
+    rng = inputs.rng.spawn(1)[0]
+    train = np.flatnonzero(inputs.is_train)
     chosen = np.sort(rng.permutation(train)[:SILHOUETTES])
-    clusters = division.clusters[chosen, 0]
+    clusters = partition.clusters[chosen, 0]
     values = silhouettes(features.take(chosen), clusters)
     if values is None:
         return
-    num = len(division.sizes)
+    num = len(partition.sizes)
     with np.errstate(invalid="ignore"):  # a small cluster may have nobody in the sample: nan
         of_each = np.bincount(clusters, values, num) / np.bincount(clusters, minlength=num)
     each("silhouette", of_each)

@@ -1,13 +1,12 @@
-"""Stage probe: what all experts of a partition say on one fixed set of noised held-out states.
+"""Stage probe: evaluate all experts of a partition on one fixed set of noised held-out states.
 
-With  e_k = v_k - (eps - x_0)  the stage stores for each state the Gram matrix  G = E E^T / dim
-(K x K) and projections <u_j, v_k> of the velocities on random directions, with what makes the
-state again (`routing.data.probe_states`), but not the velocities. Since weights sum to one, the
-squared
-error of any weighted ensemble on a state is  w^T G w : every comparison of experts and the
-training of every alignment-aware router follow without asking an expert again.
+With  e_k = v_k - (eps - x_0),  the stage stores for each state the Gram matrix  G = E E^T / dim
+(K x K), projections <u_j, v_k> of the velocities on random directions, and what regenerates the
+state (`routing.data.probe_states`); the velocities are not stored. Since weights w sum to one, the
+squared error of any weighted ensemble on a state is  w^T G w.  Experts are compared, and routers
+are trained on the errors of experts, without evaluating an expert again.
 
-A shard is a job. Experts are loaded one after the other, so that one is in memory at a time.
+There is one job per shard. Experts are loaded one after the other, to have one in memory at a time.
 """
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from routing.data import probe_states, prompts, shards
+from routing.data import probe_states, conditioners, shards
 from routing.ensemble.gram_matrix import gram
 from routing.flow.conditions import Condition, ConditionedNetwork
 from routing.loading import models
@@ -23,11 +22,11 @@ from routing.networks.dit import DiT
 from routing.workflow import devices
 from routing.workflow.progress import progress_bar
 
-BATCH = 512  # states in one forward pass
+BATCH_SIZE = 512  # states in one forward pass
 
 
 def run(job) -> None:
-    """Write `gram` (arrays, a row per state) and `states` (the table) of one shard."""
+    """Write `gram` (Gram matrices and projections) and the table `states` of one shard."""
     spec = job.spec
     index = job.table("index")
     values = shards.values(job, index)
@@ -36,55 +35,58 @@ def run(job) -> None:
     table = probe_states.table(heldout, spec["probe"]["num_states"], spec["seed"], parts)
     chosen = table.iloc[spec["first_state"] : spec["first_state"] + spec["probe"]["shard_size"]]
     shard = probe_states.states(chosen, values.take(chosen["row"].to_numpy()), spec["seed"])
-    velocities = torch.stack(answers(job, shard, index))  # on the CPU, where sums are in float64
+    velocities = torch.stack(all_velocities(job, shard, index))  # on the CPU
     num = spec["probe"]["num_directions"]
-    along = probe_states.directions(chosen, num, values.shape, spec["seed"]).to(velocities)
+    directions = probe_states.directions(chosen, num, values.shape, spec["seed"]).to(velocities)
     arrays = {
         "gram": gram(velocities, shard.target).numpy(),
-        "projections": projections(velocities, along).float().numpy(),
+        "projections": projections(velocities, directions).float().numpy(),
     }
     job.write_arrays("gram", arrays, num_evaluations=len(shard) * len(velocities))
     job.write_table("states", chosen.reset_index(drop=True))
 
 
-def projections(velocities: torch.Tensor, along: torch.Tensor) -> torch.Tensor:
-    """<u_j, v_k> [states, directions, experts] of velocities [experts, states, *dims]."""
-    return torch.einsum("sjd,ksd->sjk", along.flatten(2), velocities.flatten(2))
+def projections(velocities: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+    """Return <u_j, v_k> [states, directions, experts].
+
+    velocities: [experts, states, *dims], directions: [states, directions, *dims].
+    """
+    return torch.einsum("sjd,ksd->sjk", directions.flatten(2), velocities.flatten(2))
 
 
-def answers(job, shard: probe_states.States, index: pd.DataFrame) -> list[torch.Tensor]:
-    """The velocities of every expert on the states of the shard."""
+def all_velocities(job, shard: probe_states.States, index: pd.DataFrame) -> list[torch.Tensor]:
+    """Return the velocities [states, *dims] of every expert on the states of the shard."""
     num = job.count("experts")
     progress = progress_bar(f"probe {job.spec['partition']}", num * len(shard))
-    return [answer(job, k, shard, index, progress) for k in range(num)]
+    return [expert_velocities(job, k, shard, index, progress) for k in range(num)]
 
 
-def answer(
+def expert_velocities(
     job, k: int, shard: probe_states.States, index: pd.DataFrame, progress: tqdm
 ) -> torch.Tensor:
-    """The velocity of expert k [states, *dims]; it is gone from memory when this returns."""
-    notes = job.metadata("experts", k)
-    net = models.load(job.arrays("experts", k), notes)
-    prompter = prompts.of_note(notes.get("prompts"), prompts.captions_of(job))
+    """Return the velocities [states, *dims] of expert k, which is loaded for this call alone."""
+    metadata = job.metadata("experts", k)
+    net = models.load(job.arrays("experts", k), metadata)
+    conditioner = conditioners.from_metadata(metadata.get("conditioner"), conditioners.read_caption_table(job))
     is_network = isinstance(net, DiT)
     device = devices.use(job) if is_network else devices.CPU
     expert = ConditionedNetwork(net.to(device)) if is_network else net.velocity
     parts = []
-    for first in range(0, len(shard), BATCH):
-        rows = slice(first, first + BATCH)
-        told = () if prompter is None else (condition(prompter, shard, index, rows),)
+    for first in range(0, len(shard), BATCH_SIZE):
+        rows = slice(first, first + BATCH_SIZE)
+        given = () if conditioner is None else (state_conditions(conditioner, shard, index, rows),)
         x, t = shard.x[rows], shard.t[rows]
-        if not is_network:  # a closed form, in double
+        if not is_network:  # closed forms are evaluated in float64
             x, t = x.double(), t.double()
-        said = expert(*devices.moved((x, t, *told), device))
-        parts.append(devices.moved(said, devices.CPU))
+        v = expert(*devices.moved((x, t, *given), device))
+        parts.append(devices.moved(v, devices.CPU))
         progress.update(len(x))
     return torch.cat(parts)
 
 
-def condition(
-    prompter: prompts.Prompter, shard: probe_states.States, index: pd.DataFrame, rows: slice
+def state_conditions(
+    conditioner: conditioners.Conditioner, shard: probe_states.States, index: pd.DataFrame, rows: slice
 ) -> Condition:
-    """What the states in `rows` are told."""
+    """Return the condition of the states in `rows`; null where the state has none."""
     of = index.iloc[shard.row[rows]]
-    return prompter(of["label"].to_numpy(), of["caption"].tolist(), shard.is_null[rows])
+    return conditioner(of["label"].to_numpy(), of["caption"].tolist(), shard.is_null[rows])

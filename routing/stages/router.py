@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing.data import probe_states, prompts
+from routing.data import probe_states, conditioners
 from routing.ensemble.calibration import fit_temperatures, fit_temperatures_error
 from routing.ensemble.objectives import OBJECTIVES, Objective
 from routing.flow.conditions import ConditionedNetwork
@@ -61,8 +61,8 @@ class Learned:
     # The same as of routing.ensemble.routers.Options. It is not inherited, so that an edit of a
     # training-free router does not train this one again.
     learned: ClassVar[bool] = True
-    wants_noise: ClassVar[bool] = False
-    counts_labels: ClassVar[bool] = False
+    needs_noise: ClassVar[bool] = False
+    uses_label_counts: ClassVar[bool] = False
     tables: ClassVar[dict] = {"objective": ("objectives", OBJECTIVES)}
 
     def __post_init__(self):
@@ -98,7 +98,7 @@ def run(job) -> None:
         depth=kind.depth,
         num_heads=kind.num_heads,
         num_logits=spec["num_experts"],
-        **(data.prompter.options() if data.prompter else {}),
+        **(data.conditioner.options() if data.conditioner else {}),
     )
     device = devices.use(job)
     weights, curve = fit(kind, model, data, device, job)
@@ -119,7 +119,7 @@ def run(job) -> None:
         "weights",
         weights,
         model=model,
-        prompts=prompts.note(data.prompter),
+        conditioner=conditioners.to_metadata(data.conditioner),
         temperatures=None if used is None else used.tolist(),
     )
     job.write_table("loss", curve)

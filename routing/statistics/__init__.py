@@ -1,1 +1,1 @@
-"""Intervals, bootstrap, permutation tests and comparisons of arms."""
+"""Intervals, tests and comparisons of metrics: jackknife, bootstrap, permutation tests, Holm."""

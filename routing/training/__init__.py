@@ -1,1 +1,1 @@
-"""The training loop of experts, routers and classifiers."""
+"""The training loop of experts, learned routers and classifiers."""

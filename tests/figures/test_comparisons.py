@@ -1,4 +1,4 @@
-"""Figures of who can be told apart: bars, letters and shades against pairs set by hand."""
+"""Figures of significant differences: bars, letters and shades against pairs set by hand."""
 
 import itertools
 import re
@@ -13,7 +13,12 @@ from routing.figures import comparison, critical_difference, distinguishable
 from routing.figures.shared import arm_pairs, arm_styles, page_layout, style, text_tables
 from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
-from routing.statistics.letters import largest, letter, letters, needed
+from routing.statistics.compact_letter_display import (
+    compact_letter_display,
+    drop_redundant_groups,
+    letter_name,
+    maximal_groups,
+)
 
 KINDS = ("semantic learned top1 euler", "semantic prior sticky heun", "random uniform full euler")
 
@@ -76,7 +81,7 @@ def test_two_arms_share_a_letter_iff_they_cannot_be_told_apart(num, share):
     rng = np.random.default_rng(num)
     for _ in range(20):
         apart = random_apart(rng, num, share)
-        found = list(map(letters_of, letters(apart)))
+        found = list(map(letters_of, compact_letter_display(apart)))
         assert all(found) and "a" in found[0]
         for i, j in itertools.combinations(range(num), 2):
             assert bool(found[i] & found[j]) != apart[i, j]
@@ -97,33 +102,33 @@ def test_insert_and_absorb_finds_the_largest_sets_that_are_alike(share):
         ]
         alike = [s for s in subsets if not apart[np.ix_(list(s), list(s))].any()]
         wanted = [s for s in alike if not any(s < t for t in alike)]
-        assert largest(apart) == sorted(wanted, key=sorted)
+        assert maximal_groups(apart) == sorted(wanted, key=sorted)
 
 
 def test_letters_by_hand():
     apart = np.zeros((4, 4), bool)
-    assert letters(apart) == ["a"] * 4
+    assert compact_letter_display(apart) == ["a"] * 4
     apart[0, 2] = apart[2, 0] = apart[0, 3] = apart[3, 0] = True
-    assert letters(apart) == ["a", "ab", "b", "b"]
-    assert letters(~np.eye(4, dtype=bool)) == list("abcd")
+    assert compact_letter_display(apart) == ["a", "ab", "b", "b"]
+    assert compact_letter_display(~np.eye(4, dtype=bool)) == list("abcd")
     alike = [(0, 1, 2), (0, 1, 3), (1, 2, 4), (0, 2, 5)]  # the first says nothing new
     apart = ~np.eye(6, dtype=bool)
     for own in alike:
         apart[np.ix_(own, own)] = False
-    assert len(largest(apart)) == 4
-    assert letters(apart) == ["ab", "ac", "bc", "a", "c", "b"]
+    assert len(maximal_groups(apart)) == 4
+    assert compact_letter_display(apart) == ["ab", "ac", "bc", "a", "c", "b"]
 
 
 def test_of_two_letters_either_of_which_will_do_the_first_is_kept():
     sets = [(0, 1, 2), (0, 1, 3), (0, 2, 4), (0, 3, 6), (1, 2, 5), (1, 3, 7)]
     sets = list(map(frozenset, sets))  # 0 and 1 are together in the first two alone
-    assert needed(sets) == [sets[0], *sets[2:]]
+    assert drop_redundant_groups(sets) == [sets[0], *sets[2:]]
 
 
 def test_there_are_letters_for_any_number_of_arms():
-    assert [letter(k) for k in (0, 25, 26, 51, 52, 103, 104)] == "a z A Z a2 Z2 a3".split()
-    words = letters(~np.eye(120, dtype=bool))
-    assert len(set(words)) == 120 and words[119] == letter(119)
+    assert [letter_name(k) for k in (0, 25, 26, 51, 52, 103, 104)] == "a z A Z a2 Z2 a3".split()
+    words = compact_letter_display(~np.eye(120, dtype=bool))
+    assert len(set(words)) == 120 and words[119] == letter_name(119)
 
 
 # Pairs
@@ -162,7 +167,7 @@ def test_of_all_arms_it_is_the_table_of_the_stage():
     for row in table.itertuples():
         i, j = names.index(row.arm), names.index(row.other)
         assert matrix[i, j] == matrix[j, i] == row.is_distinguishable
-    assert found.arms["place"].tolist() == list(range(len(ARMS)))
+    assert found.arms["rank"].tolist() == list(range(len(ARMS)))
 
 
 @pytest.mark.parametrize(
@@ -252,10 +257,10 @@ def test_bars_are_the_runs_that_are_alike_and_the_rest_is_counted():
     drawing = draw("critical_difference", run_of([1, 2, 3, 4, 5, 6], alike))
     assert bars(drawing.figure) == [(0, -0.3, 2.3), (1, 0.7, 3.3), (0, 3.7, 5.3)]
     assert [list(b) for b in drawing.table["bars"]] == [[0], [0, 1], [0, 1], [1], [2], [2]]
-    assert drawing.table["alike_without_bar"].tolist() == [1, 0, 0, 0, 0, 1]
+    assert drawing.table["num_without_bar"].tolist() == [1, 0, 0, 0, 0, 1]
     assert legend(drawing.figure) == [
-        "joins arms of which no two can be told apart (Holm, 5 %, 15 pairs)",
-        "1 more pair that cannot be told apart shares no bar",
+        "joins arms of which no two differ significantly (Holm, 5 %, 15 pairs)",
+        "1 more pair does not differ significantly and has no bar",
     ]
     handles = drawing.figure.legends[0].legend_handles
     assert [h.get_marker() for h in handles] == ["|", "None"]
@@ -266,11 +271,15 @@ def test_bars_are_the_runs_that_are_alike_and_the_rest_is_counted():
 @pytest.mark.parametrize(
     "alike, num_bars, notes",
     [
-        (["ab", "bc", "ac"], 1, ["joins arms of which no two", "arms that share no bar can"]),
+        (["ab", "bc", "ac"], 1, ["joins arms of which no two", "arms that share no bar differ"]),
         (["ab", "ac", "ad", "bc", "bd", "cd"], 1, ["joins arms of which no two"]),
-        (["ab", "bc", "ad", "bd"], 2, ["joins arms of which no two", "2 more pairs .* share no"]),
-        ([], 0, [r"any two arms can be told apart \(Holm, 5 %, 6 pairs\)"]),
-        (["ac"], 0, [r"neighbours can be told apart \(Holm", "1 more pair that .* shares no bar"]),
+        (
+            ["ab", "bc", "ad", "bd"],
+            2,
+            ["joins arms of which no two", "2 more pairs .* have no bar"],
+        ),
+        ([], 0, [r"any two arms differ significantly \(Holm, 5 %, 6 pairs\)"]),
+        (["ac"], 0, [r"neighbours differ significantly \(Holm", "1 more pair does .* has no bar"]),
     ],
 )
 def test_the_legend_says_what_bars_leave_out(alike, num_bars, notes):
@@ -296,7 +305,7 @@ def test_bars_and_the_pairs_without_one_are_all_that_is_alike():
         ]
         assert not (np.array(shared) & apart).any()
         missed = (~np.array(shared) & ~apart).sum(1)
-        assert table["alike_without_bar"].tolist() == missed.tolist()
+        assert table["num_without_bar"].tolist() == missed.tolist()
 
 
 def test_bars_in_a_lane_do_not_touch():
@@ -408,7 +417,7 @@ def test_cells_say_who_is_better_and_by_how_much(metric):
     told = [t.get_text() for t in key.get_yticklabels()]
     low, high = ("lower", "higher") if "share" in metric else ("worse", "better")
     assert told == [f"row is {low}", f"row is {high}"] and key.get_xlim() == (0, 8)
-    assert legend(drawing.figure) == ["the two cannot be told apart (Holm, 5 %, 6 pairs)"]
+    assert legend(drawing.figure) == ["the two do not differ significantly (Holm, 5 %, 6 pairs)"]
 
 
 @pytest.mark.parametrize("values, scale", [([0, 1, 3, 30], "linear"), ([0, 1, 3, 40], "log")])
@@ -464,8 +473,8 @@ def test_columns_have_the_numbers_of_the_rows():
     assert rows == [rf"{name}  $\mathbf{{{i}}}$" for i, name in enumerate("bac", 1)]
     columns = [t.get_text() for t in axes.get_xticklabels()]
     assert columns == [rf"$\mathbf{{{i}}}$" for i in (1, 2, 3)]
-    places = dict(zip(drawing.table["arm"], drawing.table["place"], strict=True))
-    assert places == {"a": 1, "b": 0} and drawing.table["other_place"].tolist() == [0, 2, 2]
+    ranks = dict(zip(drawing.table["arm"], drawing.table["rank"], strict=True))
+    assert ranks == {"a": 1, "b": 0} and drawing.table["other_rank"].tolist() == [0, 2, 2]
 
 
 # On paper
@@ -549,5 +558,5 @@ def test_names_too_long_for_a_page_leave_cells_that_can_be_seen():
     figure = draw("distinguishable", run_of(range(60), names=names)).figure
     figure.draw_without_rendering()
     box = figure.axes[0].get_window_extent()
-    assert box.width / 60 > 0.9 * distinguishable.LEAST * figure.dpi
+    assert box.width / 60 > 0.9 * distinguishable.MIN_CELL * figure.dpi
     assert figure.get_size_inches()[0] > style.PAGE  # scaled down in print, but whole

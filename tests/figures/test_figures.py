@@ -26,11 +26,12 @@ from figures_world import (
     texts_of,
 )
 
-from routing.figures import exact_world, exposure, frontier, routing
+from routing.figures import exposure, frontier, routing, trajectories
 from routing.figures.losses import NUM_POINTS, smoothed
 from routing.figures.shared import (
     arm_selection,
     arm_styles,
+    exact_world,
     image_grids,
     metric_labels,
     page_layout,
@@ -829,7 +830,7 @@ def test_areas_hold_their_mass():
     line = np.linspace(-5, 5, 801)
     q = exact_world.density(world, np.stack(np.meshgrid(line, line), -1))
     assert q.sum() * (line[1] - line[0]) ** 2 == pytest.approx(1)
-    heights = exact_world.levels(q, (line[1] - line[0]) ** 2)
+    heights = exact_world.density_levels(q, (line[1] - line[0]) ** 2)
     exact = [
         (1 - mass) * q.max() for mass in exact_world.MASSES
     ]  # mass within q > h is 1 - h / q_max
@@ -839,22 +840,24 @@ def test_areas_hold_their_mass():
 def test_the_density_is_that_of_the_mixture():
     import torch
 
-    from routing.flow.exact_worlds import Mixture
+    from routing.flow.exact_worlds import GaussianMixture
 
-    world = exact_world.world_of(FigureInputs(make_job("plane")), "densities")
+    world = exact_world.exact_world(FigureInputs(make_job("plane")), "densities")
     covs = torch.eye(2).double() * torch.tensor(world["stds"])[:, None, None] ** 2
-    mixture = Mixture(torch.tensor(world["weights"]), torch.tensor(world["means"]), covs)
+    mixture = GaussianMixture(torch.tensor(world["weights"]), torch.tensor(world["means"]), covs)
     x = np.random.default_rng(0).uniform(-4, 4, (50, 2))
     log_q = mixture.log_density(torch.tensor(x), torch.zeros(50).double())
     assert exact_world.density(world, x) == pytest.approx(log_q.exp().numpy())
 
 
-def test_trajectories_are_cut_where_the_loudest_expert_changes():
+def test_trajectories_are_cut_where_the_expert_of_largest_weight_changes():
     w = np.array([[[0.9, 0.1], [0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]])
-    assert exact_world.loudest(w).tolist() == [[0, 0, exact_world.NONE, 1, exact_world.NONE]]
+    assert trajectories.largest_weight(w).tolist() == [
+        [0, 0, trajectories.NONE, 1, trajectories.NONE]
+    ]
     states = np.arange(10.0).reshape(1, 5, 2)
-    pieces = list(exact_world.runs(states, exact_world.loudest(w)))
-    assert [k for _, k in pieces] == [0, exact_world.NONE, 1]
+    pieces = list(trajectories.segments(states, trajectories.largest_weight(w)))
+    assert [k for _, k in pieces] == [0, trajectories.NONE, 1]
     assert [p[:, 0].tolist() for p, _ in pieces] == [[0, 2, 4], [4, 6], [6, 8]]
 
 
@@ -961,8 +964,8 @@ def test_departures_are_distances_from_the_monolith_of_the_same_scale():
 
 def test_exposure_is_scored_on_where_trajectories_end():
     inputs = FigureInputs(make_job("digits"))
-    found = exposure.own(inputs, "full")
-    trace, end = inputs.trace("full"), exposure.ends(inputs, "full")
+    found = exposure.on_trajectories(inputs, "full")
+    trace, end = inputs.trace("full"), exposure.final_clusters(inputs, "full")
     call = 3
     p = trace["posteriors"][:, call].astype(float)
     right = p.argmax(1) == end

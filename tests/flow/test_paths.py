@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from routing.flow.paths import alpha, noised, reverse_transition, sigma, velocity
+from routing.flow.paths import add_noise, alpha, reverse_transition, sigma, velocity
 
 PAIRS = [(1.0, 0.9), (1.0, 0.0), (0.999, 0.5), (0.7, 0.69), (0.5, 0.2), (0.3, 0.001), (0.1, 0.0)]
 
@@ -23,7 +23,7 @@ def filled(value, num=5, dtype=torch.float64):
 def test_it_is_the_conditional_law_of_the_markov_process(t, s, rng):
     """Given x_0: cov(x_t, x_s) = a sigma_s^2, as x_t is a x_s and noise of its own."""
     x0, eps = draws(rng)
-    x = noised(x0, eps, filled(t))
+    x = add_noise(x0, eps, filled(t))
     mean, std = reverse_transition(x, velocity(x0, eps), filled(t), filled(s))
     a = (1 - t) / (1 - s)
     gain = a * s**2 / t**2  # cov / var
@@ -35,7 +35,7 @@ def test_it_is_the_conditional_law_of_the_markov_process(t, s, rng):
 def test_it_is_that_of_ddpm_on_the_variance_preserving_path(t, s, rng):
     """Ho et al. 2020, eq. 7, after x / sqrt(alpha^2 + sigma^2)."""
     x0, eps = draws(rng)
-    x = noised(x0, eps, filled(t))
+    x = add_noise(x0, eps, filled(t))
     mean, std = reverse_transition(x, velocity(x0, eps), filled(t), filled(s))
     size_t, size_s = math.hypot(1 - t, t), math.hypot(1 - s, s)
     bar_t, bar_s = ((1 - t) / size_t) ** 2, ((1 - s) / size_s) ** 2
@@ -69,7 +69,7 @@ def test_ends_are_exact_and_all_pairs_finite(rng):
     mean, std = reverse_transition(eps, v, filled(1.0), filled(0.4))
     torch.testing.assert_close(mean, 0.6 * x0)
     assert torch.equal(std, filled(0.4))
-    mean, std = reverse_transition(noised(x0, eps, filled(0.3)), v, filled(0.3), filled(0.0))
+    mean, std = reverse_transition(add_noise(x0, eps, filled(0.3)), v, filled(0.3), filled(0.0))
     torch.testing.assert_close(mean, x0)
     assert torch.equal(std, filled(0.0))
     grid = [0.0, 1e-7, 1e-3, 0.5, 1 - 1e-6, 1.0]

@@ -6,7 +6,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from routing.flow import paths
-from routing.flow.exact_worlds import Mixture
+from routing.flow.exact_worlds import GaussianMixture
 from routing.flow.samplers import SAMPLERS, Ancestral, DPMpp2M, Euler, Heun
 
 # name: interval and steps on which the declared order is measured
@@ -30,7 +30,7 @@ def oracle():
     g = torch.Generator().manual_seed(1)
     roots = 0.4 * torch.randn(4, 2, 2, generator=g, dtype=torch.float64)
     covs = roots @ roots.mT + 0.25 * torch.eye(2, dtype=torch.float64)
-    return Mixture(torch.tensor([0.1, 0.2, 0.3, 0.4]).double(), means.double(), covs)
+    return GaussianMixture(torch.tensor([0.1, 0.2, 0.3, 0.4]).double(), means.double(), covs)
 
 
 def oracle_velocity():
@@ -40,7 +40,7 @@ def oracle_velocity():
 
 def polynomial(x, t, step):
     """Elementwise, of + and * alone, so that the same numbers come at any batch size."""
-    t = paths.along(t, x)
+    t = paths.append_dims(t, x)
     return x * (0.5 - t) - 0.3 * x * x + t
 
 
@@ -112,12 +112,12 @@ def test_default_grid_reaches_the_data(name, rng):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_num_calls_is_counted(name, rng):
+def test_num_evaluations_is_counted(name, rng):
     recorder = Recorder(polynomial)
     sampler = SAMPLERS[name](7)
     run(sampler, recorder, torch.randn(3, 2, generator=rng))
-    assert len(recorder.t) == sampler.num_calls == 7 * sampler.calls_per_step
-    assert recorder.steps == [i for i in range(7) for _ in range(sampler.calls_per_step)]
+    assert len(recorder.t) == sampler.num_evaluations == 7 * sampler.evaluations_per_step
+    assert recorder.steps == [i for i in range(7) for _ in range(sampler.evaluations_per_step)]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_one_data_point_is_hit_exactly(name, rng):
     x = torch.randn(4, 2, generator=rng, dtype=torch.float64)
     times = torch.tensor([1, 0.6, 0.5, 0.2], dtype=torch.float64)
     y = SAMPLERS[name](3)(lambda x, t, step: (x - c) / t[:, None], x, times)
-    torch.testing.assert_close(y, paths.noised(c.expand(4, 2), x, times[-1].expand(4)))
+    torch.testing.assert_close(y, paths.add_noise(c.expand(4, 2), x, times[-1].expand(4)))
 
 
 @pytest.mark.parametrize("num_steps", [1, 3, 50])
@@ -204,11 +204,11 @@ def test_bad_options_are_refused(name, make, message):
     "times, message",
     [
         ([1, 0.5], "num_steps \\+ 1 = 3"),
-        ([0, 0.5, 1], "fall strictly"),
-        ([1, 0.5, 0.5], "fall strictly"),
-        ([1.1, 0.5, 0], "fall strictly"),
-        ([1, 0.5, -0.1], "fall strictly"),
-        ([1, math.nan, 0], "fall strictly"),
+        ([0, 0.5, 1], "decrease strictly"),
+        ([1, 0.5, 0.5], "decrease strictly"),
+        ([1.1, 0.5, 0], "decrease strictly"),
+        ([1, 0.5, -0.1], "decrease strictly"),
+        ([1, math.nan, 0], "decrease strictly"),
     ],
 )
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -341,7 +341,7 @@ class Switching:
         target = torch.where(self.who[step], 2.0, -1.0).to(x).reshape(-1, *[1] * (x.ndim - 1))
         return x - target - 0.2 * x * x
 
-    def switched(self):
+    def expert_set_changed(self):
         step = self.requested[-1]
         return self.who[step] != self.who[step - 1]
 
@@ -355,7 +355,7 @@ def test_dpmpp_reset_drops_the_history_of_samples_that_switch(shape, rng):
     times = torch.linspace(0.9, 0.1, 7, dtype=torch.float64)
     recorders = {h: Recorder(Switching(who)) for h in ("mix", "reset")}
     for history, recorder in recorders.items():
-        recorder.switched = recorder.velocity.switched
+        recorder.expert_set_changed = recorder.velocity.expert_set_changed
         DPMpp2M(6, history=history)(recorder, x, times)
     mix, reset = (torch.stack(recorders[h].x) for h in ("mix", "reset"))
     euler = Recorder(Switching(who))
@@ -380,7 +380,7 @@ def test_dpmpp_reset_drops_the_history_of_samples_that_switch(shape, rng):
 
 def test_dpmpp_reset_needs_a_velocity_that_knows(rng):
     x = torch.randn(2, 2, generator=rng)
-    with pytest.raises(ValueError, match="switched\\(\\).*'mix'"):
+    with pytest.raises(ValueError, match="expert_set_changed\\(\\).*'mix'"):
         DPMpp2M(2, history="reset")(polynomial, x)
     with pytest.raises(ValueError, match="'mix' or 'reset', got 'drop'"):
         DPMpp2M(2, history="drop")
@@ -403,7 +403,7 @@ def run_ours(sampler, velocity, x, times):
     """All states at the beginning of a step, and the last."""
     recorder = Recorder(velocity)
     end = sampler(recorder, x, times.double())
-    return recorder.x[:: sampler.calls_per_step] + [end]
+    return recorder.x[:: sampler.evaluations_per_step] + [end]
 
 
 def assert_same(ours, theirs):

@@ -3,7 +3,7 @@
 import torch
 
 from routing.flow import paths
-from routing.flow.exact_worlds import LabelledMixture, Mixture
+from routing.flow.exact_worlds import GaussianMixture, LabelledMixture
 
 CLUSTERS = torch.tensor([0, 0, 1, 1, 2, 2])  # cluster 2 has no label 1, cluster 1 no label 2
 LABELS = torch.tensor([0, 1, 0, 1, 0, 2])
@@ -18,7 +18,7 @@ def labelled(dim=2, dtype=torch.float64):
     means = 1.2 * torch.randn(6, dim, generator=g, dtype=torch.float64)
     roots = 0.4 * torch.randn(6, dim, dim, generator=g, dtype=torch.float64)
     covs = roots @ roots.mT + 0.1 * torch.eye(dim, dtype=torch.float64)
-    mixture = Mixture(weights.to(dtype), means.to(dtype), covs.to(dtype))
+    mixture = GaussianMixture(weights.to(dtype), means.to(dtype), covs.to(dtype))
     return LabelledMixture(mixture, LABELS, NUM_LABELS)
 
 
@@ -42,4 +42,4 @@ def states(mixture, num, t, rng):
     """`num` points x_t that the data really visits."""
     x0, _ = mixture.sample(num, rng)
     t = torch.full((num,), t, dtype=x0.dtype)
-    return paths.noised(x0, torch.randn(x0.shape, generator=rng, dtype=x0.dtype), t), t
+    return paths.add_noise(x0, torch.randn(x0.shape, generator=rng, dtype=x0.dtype), t), t

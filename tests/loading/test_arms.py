@@ -9,10 +9,16 @@ from arms import FULL, LABELLED, draw, spec, whole_world
 from stages import refused
 
 from routing.data import pixel_values, probe_states
-from routing.data.prompts import LabelPrompter
+from routing.data.conditioners import LabelConditioner
 from routing.ensemble.guidance import GUIDANCE
 from routing.ensemble.policies import Budget, Full, Nucleus, Threshold, TopK
-from routing.ensemble.routers import ConditionalNetwork, Exact, ExactLabelled, Network, Prior
+from routing.ensemble.routers import (
+    ConditionalLearnedRouter,
+    Exact,
+    ExactLabelled,
+    LearnedRouter,
+    Prior,
+)
 from routing.flow.conditions import Condition, ConditionedNetwork
 from routing.flow.samplers import Euler
 from routing.loading import models, policy_calibration
@@ -42,9 +48,9 @@ def labelled(tmp_path_factory):
 def piloted(monkeypatch):
     """Pilots by the order in which arms are bound to them."""
     found = []
-    real = policy_calibration.bind
+    real = policy_calibration.bind_pilot
     monkeypatch.setattr(
-        policy_calibration, "bind", lambda p, pilot: found.append(pilot) or real(p, pilot)
+        policy_calibration, "bind_pilot", lambda p, pilot: found.append(pilot) or real(p, pilot)
     )
     return found
 
@@ -121,7 +127,9 @@ def test_a_learned_router_is_asked_with_its_temperature_as_its_arm_asks(
     draw(tmp_path, told, spec(CONDITIONAL, BUDGET, num=2, guidance=guidance))
     held, rows, _ = kept_states(told)
     (path,) = told["router"]
-    net = ConditionedNetwork(models.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
+    net = ConditionedNetwork(
+        models.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
+    )
     label = Condition(label=torch.tensor(np.searchsorted([2, 5, 8], rows["label"])))
     logits = net(held.x, held.t, label if is_asked else None)
     temperature = torch.tensor([0.5, 1.0, 2.0, 4.0])[(held.t * 4).long().clamp(max=3)]
@@ -185,7 +193,7 @@ def test_what_was_found_is_noted_in_the_bill(labelled, piloted, tmp_path):
     found = draw(tmp_path, labelled["halves"], spec("exact", policy, num=40))
     noted = artifacts.read_provenance(found["files"]["cost"])["policy"]
     pilot = piloted[0]
-    late = Budget(1.25, Threshold(0.0)).bound(pilot.split(0.5)[1])
+    late = Budget(1.25, Threshold(0.0)).with_pilot(pilot.split(0.5)[1])
     assert noted == {
         "policy": "Switch",
         "early": {"policy": "Full"},
@@ -243,10 +251,13 @@ def test_routers_are_made_of_their_artifacts(told, labelled):
     assert type(assembled(labelled["halves"], router="exact").router) is ExactLabelled
     assert type(assembled(labelled["halves"], router="prior").router) is Prior
     made = assembled(told, router=CONDITIONAL)
-    assert type(made.router) is ConditionalNetwork
+    assert type(made.router) is ConditionalLearnedRouter
     assert made.router.temperatures.tolist() == [0.5, 1.0, 2.0, 4.0]
     assert made.dtype == torch.float32 and made.shape == arms.SHAPE and made.levels == 16
-    assert all(type(expert) is ConditionedNetwork for expert in made.experts) and len(made.experts) == 5
+    assert (
+        all(type(expert) is ConditionedNetwork for expert in made.experts)
+        and len(made.experts) == 5
+    )
     np.testing.assert_allclose(made.prior, arms.SIZES / 100)
     made = assembled(labelled["halves"], router="exact", policy={"name": "top_k", "k": 2})
     assert made.dtype == torch.float64 and made.shape == (2,) and made.policy == TopK(2)
@@ -256,8 +267,8 @@ def test_routers_are_made_of_their_artifacts(told, labelled):
 def test_routers_that_are_told_nothing(tmp_path):
     plain = arms.networks(tmp_path / "networks")
     made = assembled(plain)
-    assert type(made.router) is Network and made.router.temperatures is None
-    assert made.prompter is None
+    assert type(made.router) is LearnedRouter and made.router.temperatures is None
+    assert made.conditioner is None
     world = arms.exact(tmp_path / "exact", names=["halves"])["halves"]
     assert type(assembled(world, router="exact").router) is Exact
 
@@ -276,7 +287,7 @@ def an_arm(guidance, num_train):
         encoder=PartitionEncoder(Job("samples", {}, {}, {})),
         prior=np.array([0.25, 0.75]),
         dtype=torch.float32,
-        prompter=LabelPrompter.of(train["label"].to_numpy(), []),
+        conditioner=LabelConditioner.of(train["label"].to_numpy(), []),
         train_index=train,
         device=torch.device("cpu"),
     )

@@ -22,7 +22,7 @@ from routing.metrics.formulas.sample_size_extrapolation import subset_sizes
 from routing.metrics.protocol import FeatureSpaceMetric, LPIPSDistances
 from routing.metrics.table import METRICS, ArmSamples, Kind, Metric, ReferenceSamples
 from routing.statistics.bootstrap import bootstrap_counts
-from routing.statistics.intervals import jackknife_weights, seed_blocks
+from routing.statistics.jackknife import jackknife_weights, seed_blocks
 
 NUM, DIM, K = 48, 4, 3
 OPTIONS = {name: {} for name in METRICS} | {"inception_score": {"num_splits": 3}}

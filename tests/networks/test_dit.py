@@ -9,17 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from routing.networks.dit import (
-    MODULATIONS,
-    Architecture,
-    Attention,
-    DiT,
-    flop_per_sample,
-    grid_sinusoid,
-    patchify,
-    sinusoid,
-    unpatchify,
-)
+from routing.networks.dit import MODULATIONS, Architecture, Attention, DiT, flop_per_sample
+from routing.networks.embeddings import grid_sinusoid, patchify, sinusoid, unpatchify
 
 TINY = Architecture(
     image_size=6, channels=3, patch_size=2, width=16, depth=2, num_heads=4, mlp_ratio=2.5

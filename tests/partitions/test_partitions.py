@@ -8,14 +8,19 @@ from sklearn.cluster import KMeans as Reference
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from routing.partitions.agreement import adjusted_rand, contingency, mutual_information, purity
-from routing.partitions.balanced import balanced
-from routing.partitions.base import means, squared_distances
-from routing.partitions.kmeans import kmeans, nearest
-from routing.partitions.labels import in_order, packed
+from routing.partitions.agreement import (
+    adjusted_rand_index,
+    contingency,
+    normalised_mutual_information,
+    purity,
+)
+from routing.partitions.balanced_kmeans import balanced_kmeans
+from routing.partitions.base import PartitionInputs, cluster_means, squared_distances
+from routing.partitions.faiss_kmeans import kmeans, nearest
+from routing.partitions.labels import group_by_size, renumber_by_first_label
 from routing.partitions.quality import imbalance, separation, silhouettes
-from routing.partitions.table import METHODS, Space
-from routing.partitions.transport import equal_sizes, transport
+from routing.partitions.table import METHODS
+from routing.partitions.transport import equal_cluster_sizes, transport
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +28,16 @@ def x():
     return np.ascontiguousarray(load_digits().data / 8 - 1, np.float32)
 
 
-def space(x, labels=None, **more):
+def inputs(x, labels=None, **more):
     labels = np.zeros(len(x), int) if labels is None else labels
     rng = np.random.default_rng(0)
-    parts = {"train": np.ones(len(x), bool), "take": lambda rows: x[rows], "rng": rng, "number": 3}
-    return Space(labels=labels, **(parts | more))
+    parts = {
+        "is_train": np.ones(len(x), bool),
+        "features_at": lambda rows: x[rows],
+        "rng": rng,
+        "faiss_seed": 3,
+    }
+    return PartitionInputs(labels=labels, **(parts | more))
 
 
 def inertia(x, centroids, clusters=None):
@@ -151,7 +161,7 @@ def test_assignments_of_given_sizes_are_optimal(kind, num_clusters, num_rows):
         cost = problem(kind, num_clusters, num_rows, rng)
         uneven = 1 + rng.multinomial(num_rows - num_clusters, rng.dirichlet(np.ones(num_clusters)))
         start = 3 * rng.normal(size=num_clusters)
-        for capacity in (equal_sizes(num_rows, num_clusters), uneven):
+        for capacity in (equal_cluster_sizes(num_rows, num_clusters), uneven):
             for b in (None, start):
                 given = None if b is None else b.copy()
                 clusters, prices = transport(cost, capacity, b)
@@ -177,7 +187,7 @@ def test_paths_alone_find_the_optimum(monkeypatch):
     monkeypatch.setattr("routing.partitions.transport._ascent", lambda cost, capacity, b: b)
     rng = np.random.default_rng(1)
     for num in (2, 6):
-        cost, capacity = problem("points", num, 120, rng), equal_sizes(120, num)
+        cost, capacity = problem("points", num, 120, rng), equal_cluster_sizes(120, num)
         clusters, _ = transport(cost, capacity)
         assert cost[clusters, np.arange(120)].sum() == pytest.approx(solved(cost, capacity))
 
@@ -187,7 +197,7 @@ def test_the_ascent_leaves_little_to_the_paths():
 
     rng = np.random.default_rng(2)
     cost = problem("points", 8, 4000, rng)
-    b = _ascent(cost, equal_sizes(4000, 8), np.zeros(8))
+    b = _ascent(cost, equal_cluster_sizes(4000, 8), np.zeros(8))
     sizes = np.bincount((cost - b[:, None]).argmin(0), minlength=8)
     assert np.abs(sizes - 500).max() <= 5 < np.abs(np.bincount(cost.argmin(0)) - 500).max()
 
@@ -199,7 +209,10 @@ def test_prices_are_in_the_middle():
 
 
 def test_equal_sizes():
-    assert equal_sizes(11, 4).tolist() == [3, 3, 3, 2] and equal_sizes(8, 4).tolist() == [2] * 4
+    assert (
+        equal_cluster_sizes(11, 4).tolist() == [3, 3, 3, 2]
+        and equal_cluster_sizes(8, 4).tolist() == [2] * 4
+    )
 
 
 # Balanced k-means.
@@ -211,15 +224,15 @@ def test_balanced_k_means_only_goes_down_and_ends_at_a_fixed_point(num, x):
     start = kmeans(x, num, 20, 1, 0)
     before = np.inf
     for iterations in (1, 2, 4, 50):
-        rule, clusters = balanced(x, start, iterations)
-        assert np.array_equal(np.bincount(clusters), equal_sizes(len(x), num))
+        rule, clusters = balanced_kmeans(x, start, iterations)
+        assert np.array_equal(np.bincount(clusters), equal_cluster_sizes(len(x), num))
         value = inertia(x, rule.centroids, clusters)
         assert value <= before * (1 + 1e-12)
         before = value
         assert np.array_equal(rule(x, np.arange(len(x)))[:, 0], clusters)
-    np.testing.assert_allclose(means(x, clusters, num), rule.centroids, atol=1e-6)
+    np.testing.assert_allclose(cluster_means(x, clusters, num), rule.centroids, atol=1e-6)
     cost = squared_distances(x, rule.centroids).T
-    assert value == pytest.approx(solved(cost, equal_sizes(len(x), num)), rel=1e-9)
+    assert value == pytest.approx(solved(cost, equal_cluster_sizes(len(x), num)), rel=1e-9)
     if num > 1:
         assert value > inertia(x, kmeans(x, num, 50, 5, 0))  # balance has its price
 
@@ -227,16 +240,16 @@ def test_balanced_k_means_only_goes_down_and_ends_at_a_fixed_point(num, x):
 def test_one_iteration_moves_the_centroids_once(x):
     x = x[:200]
     start = kmeans(x, 4, 1, 1, 0)
-    first, _ = transport(squared_distances(x, start).T, equal_sizes(200, 4))
-    rule, clusters = balanced(x, start, 1)
-    assert np.array_equal(rule.centroids, means(x, first, 4)) and not np.array_equal(
+    first, _ = transport(squared_distances(x, start).T, equal_cluster_sizes(200, 4))
+    rule, clusters = balanced_kmeans(x, start, 1)
+    assert np.array_equal(rule.centroids, cluster_means(x, first, 4)) and not np.array_equal(
         first, clusters
     )
 
 
 def test_identical_points_are_shared_out():
     x = np.repeat(np.array([[0.0], [1.0]], np.float32), [9, 1], axis=0)
-    _, clusters = balanced(x, np.array([[0.0], [1.0]], np.float32), 5)
+    _, clusters = balanced_kmeans(x, np.array([[0.0], [1.0]], np.float32), 5)
     assert np.bincount(clusters).tolist() == [5, 5] and clusters[9] == 1
 
 
@@ -246,7 +259,7 @@ def test_balance_carries_over_to_images_that_were_not_looked_at():
     centres = 6 * np.eye(3)
     x = centres[rng.choice(3, 24_000, p=sizes)] + rng.normal(size=(24_000, 3))
     x = x.astype(np.float32)
-    rule = METHODS["balanced_kmeans"](3, max_fit=4000).fit(space(x))
+    rule = METHODS["balanced_kmeans"](3, max_fit=4000).fit(inputs(x))
     shares = np.bincount(rule(x, np.arange(len(x)))[:, 0]) / len(x)
     # Of 4,000 rows exact thirds; of all, thirds within three standard errors of a sample.
     np.testing.assert_allclose(shares, 1 / 3, atol=3 * np.sqrt(2 / 9 / 4000))
@@ -258,7 +271,7 @@ def test_balance_carries_over_to_images_that_were_not_looked_at():
 @pytest.mark.parametrize("coarse", ["kmeans", "balanced_kmeans"])
 def test_fine_centres_inherit_the_coarse_cluster(coarse, x):
     method = METHODS["two_stage"](3, num_fine=20, coarse=coarse)
-    rule = method.fit(space(x))
+    rule = method.fit(inputs(x))
     fine = kmeans(x, 20, 50, 1, 3)
     assert np.array_equal(rule.fine, fine)
     centres = kmeans(fine, 3, 100, 10, 3)  # unweighted: a fine centre is one point
@@ -268,7 +281,7 @@ def test_fine_centres_inherit_the_coarse_cluster(coarse, x):
         assert rule.fine_cluster.tolist() == of_fine
     else:
         assert sorted(sizes) == [6, 7, 7]
-        _, of_fine = balanced(fine, centres, 100)
+        _, of_fine = balanced_kmeans(fine, centres, 100)
         assert np.array_equal(rule.fine_cluster, of_fine)
     found = rule(x, np.arange(len(x)))
     for i in range(0, len(x), 50):
@@ -277,7 +290,7 @@ def test_fine_centres_inherit_the_coarse_cluster(coarse, x):
 
 
 def test_each_of_the_two_stages_has_its_iterations(x):
-    rule = METHODS["two_stage"](6, num_fine=200, iterations=2, restarts=1).fit(space(x))
+    rule = METHODS["two_stage"](6, num_fine=200, iterations=2, restarts=1).fit(inputs(x))
     fine = kmeans(x, 200, 2, 1, 3)
     assert np.array_equal(rule.fine, fine)
     centres = [kmeans(fine, 6, steps, 1, 3) for steps in (100, 2)]
@@ -290,19 +303,19 @@ def test_each_of_the_two_stages_has_its_iterations(x):
 
 
 def test_labels_are_packed_largest_first_into_the_smallest():
-    assert packed(np.array([3, 9, 4, 4, 2]), 2).tolist() == [1, 0, 1, 1, 0]
-    assert packed(np.array([5, 5, 5]), 3).tolist() == [0, 1, 2]
+    assert group_by_size(np.array([3, 9, 4, 4, 2]), 2).tolist() == [1, 0, 1, 1, 0]
+    assert group_by_size(np.array([5, 5, 5]), 3).tolist() == [0, 1, 2]
     rng = np.random.default_rng(0)
     for _ in range(20):  # Graham: within 4/3 of the best, which is at least the mean
         sizes, num = rng.integers(1, 100, 12), 4
-        filled = np.bincount(packed(sizes, num), sizes, num)
+        filled = np.bincount(group_by_size(sizes, num), sizes, num)
         assert filled.max() <= 4 / 3 * max(sizes.sum() / num, sizes.max()) + 1e-9
         assert filled.sum() == sizes.sum()
 
 
 def test_groups_are_numbered_by_their_first_label():
-    assert in_order(np.array([2, 0, 2, 1, 0])).tolist() == [0, 1, 0, 2, 1]
-    assert in_order(np.array([1, 1, 2, 0])).tolist() == [0, 0, 1, 2]
+    assert renumber_by_first_label(np.array([2, 0, 2, 1, 0])).tolist() == [0, 1, 0, 2, 1]
+    assert renumber_by_first_label(np.array([1, 1, 2, 0])).tolist() == [0, 0, 1, 2]
 
 
 def test_labels_keep_together_and_are_grouped_as_asked():
@@ -312,7 +325,7 @@ def test_labels_keep_together_and_are_grouped_as_asked():
     x = (10 * np.isin(labels, ["a", "c"])[:, None] + rng.normal(size=(200, 2))).astype(np.float32)
     train = rng.random(200) < 0.8
     for group, together in {"size": "a b|c d", "features": "a c|b d"}.items():
-        rule = METHODS["labels"](2, group=group).fit(space(x, labels, train=train))
+        rule = METHODS["labels"](2, group=group).fit(inputs(x, labels, is_train=train))
         found = rule(x, np.arange(200))[:, 0]
         groups = [" ".join(sorted(set(labels[found == k]))) for k in range(2)]
         if group == "size":  # d 90; a 60, b 40 -> 100; c 10 joins d
@@ -325,19 +338,19 @@ def test_label_groups_are_of_the_training_images_alone():
     train = np.ones(21, bool)
     train[:8] = False  # of label 0 two are left: 1 | 0 2, not 0 | 1 2
     x = np.zeros((21, 1), np.float32)
-    found = METHODS["labels"](2).fit(space(x, labels, train=train))(x, np.arange(21))[:, 0]
+    found = METHODS["labels"](2).fit(inputs(x, labels, is_train=train))(x, np.arange(21))[:, 0]
     assert [found[0], found[10], found[16]] == [0, 1, 0]
 
 
 def test_label_means_weigh_as_many_images_as_they_have():
     labels = np.repeat([0, 1, 2, 3], [2, 20, 400, 5])
     x = np.array([0.0, 1.0, 1.9, 9.0], np.float32)[labels][:, None]
-    found = METHODS["labels"](3, group="features").fit(space(x, labels))(x, np.arange(427))[:, 0]
+    found = METHODS["labels"](3, group="features").fit(inputs(x, labels))(x, np.arange(427))[:, 0]
     # Together 0 and 1 cost 2 * 20 / 22 = 1.8 squares, 1 and 2 cost 15.4; one each, 0.5 and 0.4.
     assert [found[labels == label][0] for label in range(4)] == [0, 0, 1, 2]
     labels = np.repeat([0, 1, 2], [1, 100, 100])
     x = np.array([0.0, 2.8, 3.9], np.float32)[labels][:, None]
-    found = METHODS["labels"](2, group="features").fit(space(x, labels))(x, np.arange(201))[:, 0]
+    found = METHODS["labels"](2, group="features").fit(inputs(x, labels))(x, np.arange(201))[:, 0]
     assert [found[labels == label][0] for label in range(3)] == [0, 0, 1]  # unweighted: 0, 1, 1
 
 
@@ -352,8 +365,8 @@ def test_agreement_is_that_of_scikit_learn(seed):
     table = contingency(a, b)
     assert table.sum() == 200 and table[0, 0] == ((a == a.min()) & (b == b.min())).sum()
     theirs = normalized_mutual_info_score(a, b), adjusted_rand_score(a, b)
-    assert mutual_information(table) == pytest.approx(theirs[0], abs=1e-12)
-    assert adjusted_rand(table) == pytest.approx(theirs[1], abs=1e-12)
+    assert normalised_mutual_information(table) == pytest.approx(theirs[0], abs=1e-12)
+    assert adjusted_rand_index(table) == pytest.approx(theirs[1], abs=1e-12)
     loop = sum(np.unique(b[a == k], return_counts=True)[1].max() for k in np.unique(a)) / 200
     assert purity(table) == pytest.approx(loop)
 
@@ -362,12 +375,12 @@ def test_agreement_at_its_ends():
     one, many = np.zeros(6, int), np.arange(6)
     for a, b in ((one, one), (many, many), (one, many)):
         table = contingency(a, b)
-        assert mutual_information(table) == normalized_mutual_info_score(a, b)
-        assert adjusted_rand(table) == adjusted_rand_score(a, b)
+        assert normalised_mutual_information(table) == normalized_mutual_info_score(a, b)
+        assert adjusted_rand_index(table) == adjusted_rand_score(a, b)
     names = np.array(["x", "x", "y"], dtype=object)
     assert contingency(names, np.array([3, 5, 3])).tolist() == [[1, 1], [1, 0]]
     big = np.full((2, 2), 5_000_000)  # pairs of these overflow 32 bits, their products 64
-    assert abs(adjusted_rand(big)) < 1e-6
+    assert abs(adjusted_rand_index(big)) < 1e-6
 
 
 def test_imbalance():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from stages import WORLD, content, make_data, read, refused, run
 
-from routing.data import prompts
+from routing.data import conditioners
 from routing.flow.conditions import ConditionedNetwork
 from routing.flow.exact_worlds import GaussianMixture
 from routing.flow.samplers import Euler
@@ -140,7 +140,7 @@ def test_a_conditional_expert_draws_what_it_is_asked_for(condition, tmp_path, rn
     files = run("experts", tmp_path, spec(kind | {"drop": 0.3}, condition=condition), **inputs)
     note = artifacts.read_provenance(files["weights"])
     net = ConditionedNetwork(models.load(artifacts.read_arrays(files["weights"]), note))
-    prompter = prompts.of_note(note["prompts"])
+    conditioner = conditioners.from_metadata(note["conditioner"])
     t, eps = torch.full((64,), 0.98), torch.randn(64, 1, 4, 4, generator=rng)
 
     def clean(*told):
@@ -149,7 +149,7 @@ def test_a_conditional_expert_draws_what_it_is_asked_for(condition, tmp_path, rn
             return (eps - t[:, None, None, None] * net(eps, t, *told)).mean().item()
 
     for label, value in ((3, -0.5), (8, 0.5)):
-        told = prompter(np.full(64, label), [f"label {label}"] * 64)
+        told = conditioner(np.full(64, label), [f"label {label}"] * 64)
         assert clean(told) == pytest.approx(value, abs=0.15)
     assert clean() == pytest.approx(0.0, abs=0.2)  # of all images
 
@@ -184,16 +184,16 @@ def test_prompts_are_those_of_all_experts(tmp_path):
     for k in range(2):
         files = run("experts", tmp_path / str(k), spec(SHORT, k, 2, condition="label"), **inputs)
         note = artifacts.read_provenance(files["weights"])
-        assert note["prompts"] == {"name": "label", "classes": [1, 2]}
+        assert note["conditioner"] == {"name": "label", "classes": [1, 2]}
         assert note["model"]["num_classes"] == 2
     files = run("experts", tmp_path / "none", spec(SHORT, 0, 2), **inputs)
     note = artifacts.read_provenance(files["weights"])
-    assert note["prompts"] is None and note["model"]["num_classes"] is None
+    assert note["conditioner"] is None and note["model"]["num_classes"] is None
 
 
 @pytest.mark.parametrize("drop", [0.0, 1.0])
 def test_a_share_that_leaves_a_branch_untrained_is_refused(drop):
-    with refused(rf"drop: wanted a share in \(0, 1\), .* got {drop}"):
+    with refused(rf"drop: wanted a fraction in \(0, 1\), .* got {drop}"):
         Transformer(1, 1, drop=drop)
 
 
@@ -320,17 +320,17 @@ def test_exact_experts_of_a_labelled_world_speak_both_branches(tmp_path, rng):
     for k in range(2):
         made = run("experts", tmp_path / str(k), spec(EXACT, k, 2, condition="label"), **inputs)
         note = artifacts.read_provenance(made["weights"])
-        assert note["prompts"] == {"name": "label", "classes": [4, 9]}
+        assert note["conditioner"] == {"name": "label", "classes": [4, 9]}
         expert = models.load(artifacts.read_arrays(made["weights"]), note)
-        prompter = prompts.of_note(note["prompts"])
+        conditioner = conditioners.from_metadata(note["conditioner"])
         mine = torch.from_numpy(np.flatnonzero(owner == k))
         null = truth.restrict(mine).velocity(x, t)
         torch.testing.assert_close(expert.velocity(x, t), null)
-        dropped = prompter(np.full(50, 4), [], np.ones(50, bool))
+        dropped = conditioner(np.full(50, 4), [], np.ones(50, bool))
         torch.testing.assert_close(expert.velocity(x, t, dropped), null)
         for label in (4, 9):
             (c,) = [c for c in mine.tolist() if source["labels"][c] == label]
-            said = expert.velocity(x, t, prompter(np.full(50, label), []))
+            said = expert.velocity(x, t, conditioner(np.full(50, label), []))
             torch.testing.assert_close(said, truth.restrict(torch.tensor([c])).velocity(x, t))
 
 

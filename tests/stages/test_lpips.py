@@ -13,7 +13,7 @@ from routing.data import heldout, pixel_values
 from routing.metrics.formulas.lpips_distance import diversity
 from routing.pretrained import autoencoders
 from routing.stages import lpips as stage
-from routing.statistics.intervals import jackknife_interval, jackknife_weights
+from routing.statistics.jackknife import jackknife_interval, jackknife_weights
 from routing.workflow import artifacts, seeds
 
 NUM = 12
@@ -132,7 +132,7 @@ def test_batches_and_shards_change_nothing(within, room, tmp_path, monkeypatch):
         within=within,
     )
     assert Pixels.sizes == [1, 1, 11, 11]
-    monkeypatch.setattr(stage, "ROOM", room)
+    monkeypatch.setattr(stage, "MAX_BATCH_FLOATS", room)
     parts = perceptual(
         tmp_path / "c",
         shards(tmp_path / "c", values, (0, 1, 5, 12), requested=ASKED),
@@ -294,11 +294,11 @@ def test_bad_input_is_one_line(tmp_path):
     other = [shard(tmp_path / "c.safetensors", values, first=1)]
     with refused("wanted the same seeds of the reference arm as of top1, got others; draw"):
         perceptual(tmp_path, files, baseline=other)
-    with refused("wanted samples of 2 trainings, got 1 files; give"):
+    with refused("wanted samples of 2 training seeds, got 1 files; give"):
         perceptual(tmp_path, files, num_training_seeds=2)
-    with refused("wanted samples of 1 trainings, got 0 files; give"):
+    with refused("wanted samples of 1 training seeds, got 0 files; give"):
         perceptual(tmp_path, [])
-    with refused("asked for something, got an arm without guidance; set within to 'all'"):
+    with refused("with a condition, got an arm without guidance; set within to 'all'"):
         perceptual(tmp_path, files, within="label")
     with refused("wanted within all, label, text, got 'none'; take"):
         perceptual(tmp_path, files, within="none")

@@ -18,11 +18,11 @@ from routing.metrics.formulas.frechet_distance import (
 )
 from routing.metrics.formulas.kernel_distance import KernelReference, kernel_distance
 from routing.metrics.formulas.precision_recall import NeighbourReference, neighbour_metrics
-from routing.stages.metric_tables import COLUMNS, refuse_unequal, wide
+from routing.stages.metric_tables import COLUMNS, check_equal_sizes, values_by_metric
 from routing.statistics.bootstrap import bootstrap_counts
 from routing.statistics.comparisons import Comparison
-from routing.statistics.intervals import jackknife_interval, jackknife_weights, seed_blocks
-from routing.statistics.permutation import enough_flips, sign_flip_p_values
+from routing.statistics.jackknife import jackknife_interval, jackknife_weights, seed_blocks
+from routing.statistics.permutation import required_num_flips, sign_flip_p_values
 from routing.workflow import artifacts, seeds
 
 
@@ -196,7 +196,7 @@ def test_two_arms_are_one_pair_and_one_is_none(tmp_path):
 def test_tables_are_read_in_the_order_of_trainings_and_blocks():
     rows = [(1, 0, 5.0), (0, 1, 3.0), (1, -1, 4.0), (0, -1, 1.0), (1, 1, 6.0), (0, 0, 2.0)]
     table = pd.DataFrame(rows, columns=["training_seed", "block", "value"]).assign(metric="fd")
-    assert wide(table, "block")["fd"].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert values_by_metric(table, "block")["fd"].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_scores_of_each_sample_are_compared_by_sign_flips(tmp_path):
@@ -210,7 +210,9 @@ def test_scores_of_each_sample_are_compared_by_sign_flips(tmp_path):
     files, *_ = world.run(list=[{"name": "agreement"}])
     found = artifacts.read_table(files["comparisons"])
     rng = seeds.stream(7, "permutation", seeds.number("agreement_toy"))
-    p = sign_flip_p_values(torch.stack([*requested.values()])[:, None], enough_flips(3, 0.05), rng)
+    p = sign_flip_p_values(
+        torch.stack([*requested.values()])[:, None], required_num_flips(3, 0.05), rng
+    )
     assert found["test"].tolist() == ["sign flip"] * 3
     assert found["p"].tolist() == [p[1, 0], p[2, 0], p[1, 2]]
     scores = artifacts.read_table(files["scores"])
@@ -356,11 +358,11 @@ def test_a_cluster_that_one_training_starves_has_no_row_and_its_siblings_say_so(
         "fd_toy_cluster_worst",
     }
     assert set(values(differences, "shifted").index) == set(values(metrics, "shifted").index)
-    said = "fd_toy_cluster_2, fd_toy_cluster_worst left out: there after 1 of 2 trainings"
+    said = "fd_toy_cluster_2, fd_toy_cluster_worst left out: available for 1 of 2 training seeds"
     notes = values(metrics, "shifted")["note"]
     assert said in notes["fd_toy_cluster_0"] and said in notes["fd_toy_cluster_1"]
     assert not notes["kd_toy"] and "left out" not in values(metrics, "good")["note"].iloc[0]
-    assert f"scores shifted: {said}" in capsys.readouterr().err.splitlines()
+    assert f"arm_metrics shifted: {said}" in capsys.readouterr().err.splitlines()
 
 
 def test_a_number_that_is_not_finite_has_no_row_and_its_siblings_say_so(tmp_path, capsys):
@@ -375,7 +377,7 @@ def test_a_number_that_is_not_finite_has_no_row_and_its_siblings_say_so(tmp_path
     assert "class_kl" in values(metrics, "collapsed").index  # draws none of that class
     assert not values(metrics, "collapsed")["note"].any()
     assert "class_kl" not in set(differences["metric"])
-    assert f"scores good: {said}" in capsys.readouterr().err.splitlines()
+    assert f"arm_metrics good: {said}" in capsys.readouterr().err.splitlines()
     draws = artifacts.read_table(tmp_path / "scores" / "good" / "bootstrap.parquet")
     assert set(draws["metric"]) == set(values(metrics, "good").index)
 
@@ -459,4 +461,4 @@ def test_arms_of_other_numbers_of_samples_are_not_compared(tmp_path):
     word = "wanted as many samples of all arms, got 40 of 'good' and 16 of 'shifted'; draw"
     with refused(f"^cluster_share_0: {word}"):
         run("metric_tables", tmp_path, spec, **given)
-    refuse_unequal({"heldout": {"a": 5}, "x": {"a": 7, "b": 3}, "y": {"a": 7}})
+    check_equal_sizes({"heldout": {"a": 5}, "x": {"a": 7, "b": 3}, "y": {"a": 7}})

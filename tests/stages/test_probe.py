@@ -9,8 +9,8 @@ import pytest
 import torch
 from stages import ROOT, WORLD, content, make, make_data, read, run
 
-from routing.data import probe_states, prompts
-from routing.data.prompts import LabelPrompter, TextPrompter
+from routing.data import probe_states, conditioners
+from routing.data.conditioners import LabelConditioner, WordConditioner
 from routing.ensemble.gram_matrix import ensemble_error
 from routing.flow.conditions import ConditionedNetwork
 from routing.loading import models
@@ -35,13 +35,13 @@ def network(g, **options):
     return note, {n: 0.3 * torch.randn(p.shape, generator=g) for n, p in net.named_parameters()}
 
 
-def experts(folder, g, prompter=None):
+def experts(folder, g, conditioner=None):
     files = []
     for k in range(NUM_EXPERTS):
-        note, weights = network(g, **(prompter.options() if prompter else {}))
+        note, weights = network(g, **(conditioner.options() if conditioner else {}))
         arrays = {name: w.numpy() for name, w in weights.items()}
-        path, told = folder / f"e{k}.safetensors", prompts.note(prompter)
-        files.append(make("experts", path, arrays, model=note, prompts=told))
+        path, told = folder / f"e{k}.safetensors", conditioners.to_metadata(conditioner)
+        files.append(make("experts", path, arrays, model=note, conditioner=told))
     return files
 
 
@@ -67,7 +67,9 @@ def said(paths, shard, told=None):
     """The velocities of the experts, each state asked alone."""
     found = []
     for path in paths:
-        net = ConditionedNetwork(models.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
+        net = ConditionedNetwork(
+            models.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
+        )
         rows = range(len(shard))
         one = [
             net(shard.x[[i]], shard.t[[i]], None if told is None else told[i : i + 1])
@@ -168,18 +170,18 @@ def test_one_expert_is_in_memory_and_one_batch_is_asked(data, tmp_path, rng, mon
         np.testing.assert_allclose(found, array, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [LabelPrompter, TextPrompter])
+@pytest.mark.parametrize("kind", [LabelConditioner, WordConditioner])
 def test_conditional_experts_are_told_the_prompt_of_the_image_or_nothing(
     kind, data, tmp_path, rng, monkeypatch
 ):
     monkeypatch.setattr(probe, "BATCH", 40)
     index = artifacts.read_table(data["index"])
-    prompter = kind.of(index["label"].to_numpy(), index["caption"].tolist())
-    paths = experts(tmp_path, rng, prompter)
+    conditioner = kind.of(index["label"].to_numpy(), index["caption"].tolist())
+    paths = experts(tmp_path, rng, conditioner)
     files = run("probe", tmp_path, spec(), experts=paths, **data)
     _, shard, arrays = held(data, files)
     of = index.iloc[shard.row]
-    told = prompter(of["label"].to_numpy(), of["caption"].tolist())
+    told = conditioner(of["label"].to_numpy(), of["caption"].tolist())
     told, null = said(paths, shard, told), said(paths, shard)
     v = torch.where(torch.from_numpy(shard.is_null)[:, None, None, None], null, told)
     errors = (v - shard.target).square().flatten(2).mean(2).T
@@ -215,11 +217,11 @@ def test_exact_experts_are_asked_in_double(condition, world, tmp_path):
     )
     x, t = shard.x.double(), shard.t.double()
     labels = np.where(shard.is_null, 2, index["label"].to_numpy()[shard.row])
-    prompter = LabelPrompter((0, 1, 2))  # 2, the null label, is a rank of its own
+    conditioner = LabelConditioner((0, 1, 2))  # 2, the null label, is a rank of its own
     v = []
     for path in paths:
         net = models.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
-        told = () if condition == "none" else (prompter(labels, []),)
+        told = () if condition == "none" else (conditioner(labels, []),)
         v.append(net.velocity(x, t, *told))
     errors = torch.stack(v) - shard.target.double()
     expected = torch.einsum("isd,jsd->sij", errors, errors) / 2

@@ -12,7 +12,7 @@ import torch
 from stages import ROOT, content, make, make_data, make_probe, refused, run
 
 from routing.data import probe_states
-from routing.data.prompts import of_note
+from routing.data.conditioners import of_note
 from routing.ensemble.calibration import fit_temperatures, fit_temperatures_error
 from routing.ensemble.objectives import OBJECTIVES
 from routing.ensemble.routers import ROUTERS
@@ -89,7 +89,9 @@ def quick(inputs, tmp_path_factory):
 
 def network(files):
     path = files["weights"]
-    return ConditionedNetwork(models.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
+    return ConditionedNetwork(
+        models.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
+    )
 
 
 def first_loss(files):
@@ -383,7 +385,9 @@ def test_no_expert_is_asked(objective, inputs, tmp_path, monkeypatch):
 
     monkeypatch.setattr(DiT, "forward", counted)
     monkeypatch.setattr(models, "load", opened)
-    monkeypatch.setattr(GaussianMixture, "velocity", lambda *a: requested.append(None) or velocity(*a))
+    monkeypatch.setattr(
+        GaussianMixture, "velocity", lambda *a: requested.append(None) or velocity(*a)
+    )
     run("router", tmp_path, spec(objective, temperature="error"), **inputs)
     assert requested == [2] * (4 + 2)  # the router at 4 steps and 2 parts, an expert (None) never
     assert [(model["name"], model["num_logits"]) for model in loaded] == [("dit", 2)]
@@ -435,15 +439,15 @@ def reported(request, inputs, quick, told_label):
     images, clusters = blobs()
     table, arrays = stored(inputs)
     index, net = artifacts.read_table(inputs["index"]), network(files)
-    prompter = of_note(artifacts.read_provenance(files["weights"])["prompts"])
+    conditioner = of_note(artifacts.read_provenance(files["weights"])["conditioner"])
     parts = {}
     for part in probe_states.PARTS:
         chosen = table[table["split"] == part]
         held = probe_states.states(chosen, images[chosen["row"]], ROOT)
         told = None
-        if prompter is not None:
+        if conditioner is not None:
             of = index.iloc[held.row]
-            told = prompter(of["label"].to_numpy(), of["caption"].tolist(), held.is_null)
+            told = conditioner(of["label"].to_numpy(), of["caption"].tolist(), held.is_null)
         logits = net(held.x, held.t, told).double()
         gram = torch.from_numpy(arrays["gram"][chosen.index])
         parts[part] = RouterOutputs(logits, held.t, torch.from_numpy(clusters[held.row]), gram)
@@ -520,7 +524,7 @@ def test_an_image_is_told_its_label_but_for_the_share_that_is_dropped(
         assert abs(is_null.mean() - drop) < 4 * (drop * (1 - drop) / 200) ** 0.5 + 1e-9
     note = artifacts.read_provenance(files["weights"])
     assert note["model"]["num_classes"] == 3
-    assert note["prompts"] == {"name": "label", "classes": [5, 6, 7]}
+    assert note["conditioner"] == {"name": "label", "classes": [5, 6, 7]}
 
 
 @pytest.mark.parametrize("condition", ["label", "text"])
@@ -553,9 +557,9 @@ def test_what_is_told_is_believed(tmp_path, rng):
     rate = {"learning_rate": 1e-2, "ema": 0.9}
     files = run("router", tmp_path, spec(**options | rate), **inputs)
     net, x, t = network(files), torch.randn(100, *SHAPE, generator=rng), torch.ones(100)
-    prompter = of_note(artifacts.read_provenance(files["weights"])["prompts"])
+    conditioner = of_note(artifacts.read_provenance(files["weights"])["conditioner"])
     for k in range(2):
-        p = net(x, t, prompter(np.full(100, k), [""] * 100)).softmax(1)
+        p = net(x, t, conditioner(np.full(100, k), [""] * 100)).softmax(1)
         assert p[:, k].mean() > 0.95
     assert (net(x, t).softmax(1).mean(0) - WEIGHTS).abs().max() < 0.1
 

@@ -78,7 +78,7 @@ def test_an_extractor_gives_features_and_logits(tmp_path):
     torch.manual_seed(0)
     net = Classifier(SHAPE).eval()
     arrays = {name: p.detach().numpy() for name, p in net.named_parameters()}
-    path = make("classifier", tmp_path / "x.safetensors", arrays, model=SHAPE.note())
+    path = make("classifier", tmp_path / "x.safetensors", arrays, model=SHAPE.metadata())
     values = np.random.default_rng(0).normal(size=(7, 1, 2, 2)).astype(np.float32)
     found = features(tmp_path, shard(tmp_path, values), classifier=path)
     seen = np.rint((np.clip(values, -1, 1) + 1) * 8) / 8 - 1
@@ -112,7 +112,7 @@ def test_another_number_of_samples_than_promised_is_refused(num, encoder, tmp_pa
 def test_samples_of_another_shape_are_refused(shape, encoder, tmp_path):
     torch.manual_seed(0)
     arrays = {name: p.detach().numpy() for name, p in Classifier(SHAPE).named_parameters()}
-    trained = make("classifier", tmp_path / "x.safetensors", arrays, model=SHAPE.note())
+    trained = make("classifier", tmp_path / "x.safetensors", arrays, model=SHAPE.metadata())
     samples = shard(tmp_path, np.zeros((4, *shape), np.float32))
     word = rf"/s.safetensors: wanted samples of shape \[1, 2, 2\] .*, got \[{shape[0]}.*\]; embed"
     for maker in ({"encoder": encoder}, {"classifier": trained}):

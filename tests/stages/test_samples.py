@@ -311,7 +311,9 @@ def test_labels_are_ranks_where_they_are_not_numbers_from_zero(told, tmp_path):
 def test_a_router_is_told_the_prompt_and_speaks_at_its_temperature(told, tmp_path):
     found = draw(tmp_path, told, spec(CONDITIONAL, num_trajectories=16, **ASKED))
     (path,) = told["router"]
-    net = ConditionedNetwork(models.load(artifacts.read_arrays(path), artifacts.read_provenance(path)))
+    net = ConditionedNetwork(
+        models.load(artifacts.read_arrays(path), artifacts.read_provenance(path))
+    )
     condition = Condition(label=torch.from_numpy(found["samples"]["requested"]))
     for call, time in enumerate([1.0, 0.75, 0.5, 0.25]):
         x = torch.from_numpy(found["trajectories"]["states"][:, call])

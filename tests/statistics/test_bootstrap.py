@@ -81,7 +81,7 @@ def test_a_difference_is_paired():
     at = bootstrap_difference(common + own, common, 0.5)
     assert at == pytest.approx(bootstrap_interval(own, 0.5), nan_ok=True, rel=1e-5)
     assert at.hi < bootstrap_interval(own).hi
-    with pytest.raises(ValueError, match="wanted as many for both arms"):
+    with pytest.raises(ValueError, match="wanted the same shape for both arms"):
         bootstrap_difference(common, own[:, :30])
 
 

@@ -7,22 +7,23 @@ import torch
 from routing.metrics.formulas.precision_recall import NeighbourReference, neighbour_metrics
 from routing.statistics import comparisons as module
 from routing.statistics.bootstrap import bootstrap_difference
-from routing.statistics.comparisons import cliques, comparisons, holm
-from routing.statistics.intervals import (
-    interval_p_value,
+from routing.statistics.cliques import cliques
+from routing.statistics.comparisons import pairwise_comparisons
+from routing.statistics.jackknife import (
+    jackknife_difference,
     jackknife_interval,
+    jackknife_p_value,
     jackknife_weights,
-    paired_difference,
     seed_blocks,
 )
+from routing.statistics.multiple_testing import holm
 from routing.statistics.permutation import sign_flip_p_values
 
 
 def arms(rng, shifts, num_training_seeds=1, blocks=8):
     common = torch.randn(num_training_seeds, blocks + 1, generator=rng, dtype=torch.float64)
-    own = lambda: (
-        0.1 * torch.randn(num_training_seeds, blocks + 1, generator=rng, dtype=torch.float64)
-    )  # noqa: E731
+    shape = num_training_seeds, blocks + 1
+    own = lambda: 0.1 * torch.randn(*shape, generator=rng, dtype=torch.float64)  # noqa: E731
     return {name: common + own() + shift for name, shift in shifts.items()}
 
 
@@ -39,12 +40,12 @@ def test_holm_is_the_step_down_by_hand():
 @pytest.mark.parametrize("num_training_seeds", [1, 3])
 def test_every_pair_is_the_paired_difference_with_its_p_value(num_training_seeds, rng):
     found = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, num_training_seeds)
-    made = comparisons(found, None, None, "b", np.random.default_rng(0))
+    made = pairwise_comparisons(found, None, None, "b", np.random.default_rng(0))
     assert {(c.arm, c.other) for c in made} == {("a", "b"), ("a", "c"), ("c", "b")}
     for c in made:
-        interval = paired_difference(found[c.arm], found[c.other])
+        interval = jackknife_difference(found[c.arm], found[c.other])
         assert (c.value, c.lo, c.hi) == pytest.approx(interval[:3])
-        assert c.p == pytest.approx(interval_p_value(found[c.arm] - found[c.other]), abs=1e-9)
+        assert c.p == pytest.approx(jackknife_p_value(found[c.arm] - found[c.other]), abs=1e-9)
         assert c.is_distinguishable == (c.p_holm <= 0.05)
         assert np.isnan(c.p_holm_reference) == ("b" not in (c.arm, c.other))
         assert np.isnan(c.se_training) == (num_training_seeds == 1) and c.test == "seed blocks"
@@ -54,7 +55,7 @@ def test_every_pair_is_the_paired_difference_with_its_p_value(num_training_seeds
 
 def test_the_p_value_is_where_the_interval_touches_zero(rng):
     one = arms(rng, {"a": 0.05}, 3)["a"]
-    p = interval_p_value(one)
+    p = jackknife_p_value(one)
     interval = jackknife_interval(one, level=1 - p)
     assert min(abs(interval.lo), abs(interval.hi)) == pytest.approx(0, abs=1e-6)
 
@@ -62,7 +63,7 @@ def test_the_p_value_is_where_the_interval_touches_zero(rng):
 def test_the_bootstrap_error_is_the_spread_of_the_paired_draws(rng):
     found = arms(rng, {"a": 0.0, "b": 0.2})
     draws = arms(rng, {"a": 0.0, "b": 0.2}, blocks=50)
-    (c,) = comparisons(found, draws, None, "b", np.random.default_rng(0))
+    (c,) = pairwise_comparisons(found, draws, None, "b", np.random.default_rng(0))
     expected = (draws["a"] - draws["b"])[0, 1:].std().item()
     assert c.se_bootstrap == pytest.approx(expected)
 
@@ -73,13 +74,13 @@ def test_the_bootstrap_interval_is_that_of_the_paired_draws(num_training_seeds, 
     draws = arms(rng, {"a": 0.0, "b": 0.2, "c": 3.0}, num_training_seeds, blocks=50)
     for name, values in draws.items():
         values[:, 0] = found[name][:, 0]
-    made = comparisons(found, draws, None, "b", np.random.default_rng(0))
+    made = pairwise_comparisons(found, draws, None, "b", np.random.default_rng(0))
     for c in made:
         ends = bootstrap_difference(draws[c.arm], draws[c.other])[1:3]
         assert (c.lo_bootstrap, c.hi_bootstrap) == pytest.approx(ends)
     for few, is_there in ((20, True), (19, False)):  # with the value in front
         short = {name: values[:, :few] for name, values in draws.items()}
-        (c, *_) = comparisons(found, short, None, "b", np.random.default_rng(0))
+        (c, *_) = pairwise_comparisons(found, short, None, "b", np.random.default_rng(0))
         assert np.isfinite([c.lo_bootstrap, c.hi_bootstrap]).all() == is_there
         assert c.se_bootstrap > 0
 
@@ -93,7 +94,7 @@ def test_shares_of_reference_points_are_told_apart_no_more_often_than_said(rng):
             str(arm): neighbour_metrics(normal(rng, 128), reference, weights)["coverage"][None]
             for arm in range(12)
         }
-        made = comparisons(found, None, None, "0", np.random.default_rng(0))
+        made = pairwise_comparisons(found, None, None, "0", np.random.default_rng(0))
         told += any(c.is_distinguishable for c in made)
     assert told <= 3  # of 20; 5 % are allowed
 
@@ -121,24 +122,24 @@ def test_scores_are_flipped_where_there_was_one_training(rng, monkeypatch):
 
     monkeypatch.setattr(module, "sign_flip_p_values", flipped)
     requested = []
-    monkeypatch.setattr(module, "enough_flips", lambda *of: requested.append(of) or 20_000)
-    made = comparisons(found, None, scores, "b", np.random.default_rng(0))
+    monkeypatch.setattr(module, "required_num_flips", lambda *of: requested.append(of) or 20_000)
+    made = pairwise_comparisons(found, None, scores, "b", np.random.default_rng(0))
     assert seen == [20_000] and requested == [(6, 0.05)]  # of all pairs
     names = list(SHIFTS)
     p = sign_flip_p_values(torch.stack([*scores.values()]), *seen, np.random.default_rng(0))
     for c in made:
         assert c.test == "sign flip"
         assert c.p == p[names.index(c.arm), names.index(c.other)].item()
-        interval = paired_difference(found[c.arm], found[c.other])  # not of the flips
+        interval = jackknife_difference(found[c.arm], found[c.other])  # not of the flips
         assert (c.value, c.lo, c.hi, c.se_sampling) == pytest.approx(interval[:4])
     assert len({c.p for c in made}) > 3
 
 
 def test_after_several_trainings_no_scores_are_flipped(rng):
     found = arms(rng, SHIFTS, 3)
-    plain = comparisons(found, None, None, "b", np.random.default_rng(0))
+    plain = pairwise_comparisons(found, None, None, "b", np.random.default_rng(0))
     scores = scores_of(rng, SHIFTS, 3)
-    made = comparisons(found, None, scores, "b", np.random.default_rng(0))
+    made = pairwise_comparisons(found, None, scores, "b", np.random.default_rng(0))
     assert [c.p for c in made] == [c.p for c in plain]
     assert {c.test for c in made} == {"seed blocks"}
 
@@ -151,7 +152,7 @@ def test_the_reference_is_a_family_of_its_own(rng, monkeypatch):
         table[i, j] = table[j, i] = p
     monkeypatch.setattr(module, "sign_flip_p_values", lambda *of: table)
     scores = scores_of(rng, SHIFTS)
-    made = comparisons(arms(rng, SHIFTS), None, scores, "b", np.random.default_rng(0))
+    made = pairwise_comparisons(arms(rng, SHIFTS), None, scores, "b", np.random.default_rng(0))
     assert [c.arm + c.other for c in made] == ["ab", "ac", "ad", "cb", "db", "cd"]
     assert [c.p for c in made] == [*by_hand.values()]
     assert [c.p_holm for c in made] == pytest.approx([0.06, 0.012, 1, 0.12, 0.12, 1])
@@ -165,7 +166,7 @@ def test_at_the_level_itself_arms_can_be_told_apart(rng, monkeypatch):
         table = torch.full((2, 2), p, dtype=torch.float64)
         monkeypatch.setattr(module, "sign_flip_p_values", lambda *of, t=table: t)
         two = {"a": 0.0, "b": 0.1}
-        (c,) = comparisons(
+        (c,) = pairwise_comparisons(
             arms(rng, two), None, scores_of(rng, two), "b", np.random.default_rng(0)
         )
         assert c.p_holm == p and c.is_distinguishable == expected
@@ -175,16 +176,16 @@ def test_a_difference_that_no_block_changes_says_nothing():
     """Rounding is no change: 0.1 + 0.2 - 0.3 is not 0."""
     same = torch.tensor([[1.0, 2, 3, 4]], dtype=torch.float64)
     found = {"a": same, "b": same, "c": same + 1, "d": same + 0.1 + 0.2}
-    made = comparisons(found, None, None, "a", np.random.default_rng(0))
+    made = pairwise_comparisons(found, None, None, "a", np.random.default_rng(0))
     assert {c.p for c in made} == {1.0} and len(made) == 6
     assert [c.hi - c.lo for c in made] == pytest.approx([0] * 6, abs=1e-12)
-    assert comparisons({"a": same}, None, None, "a", np.random.default_rng(0)) == []
+    assert pairwise_comparisons({"a": same}, None, None, "a", np.random.default_rng(0)) == []
 
 
 def test_every_error_is_in_its_column(rng):
     found = arms(rng, {"a": 0.0, "b": 0.3}, num_training_seeds=3)
     draws = arms(rng, {"a": 0.0, "b": 0.3}, num_training_seeds=3, blocks=40)
-    (c,) = comparisons(found, draws, None, "b", np.random.default_rng(0))
+    (c,) = pairwise_comparisons(found, draws, None, "b", np.random.default_rng(0))
     interval = jackknife_interval(found["a"] - found["b"])
     assert (c.se_sampling, c.se_training) == pytest.approx(interval[3:])
     of_means = (draws["a"] - draws["b"]).mean(0)[1:]
@@ -197,9 +198,9 @@ def test_arms_of_other_sizes_are_refused(what, rng):
     given = {"replicates": arms(rng, SHIFTS), "bootstrap": None, "scores": None}
     given[what] = scores_of(rng, SHIFTS)
     given[what]["c"] = given[what]["c"][:, :-1]
-    message = rf"^{what}: wanted as many .* \(1, 30\) for a and \(1, 29\) for c; give"
+    message = rf"^{what}: wanted the same .* \(1, 30\) for a and \(1, 29\) for c; use"
     with pytest.raises(ValueError, match=message) as error:
-        comparisons(**given, reference="b", rng=np.random.default_rng(0))
+        pairwise_comparisons(**given, reference="b", rng=np.random.default_rng(0))
     assert "\n" not in str(error.value)
 
 
@@ -208,7 +209,7 @@ def test_numbers_that_are_not_finite_are_refused(rng):
         found = arms(rng, SHIFTS)
         found["b"][0, 2] = bad
         with pytest.raises(ValueError, match="replicates: wanted finite numbers"):
-            comparisons(found, None, None, "a", np.random.default_rng(0))
+            pairwise_comparisons(found, None, None, "a", np.random.default_rng(0))
 
 
 def test_bars_join_the_longest_runs_of_arms_that_are_alike():

@@ -9,7 +9,11 @@ import torch
 from scipy import stats
 
 from routing.statistics import permutation
-from routing.statistics.permutation import enough_flips, sign_flip_p_value, sign_flip_p_values
+from routing.statistics.permutation import (
+    required_num_flips,
+    sign_flip_p_value,
+    sign_flip_p_values,
+)
 
 
 def normal(rng, *shape):
@@ -150,7 +154,7 @@ def test_trainings_flip_together(rng):
 def test_blocks_change_nothing(num, block, rng, monkeypatch):
     scores = normal(rng, 3, 1, num)
     expected = sign_flip_p_values(scores, 50, numbers())
-    monkeypatch.setattr(permutation, "BLOCK", block)
+    monkeypatch.setattr(permutation, "BLOCK_SIZE", block)
     assert torch.equal(sign_flip_p_values(scores, 50, numbers()), expected)
 
 
@@ -168,10 +172,10 @@ def test_the_right_way_round(rng):
 
 
 def test_flips_are_enough_for_holm():
-    assert enough_flips(1) == enough_flips(250) == 9_999
-    assert enough_flips(251) == 10_039 and enough_flips(1000, 0.01) == 199_999
+    assert required_num_flips(1) == required_num_flips(250) == 9_999
+    assert required_num_flips(251) == 10_039 and required_num_flips(1000, 0.01) == 199_999
     for tests in (251, 300, 7777):
-        flips = enough_flips(tests)
+        flips = required_num_flips(tests)
         assert tests / (1 + flips) <= 0.025 < tests / flips  # Holm's p of the smallest p
 
 

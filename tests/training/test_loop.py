@@ -8,10 +8,12 @@ import torch
 from stages import refused
 
 from routing.training import loop
-from routing.training.loop import Identity, Schedule, noise_batch, train
+from routing.training.batches import noise_batch
+from routing.training.loop import TrainingId, train
+from routing.training.schedule import Schedule
 from routing.workflow import seeds
 
-WHO = Identity("expert test/0", 11, (5, 0))
+WHO = TrainingId("expert test/0", 11, (5, 0))
 SCHEDULE = Schedule(steps=30, batch_size=4, learning_rate=0.05, warmup_steps=5, ema=0.9)
 
 
@@ -31,7 +33,7 @@ def small_net():
 
 
 class Task:
-    """A regression whose batches come from the stream; stops where it is told to."""
+    """A regression whose batches come from the stream; raises Killed before call `die_before`."""
 
     def __init__(self, die_before=math.inf, value=None):
         self.die_before, self.value = die_before, value or {}
@@ -157,19 +159,19 @@ def test_the_batch_of_a_step_depends_on_its_number_alone(tmp_path, saves_always)
     assert task.draws == [float(x) for x in expected]
     assert len(set(task.draws)) == 30
     other = Task()
-    fit(tmp_path / "t.state", other, who=Identity("b", 11, (5, 1)))
+    fit(tmp_path / "t.state", other, who=TrainingId("b", 11, (5, 1)))
     assert not set(task.draws) & set(other.draws)
 
 
 def test_the_rate_warms_up_and_falls_to_zero():
     schedule = Schedule(steps=100, batch_size=1, learning_rate=2.0, warmup_steps=4)
-    assert schedule.rate(0) == 0.5
-    assert schedule.rate(2) == pytest.approx(1.5 * (1 + math.cos(0.02 * math.pi)) / 2)
-    assert schedule.rate(3) == pytest.approx(1 + math.cos(0.03 * math.pi))
-    assert schedule.rate(50) == pytest.approx(1.0)
-    assert schedule.rate(75) == pytest.approx(1 - math.sqrt(0.5))
-    assert 0 < schedule.rate(99) < 1e-3
-    assert Schedule(steps=9, batch_size=1, warmup_steps=0).rate(0) == 1.0e-3
+    assert schedule.learning_rate_at(0) == 0.5
+    assert schedule.learning_rate_at(2) == pytest.approx(1.5 * (1 + math.cos(0.02 * math.pi)) / 2)
+    assert schedule.learning_rate_at(3) == pytest.approx(1 + math.cos(0.03 * math.pi))
+    assert schedule.learning_rate_at(50) == pytest.approx(1.0)
+    assert schedule.learning_rate_at(75) == pytest.approx(1 - math.sqrt(0.5))
+    assert 0 < schedule.learning_rate_at(99) < 1e-3
+    assert Schedule(steps=9, batch_size=1, warmup_steps=0).learning_rate_at(0) == 1.0e-3
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.2])
@@ -185,7 +187,7 @@ def test_a_constant_gradient_moves_a_weight_by_the_rate(weight_decay, tmp_path):
     weights, curve = train(net, loss, schedule, WHO, tmp_path / "s.state", {})
     w, path = 2.0, [2.0]
     for n in range(20):
-        w = (1 - schedule.rate(n) * weight_decay) * w - schedule.rate(n)
+        w = (1 - schedule.learning_rate_at(n) * weight_decay) * w - schedule.learning_rate_at(n)
         path.append(w)
     np.testing.assert_allclose([*seen, net.w.item()], path, atol=1e-5)
     np.testing.assert_allclose(curve["loss"], path[:-1], atol=1e-5)

@@ -12,7 +12,7 @@ from stages import make, make_data, refused, run
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from routing.data import prompts
+from routing.data import conditioners
 from routing.ensemble.guidance import GUIDANCE
 from routing.ensemble.objectives import OBJECTIVES, Batch
 from routing.ensemble.policies import POLICIES
@@ -323,18 +323,18 @@ def worlds(data, tmp_path_factory):
     for condition in CONDITIONS:
         folder = tmp_path_factory.mktemp(condition)
         index = artifacts.read_table(data["index"])
-        prompter = prompts.make(condition, index[index["split"] == "train"])
+        conditioner = conditioners.make(condition, index[index["split"] == "train"])
         rng = torch.Generator().manual_seed(5)
-        experts = [network(folder / f"{k}.safetensors", rng, prompter) for k in range(K)]
-        router = network(folder / "r.safetensors", rng, prompter, K)
-        made[condition] = {"experts": experts, "router": [router], "prompter": prompter}
+        experts = [network(folder / f"{k}.safetensors", rng, conditioner) for k in range(K)]
+        router = network(folder / "r.safetensors", rng, conditioner, K)
+        made[condition] = {"experts": experts, "router": [router], "conditioner": conditioner}
         made[condition] |= run("probe", folder, probe_spec(48), **probe_inputs(data, experts))
     return made
 
 
-def network(path, rng, prompter, num_logits=None):
+def network(path, rng, conditioner, num_logits=None):
     """A network whose weights are all random: fresh ones say zero."""
-    told = prompter.options() if prompter else {}
+    told = conditioner.options() if conditioner else {}
     note = models.dit_config(SHAPE, **SMALL, num_logits=num_logits, **told)
     arrays = {
         name: 0.2 * torch.randn(p.shape, generator=rng).numpy()
@@ -347,7 +347,7 @@ def network(path, rng, prompter, num_logits=None):
         arrays,
         model=note,
         levels=LEVELS,
-        prompts=prompts.note(prompter),
+        conditioner=conditioners.to_metadata(conditioner),
         **more,
     )
 
@@ -557,7 +557,7 @@ def test_a_sample_that_is_not_finite_is_named_elsewhere_too(data, worlds, tmp_pa
     arrays = artifacts.read_arrays(worlds["none"]["experts"][0])
     notes = artifacts.read_provenance(worlds["none"]["experts"][0])
     arrays = {name: np.full_like(array, np.nan) for name, array in arrays.items()}
-    notes = {name: notes[name] for name in ("model", "levels", "prompts")}
+    notes = {name: notes[name] for name in ("model", "levels", "conditioner")}
     broken = make("experts", tmp_path / "b.safetensors", arrays, **notes)
     world = worlds["none"] | {"experts": [broken] * K}
     spec, inputs = arm(data, world, "uniform", "full", EULER, GUIDED["none"])

@@ -3,7 +3,7 @@
 from routing.config.plan import num_experts
 from routing.ensemble.policies import POLICIES
 from routing.stages.experts import EXPERTS, Transformer
-from routing.statistics.intervals import seed_blocks
+from routing.statistics.jackknife import seed_blocks
 from routing.workflow import choices
 
 
@@ -46,9 +46,9 @@ def _check_experts(name: str, arm: dict, num: int, spec: dict) -> None:
     where = f"policies.{arm['policy']}"
     policies = choices.with_plugins("policies", POLICIES)
     policy = choices.build(policies, spec["policies"][arm["policy"]], where)
-    if policy.least_experts > num:
+    if policy.min_experts > num:
         raise ValueError(
-            f"arms.{name}.policy: {arm['policy']!r} needs at least {policy.least_experts} "
+            f"arms.{name}.policy: {arm['policy']!r} needs at least {policy.min_experts} "
             f"experts, partition {arm['partition']!r} has {num}; choose a policy for fewer, or "
             f"another partition"
         )

@@ -5,12 +5,12 @@ from routing.config.checks.metric_names import row_names
 from routing.config.checks.references import require_known
 from routing.metrics.agreement import Agreement
 from routing.metrics.class_shares import ClassShares
-from routing.metrics.inception_score import InceptionScore
-from routing.metrics.neighbours import NeighbourMetric
-from routing.metrics.lpips import LPIPS
-from routing.metrics.table import METRICS
 from routing.metrics.clip_score import CLIPScore
-from routing.statistics.intervals import seed_blocks
+from routing.metrics.inception_score import InceptionScore
+from routing.metrics.lpips import LPIPS
+from routing.metrics.neighbours import NeighbourMetric
+from routing.metrics.table import METRICS
+from routing.statistics.jackknife import seed_blocks
 from routing.workflow import choices
 
 

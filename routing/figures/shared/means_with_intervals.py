@@ -1,7 +1,8 @@
-"""Means over samples and trainings, with the interval of `routing.statistics.intervals`.
+"""Means over samples and training seeds, with the interval of `routing.statistics.jackknife`.
 
-With every sample a block of its own the jackknife of a mean is the usual standard error: the
-samples of a seed are averaged over the trainings first, since all start from the same noise.
+Every sample is one block of the jackknife, which gives the usual standard error of a mean. The
+samples of one sampling seed are first averaged over training seeds, because they start from the
+same noise.
 """
 
 import numpy as np
@@ -10,10 +11,10 @@ from routing.figures.shared.figure_inputs import FigureInputs
 
 
 def mean_with_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of `values` [trainings, samples] and the ends of its 95 % interval."""
+    """Return the mean of `values` [training seeds, samples] and the ends of its 95 % interval."""
     import torch
 
-    from routing.statistics.intervals import jackknife_interval
+    from routing.statistics.jackknife import jackknife_interval
 
     x = torch.tensor(values, dtype=torch.float64)
     total = x.sum(1, keepdim=True)
@@ -23,14 +24,14 @@ def mean_with_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def split_by_training_seed(inputs: FigureInputs, values: np.ndarray) -> np.ndarray:
-    """[trainings, samples, ...] of `values` [samples of all trainings, ...]."""
+    """Reshape `values` [training seeds * samples, ...] to [training seeds, samples, ...]."""
     return values.reshape(inputs.num_training_seeds, -1, *values.shape[1:])
 
 
 def mean_by_time(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct `times` from noise to data, and the means of `values` [..., calls] of each.
+    """Return the distinct `times`, falling, and the mean of `values` [..., calls] at each.
 
-    A Heun step has two calls at one time, but for the first.
+    The Heun solver evaluates the velocity twice at every time between the first and the last.
     """
     falling, at = np.unique(-times, return_inverse=True)
     means = [values[..., at == i].mean(-1) for i in range(len(falling))]

@@ -1,4 +1,4 @@
-"""A Gaussian mixture, the world where every router and expert has a closed form.
+"""A Gaussian mixture, for which every router and expert has a closed form.
 
 Data x_0 ~ sum_c pi_c N(m_c, S_c). On the path x_t = alpha x_0 + sigma eps, with alpha = 1 - t
 and sigma = t, component c is N(alpha m_c, C_c),  C_c = alpha^2 S_c + sigma^2 I.  One
@@ -13,10 +13,11 @@ var = alpha^2 L + sigma^2  (the eigenvalues of C_c)
                        = sum_c p_t(c | x_t) (U ((sigma - alpha L) / var) y - m_c)
     grad log p_t(x_t)  = -sum_c p_t(c | x_t) U y / var
 
-finite for all t in [0, 1]: nothing divides by t or 1 - t. An exact expert is the velocity of
-the components of its cluster (`restrict`), the exact router is `cluster_posterior`, and their
-weighted sum is the velocity of the whole (McAllister et al. 2025, arXiv:2501.05450). `among`
-restricts each sample to components of its own. Source: conditioning of jointly Gaussian variables.
+All are finite for t in [0, 1]: nothing divides by t or 1 - t. The exact expert of a cluster is the
+velocity of its components (`restrict`), and the exact router is `cluster_posterior`. Their
+weighted sum is the velocity of the mixture (McAllister et al. 2025, arXiv:2501.05450).
+`component_mask` restricts each sample to its own set of components. Source: conditioning of
+jointly Gaussian variables.
 """
 
 import math
@@ -31,12 +32,13 @@ from torch.nn.functional import one_hot
 from routing.flow.paths import Time, alpha, sigma
 
 Points = Float[Tensor, "batch dim"]
-Among = Bool[Tensor, "batch components"]  # whence a sample may come: of weight > 0 in each row
+# Components allowed for each sample; each row allows a component of weight > 0.
+ComponentMask = Bool[Tensor, "batch components"]
 
 
 @dataclass(frozen=True, eq=False)
-class Mixture:
-    """A Gaussian mixture over x_0, known exactly at every time. Lives where its tensors live.
+class GaussianMixture:
+    """A Gaussian mixture over x_0 and its noised marginals, on the device of its tensors.
 
     Raises ValueError if weights are negative or do not sum to 1, a covariance is not symmetric
     positive definite, shapes disagree, or anything is not finite.
@@ -47,7 +49,7 @@ class Mixture:
     covs: Float[Tensor, "components dim dim"]
 
     def __post_init__(self):
-        """Refuse what is not a mixture."""
+        """Validate shapes, weights and covariances."""
         num, dim = self.means.shape
         if self.weights.shape != (num,) or self.covs.shape != (num, dim, dim):
             got = ", ".join(str(tuple(a.shape)) for a in (self.weights, self.means, self.covs))
@@ -63,7 +65,7 @@ class Mixture:
                 f"got min {self.weights.min().item():g} and sum {total:g}: divide by the sum"
             )
         if not torch.allclose(self.covs, self.covs.mT):
-            raise ValueError("mixture: covs must be symmetric, got other: use (S + S.mT) / 2")
+            raise ValueError("mixture: covs must be symmetric, got others: use (S + S.mT) / 2")
         eigenvalues = self._spectrum[0]
         rounding = dim * torch.finfo(eigenvalues.dtype).eps * eigenvalues[:, -1]
         if (eigenvalues[:, 0] <= rounding).any():
@@ -73,14 +75,14 @@ class Mixture:
             )
 
     def log_density(self, x: Points, t: Time) -> Float[Tensor, " batch"]:
-        """log p_t(x), in nats."""
+        """Return log p_t(x) in nats."""
         return self._log_joint(x, t)[0].logsumexp(-1)
 
     def posterior(
-        self, x: Points, t: Time, among: Among | None = None
+        self, x: Points, t: Time, component_mask: ComponentMask | None = None
     ) -> Float[Tensor, "batch components"]:
-        """p_t(c | x), the responsibility of each component (`among` some); rows sum to 1."""
-        return self._log_joint(x, t, among)[0].softmax(-1)
+        """Return p_t(c | x), the responsibility of each component; rows sum to 1."""
+        return self._log_joint(x, t, component_mask)[0].softmax(-1)
 
     def cluster_posterior(
         self,
@@ -88,49 +90,49 @@ class Mixture:
         t: Time,
         cluster_of_component: Int[Tensor, " components"],
         num_clusters: int,
-        among: Among | None = None,
+        component_mask: ComponentMask | None = None,
     ) -> Float[Tensor, "batch clusters"]:
-        """p_t(k | x), the exact router; a cluster without components has probability 0."""
-        p = self.posterior(x, t, among)
+        """Return p_t(k | x), the exact router; a cluster without components has probability 0."""
+        p = self.posterior(x, t, component_mask)
         return p @ one_hot(cluster_of_component.long(), num_clusters).to(p.dtype)
 
-    def velocity(self, x: Points, t: Time, among: Among | None = None) -> Points:
-        """E[eps - x_0 | x_t = x], what a perfect model trained on all the data says."""
-        log_joint, y, var = self._log_joint(x, t, among)
+    def velocity(self, x: Points, t: Time, component_mask: ComponentMask | None = None) -> Points:
+        """Return E[eps - x_0 | x_t = x], the velocity of a perfect model of all the data."""
+        log_joint, y, var = self._log_joint(x, t, component_mask)
         p = log_joint.softmax(-1)
         a, s = alpha(t)[:, None, None], sigma(t)[:, None, None]
         return self._unrotated(p, (s - a * self._spectrum[0]) / var * y) - p @ self.means
 
     def score(self, x: Points, t: Time) -> Points:
-        """Gradient of log p_t at x; unlike -eps_hat / t it is finite at t = 0."""
+        """Return the gradient of log p_t at x; unlike -eps_hat / t it is finite at t = 0."""
         log_joint, y, var = self._log_joint(x, t)
         return -self._unrotated(log_joint.softmax(-1), y / var)
 
     def sample(self, num: int, generator: torch.Generator) -> tuple[Points, Int[Tensor, " batch"]]:
-        """`num` independent draws (x_0, component)."""
+        """Return `num` independent draws (x_0, component)."""
         component = torch.multinomial(self.weights, num, replacement=True, generator=generator)
         return self._draw(component, generator), component
 
     def sample_stratified(
         self, num: int, generator: torch.Generator
     ) -> tuple[Points, Int[Tensor, " batch"]]:
-        """`num` draws (x_0, component), c exactly `counts(num)[c]` times, in random order."""
+        """Return `num` draws (x_0, component) in random order, `counts(num)[c]` of component c."""
         order = torch.randperm(num, generator=generator, device=self.weights.device)
         component = torch.repeat_interleave(self.counts(num))[order]
         return self._draw(component, generator), component
 
     def counts(self, num: int) -> Int[Tensor, " components"]:
-        """`num` shared out by largest remainder; of equal remainders the lower index wins."""
+        """Return counts that sum to `num`, by largest remainder; ties go to the lower index."""
         share = num * self.weights.double() / self.weights.double().sum()
         counts = share.floor().long()
         by_remainder = (counts - share).argsort(stable=True)
         counts[by_remainder[: num - int(counts.sum())]] += 1
         return counts
 
-    def restrict(self, components: Int[Tensor, " subset"]) -> "Mixture":
-        """The mixture of these components alone, weights divided by their sum.
+    def restrict(self, components: Int[Tensor, " subset"]) -> "GaussianMixture":
+        """Return the mixture of these components, with weights divided by their sum.
 
-        Raises ValueError if none is given, one is given twice, or all weigh nothing.
+        Raises ValueError if `components` is empty, repeats an index, or has total weight 0.
         """
         num = len(self.weights)
         distinct = components.unique()  # sorted
@@ -142,10 +144,12 @@ class Mixture:
         weights = self.weights[components]
         if not weights.sum() > 0:
             raise ValueError(
-                "restrict: components must weigh more than 0 together, "
+                "restrict: components must have a total weight above 0, "
                 f"got {components.tolist()} of weight 0: leave this cluster out"
             )
-        return Mixture(weights / weights.sum(), self.means[components], self.covs[components])
+        return GaussianMixture(
+            weights / weights.sum(), self.means[components], self.covs[components]
+        )
 
     @cached_property
     def _spectrum(
@@ -160,25 +164,28 @@ class Mixture:
         return torch.einsum("cde,cd->ce", self._spectrum[1], self.means)
 
     def _log_joint(
-        self, x: Points, t: Time, among: Among | None = None
+        self, x: Points, t: Time, component_mask: ComponentMask | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """log pi_c + log p_t(x | c)  [batch components], y and var [batch components dim]."""
+        """Return log pi_c + log p_t(x | c) [batch components]; y, var [batch components dim]."""
         eigenvalues, U = self._spectrum
         a, s = alpha(t)[:, None, None], sigma(t)[:, None, None]
         y = torch.einsum("bd,cde->bce", x, U) - a * self._rotated_means
         var = a**2 * eigenvalues + s**2
         log_p = -0.5 * (y**2 / var + var.log() + math.log(2 * math.pi)).sum(-1)
         log_joint = self.weights.log() + log_p
-        return log_joint if among is None else log_joint.where(among, -math.inf), y, var
+        if component_mask is not None:
+            log_joint = log_joint.where(component_mask, -math.inf)
+        return log_joint, y, var
 
     def _unrotated(self, p: Tensor, z: Tensor) -> Points:
-        """sum_c p_c U_c z_c, from z in the eigenbases."""
+        """Return sum_c p_c U_c z_c for z in the eigenbases."""
         return torch.einsum("bce,cde->bd", p[..., None] * z, self._spectrum[1])
 
     def _draw(self, component: Int[Tensor, " batch"], generator: torch.Generator) -> Points:
-        """x_0 of the given components."""
+        """Draw x_0 from the given components."""
         # Cholesky, not U sqrt(L): eigenvectors are unique only up to sign, so the draws would
-        # depend on the LAPACK at hand. The noise comes first: it does not depend on components.
+        # depend on the LAPACK version. The noise is drawn first, so that it does not depend on
+        # the components.
         shape = (len(component), self.means.shape[1])
         z = torch.randn(
             shape, generator=generator, dtype=self.means.dtype, device=self.means.device

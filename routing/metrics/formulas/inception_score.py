@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing.metrics.formulas.input_checks import weighted_samples
-from routing.statistics.too_few import TooFew
+from routing.statistics.errors import TooFewSamples
 
 
 def torch_fidelity_order(num_samples: int) -> Int[Tensor, " samples"]:
@@ -63,7 +63,7 @@ def _scores(
     weights: Float[Tensor, "replicates samples"],
 ) -> Float[Tensor, "replicates splits"]:
     if not 1 <= num_splits <= len(logits):
-        raise TooFew(
+        raise TooFewSamples(
             f"num_splits: wanted 1..{len(logits)} (samples), got {num_splits}; 10 is usual"
         )
     x, w = weighted_samples(logits, weights, dim=logits.shape[1], at_least=1)
@@ -85,7 +85,7 @@ def _score(
 ) -> Float[Tensor, " replicates"]:
     n = w.sum(dim=1)
     if (n == 0).any():
-        raise TooFew(
+        raise TooFewSamples(
             f"weights: wanted a sample in every split of every replicate, got none in split "
             f"{split} of replicate {int((n == 0).nonzero()[0, 0])}; take fewer splits"
         )

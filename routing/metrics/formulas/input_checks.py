@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from routing.statistics.too_few import TooFew
+from routing.statistics.errors import TooFewSamples
 
 WEIGHTS_PER_CHECK = (
     2**15
@@ -30,7 +30,7 @@ def prefix_errors(whose: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        kind = TooFew if isinstance(error, TooFew) else ValueError
+        kind = TooFewSamples if isinstance(error, TooFewSamples) else ValueError
         raise kind(f"{whose}: {error}") from None
 
 
@@ -71,7 +71,7 @@ def sample_counts(
         fewest = _fewest(w)
         _CHECKED[key] = weakref.ref(w, lambda _: _CHECKED.pop(key, None)), w._version, fewest
     if fewest < at_least:
-        raise TooFew(
+        raise TooFewSamples(
             f"weights: wanted at least {at_least} samples in every replicate, got {fewest}; "
             "give more samples or leave fewer out"
         )
@@ -95,7 +95,9 @@ def _fewest(w: Tensor) -> int:
 
 def _features(name: str, x: Tensor, at_least: int) -> Tensor:
     if len(x) < at_least:
-        raise TooFew(f"{name}: wanted at least {at_least} rows, got {len(x)}; give more samples")
+        raise TooFewSamples(
+            f"{name}: wanted at least {at_least} rows, got {len(x)}; give more samples"
+        )
     x = x.double()
     bad = int((~x.sum(dim=1).isfinite()).sum())
     if bad:

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing.networks.lpips_embedding import Embedded
-from routing.statistics.too_few import TooFew
+from routing.statistics.errors import TooFewSamples
 
 
 def paired_distances(
@@ -125,7 +125,7 @@ def diversity(
         torch.einsum("rb,bc,rc->r", k, once * table.double(), k) for table in (total, num_pairs)
     )
     if not (num > 0).all():
-        raise TooFew(
+        raise TooFewSamples(
             "lpips: wanted at least one pair of images in every replicate, got none; draw more "
             "samples of each group or compare all with all"
         )

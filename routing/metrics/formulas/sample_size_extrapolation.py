@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from routing.statistics.too_few import TooFew
+from routing.statistics.errors import TooFewSamples
 
 NUM_SIZES = 15
 MOST = 5000  # samples of the smallest subset
@@ -27,7 +27,9 @@ Distance = Callable[[Tensor], Tensor]  # weights [sets samples] -> [sets], float
 def subset_sizes(num_samples: int) -> Int[np.ndarray, " sizes"]:
     """The sizes of the subsets, without repetitions. ValueError below 3 samples."""
     if num_samples < 3:
-        raise TooFew(f"extrapolation: wanted at least 3 samples, got {num_samples}; draw more")
+        raise TooFewSamples(
+            f"extrapolation: wanted at least 3 samples, got {num_samples}; draw more"
+        )
     least = min(MOST, max(num_samples // 10, 2))
     return np.unique(np.linspace(least, num_samples, NUM_SIZES).astype(int))
 

@@ -14,7 +14,7 @@ from routing.metrics.formulas.category_shares import (
     min_share_ratio,
     total_variation,
 )
-from routing.statistics.intervals import jackknife_weights, seed_blocks
+from routing.statistics.jackknife import jackknife_weights, seed_blocks
 
 LABELS = torch.tensor([0, 2, 2, 1, 2, 0, 2, 4])
 Q = torch.tensor([0.3, 0.2, 0.3, 0.1, 0.1], dtype=torch.float64)

@@ -15,7 +15,7 @@ from routing.metrics.formulas.input_checks import (
 )
 from routing.metrics.formulas.kernel_distance import KernelReference, kernel_distance
 from routing.metrics.formulas.precision_recall import NeighbourReference, neighbour_metrics
-from routing.statistics.intervals import jackknife_weights, seed_blocks
+from routing.statistics.jackknife import jackknife_weights, seed_blocks
 
 
 def neighbour(name):

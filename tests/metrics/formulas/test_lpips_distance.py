@@ -17,7 +17,7 @@ from routing.metrics.formulas.lpips_distance import (
 from routing.networks.lpips_embedding import embedding
 from routing.pretrained import manifest
 from routing.pretrained.lpips_networks import NETS, PerceptualNet
-from routing.statistics.intervals import jackknife_weights
+from routing.statistics.jackknife import jackknife_weights
 
 MODELS = {"alex": "alexnet", "vgg": "vgg16"}
 

@@ -9,7 +9,7 @@ from routing.metrics.formulas.memorisation import (
     copy_metrics,
     nearest_training_images,
 )
-from routing.statistics.intervals import jackknife_weights, seed_blocks
+from routing.statistics.jackknife import jackknife_weights, seed_blocks
 
 
 def normal(rng, *shape):

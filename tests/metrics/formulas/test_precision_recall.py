@@ -10,7 +10,7 @@ from routing.metrics.formulas.precision_recall import (
     ball_radii,
     neighbour_metrics,
 )
-from routing.statistics.intervals import jackknife_weights, seed_blocks
+from routing.statistics.jackknife import jackknife_weights, seed_blocks
 
 
 def normal(rng, *shape):

@@ -7,11 +7,11 @@ from scipy import stats
 from routing.metrics.formulas.energy_distance import EnergyReference, energy_distance
 from routing.metrics.formulas.frechet_distance import FrechetReference, frechet_distance
 from routing.metrics.formulas.kernel_distance import KernelReference, kernel_distance
-from routing.statistics.intervals import (
-    Estimates,
+from routing.statistics.jackknife import (
+    JackknifeEstimates,
+    jackknife_difference,
     jackknife_interval,
     jackknife_weights,
-    paired_difference,
     seed_blocks,
 )
 
@@ -55,7 +55,7 @@ def test_the_interval_is_around_the_value_and_not_around_the_mean_of_the_replica
     one = torch.tensor([[10.0, 1, 2, 3]])
     assert jackknife_interval(one)[:3] == pytest.approx((10, 10 - half, 10 + half))
     a, b = torch.tensor([[12.0, 3, 6, 1]]), torch.tensor([[2.0, 2, 4, -2]])
-    assert paired_difference(a, b, 0.5)[:4] == jackknife_interval(one, 0.5)[:4]
+    assert jackknife_difference(a, b, 0.5)[:4] == jackknife_interval(one, 0.5)[:4]
 
 
 def test_trainings_have_a_part_of_their_own():
@@ -84,7 +84,7 @@ def test_the_interval_covers_what_retraining_and_new_seeds_would_give(rng):
 @pytest.mark.parametrize("shift", [0.3, 2.0, 30.0, 3000.0])
 def test_p_values_are_right_however_small(shift, rng):
     """The level at which the interval of 20 blocks and 15 trainings ends at zero, by scipy."""
-    found = Estimates.fit(normal(rng, 15, 21) + 3 * normal(rng, 15, 1) + shift)
+    found = JackknifeEstimates.fit(normal(rng, 15, 21) + 3 * normal(rng, 15, 1) + shift)
     tail = found.p_values() / 2
     halves = stats.t.isf(tail, 19) * found.se_sampling, stats.t.isf(tail, 14) * found.se_training
     assert math.hypot(*halves) == pytest.approx(abs(found.value), rel=1e-9)
@@ -93,7 +93,7 @@ def test_p_values_are_right_however_small(shift, rng):
 
 def test_p_values_beyond_all_tables_are_right_too(rng):
     """Of 500 blocks and 400 trainings, of which two bounds are many powers of ten apart."""
-    found = Estimates.fit(0.1 * normal(rng, 400, 501) + normal(rng, 400, 1) + 4.5)
+    found = JackknifeEstimates.fit(0.1 * normal(rng, 400, 501) + normal(rng, 400, 1) + 4.5)
     tail = found.p_values() / 2
     halves = stats.t.isf(tail, 499) * found.se_sampling, stats.t.isf(tail, 399) * found.se_training
     assert math.hypot(*halves) == pytest.approx(abs(found.value), rel=1e-9)
@@ -108,9 +108,9 @@ def test_single_precision_is_counted_in_double(rng):
 
 def test_a_difference_is_paired_by_training():
     a, b = torch.tensor([[5.0, 4, 6], [9.0, 8, 10]]), torch.tensor([[4.0, 3, 5], [8.0, 7, 9]])
-    assert paired_difference(a, b)[:3] == (1, 1, 1)
-    with pytest.raises(ValueError, match="wanted as many for both arms"):
-        paired_difference(a, b[:1])
+    assert jackknife_difference(a, b)[:3] == (1, 1, 1)
+    with pytest.raises(ValueError, match="wanted the same shape for both arms"):
+        jackknife_difference(a, b[:1])
 
 
 def test_the_interval_of_a_mean_covers_as_it_says(rng):
@@ -162,9 +162,9 @@ def test_common_seeds_make_the_interval_of_a_difference_narrow(metric, rng):
     w = jackknife_weights(seed_blocks(400, 20))
     x, other_seeds = normal(rng, 400, 3) + 0.5, normal(rng, 400, 3) + 0.5
     arm = lambda x: metric[1](x, reference, w)[None]  # noqa: E731
-    value, lo, hi, *_ = paired_difference(arm(x + 0.05), arm(x))
+    value, lo, hi, *_ = jackknife_difference(arm(x + 0.05), arm(x))
     assert value == (arm(x + 0.05) - arm(x))[0, 0].item()
-    unpaired = paired_difference(arm(other_seeds + 0.05), arm(x))
+    unpaired = jackknife_difference(arm(other_seeds + 0.05), arm(x))
     assert 3 * (hi - lo) < unpaired.hi - unpaired.lo
     assert lo > 0  # the small harm is seen
 
@@ -204,8 +204,8 @@ def test_what_has_no_interval_is_refused():
         jackknife_interval(torch.ones(1, 2))
     with pytest.raises(ValueError, match="wanted finite numbers, got inf"):
         jackknife_interval(torch.tensor([[1.0, 2.0, math.inf]]))
-    with pytest.raises(ValueError, match=r"wanted as many for both arms, got \(1, 4\) and"):
-        paired_difference(torch.ones(1, 4), torch.ones(1, 1))
+    with pytest.raises(ValueError, match=r"wanted the same shape for both arms, got \(1, 4\) and"):
+        jackknife_difference(torch.ones(1, 4), torch.ones(1, 1))
     for level in (0.0, 1.0, 95.0):
         with pytest.raises(ValueError, match="level: wanted a probability"):
             jackknife_interval(torch.ones(1, 3), level)
