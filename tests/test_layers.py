@@ -232,7 +232,7 @@ def files_of(rule, option):
     return set(re.findall(rf"--{option} ([\w.{{}}]+)=", section(rule, "shell")))
 
 
-READS = ("table", "arrays", "mapped", "notes", "count")
+READS = ("table", "arrays", "mapped", "metadata", "count")
 WRITES = ("write_table", "write_arrays", "write_bytes", "write_array_blocks", "write_table_blocks")
 HANDED = {  # plumbing that is handed a job: the place of the input's name, and what it is without
     "Shards": (1, None),
@@ -242,7 +242,7 @@ READERS = {  # functions that are handed a job too, and the module that they rea
     "load_arm": "loading/arms.py",
     "calibrate_policy": "loading/policy_calibration.py",
     "RouterData": "loading/router_data.py",
-    "prompts.captions_of": "data/prompts.py",
+    "conditioners.read_caption_table": "data/conditioners.py",
 }
 
 

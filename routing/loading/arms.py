@@ -123,7 +123,9 @@ def load_arm(job) -> Arm:
     device = devices.CPU if is_exact else devices.use(job)
     partition = job.arrays("centroids")
     prior = partition["sizes"] / partition["sizes"].sum()
-    conditioner = conditioners.from_metadata(metadata[0].get("conditioner"), conditioners.read_caption_table(job))
+    conditioner = conditioners.from_metadata(
+        metadata[0].get("conditioner"), conditioners.read_caption_table(job)
+    )
     has_labels = conditioner is not None and conditioner.kind == "label"
     known = {"prior": prior, "centroids": partition["centroids"]}
     known |= {"label_counts": partition["label_counts"]} if has_labels else {}

@@ -19,7 +19,7 @@ import torch
 
 from routing.data import probe_states, shards
 from routing.ensemble.gram_matrix import disagreement, mean_by_time
-from routing.ensemble.policies import Full, Pilot, bind, wants
+from routing.ensemble.policies import Full, Pilot, bind_pilot, required_pilot_fields
 from routing.ensemble.routers import Router
 from routing.loading.arms import Arm, oracle_clusters
 from routing.workflow import devices, seeds
@@ -37,7 +37,7 @@ def calibrate_policy(job, arm: Arm, sample: Sample) -> Arm:
 
     Raises ValueError if the job has no probe or the policy cannot be met on the pilot run.
     """
-    wanted = wants(arm.policy)
+    wanted = required_pilot_fields(arm.policy)
     if not wanted:
         return arm
     num = max(1, job.count("states"))  # without files, the first is reported as missing
@@ -55,7 +55,7 @@ def calibrate_policy(job, arm: Arm, sample: Sample) -> Arm:
         else:
             times, p = posteriors_on_probe(job, arm, table)
     pilot = Pilot(times, p, apart if "disagreement" in wanted else None)
-    return replace(arm, policy=bind(arm.policy, pilot))
+    return replace(arm, policy=bind_pilot(arm.policy, pilot))
 
 
 @torch.no_grad()
@@ -72,9 +72,9 @@ def posteriors_on_probe(job, arm: Arm, table: pd.DataFrame) -> tuple[torch.Tenso
         rows = slice(first, first + BATCH_SIZE)
         x, t = (of[rows].to(arm.device, arm.dtype) for of in (held.x, held.t))
         prompt = None
-        if arm.prompter is not None:
+        if arm.conditioner is not None:
             of = index.iloc[held.row[rows]]
-            prompt = arm.prompter(of["label"].to_numpy(), of["caption"].tolist())
+            prompt = arm.conditioner(of["label"].to_numpy(), of["caption"].tolist())
             prompt = devices.moved(prompt, arm.device)
         cluster = oracle_clusters(arm, root, chosen["state"].tolist()[rows])
         for condition in arm.router_conditions(len(x), prompt):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing.data import probe_states, conditioners, shards
+from routing.data import conditioners, probe_states, shards
 from routing.ensemble.objectives import Batch
 from routing.flow import paths
 from routing.flow.conditions import Condition
@@ -47,7 +47,9 @@ class RouterData:
         sizes = self._clusters[self.train].flatten().bincount(minlength=job.spec["num_experts"])
         self.prior = sizes / sizes.sum()
         train = self.index.iloc[self.train]
-        self.conditioner = conditioners.make(condition, train, conditioners.read_caption_table(job))
+        self.conditioner = conditioners.make(
+            condition, train, conditioners.read_caption_table(job)
+        )
 
     def clusters(self, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         """Return a cluster [images] of each image; of several, one drawn uniformly."""

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from routing.data import conditioners, shards
-from routing.data.conditioners import LabelConditioner, Conditioner
+from routing.data.conditioners import Conditioner, LabelConditioner
 from routing.data.shards import Shards
 from routing.flow import paths
 from routing.flow.conditions import ConditionedNetwork
@@ -81,19 +81,25 @@ def run(job) -> None:
     train = index["split"] == "train"
     is_in_cluster = train & is_member(job.table("assignments"), job.spec["cluster"])
     metadata = job.metadata("samples")
-    conditioner = conditioners.make(job.spec["condition"], index[train], conditioners.read_caption_table(job))
+    conditioner = conditioners.make(
+        job.spec["condition"], index[train], conditioners.read_caption_table(job)
+    )
     if isinstance(kind, Exact):
-        weights, model = closed_form(notes["world"], index[train], index[mine], conditioner)
+        weights, model = closed_form(
+            metadata["world"], index[train], index[is_in_cluster], conditioner
+        )
         curve = pd.DataFrame({"step": [], "images": [], "loss": []})
     else:
         values = shards.values(job, index[is_in_cluster])
-        weights, model, curve = fit(kind, values, index[mine], conditioner, job)
-    told = conditioners.to_metadata(conditioner)
-    of = {
-        "levels": notes["levels"],
-        "autoencoder": notes.get("autoencoder"),
-    }  # what its samples will be
-    job.write_arrays("weights", weights, model=model, conditioner=told, **of)
+        weights, model, curve = fit(kind, values, index[is_in_cluster], conditioner, job)
+    job.write_arrays(
+        "weights",
+        weights,
+        model=model,
+        conditioner=conditioners.to_metadata(conditioner),
+        levels=metadata["levels"],  # of its samples, as of the data
+        autoencoder=metadata.get("autoencoder"),
+    )
     job.write_table("loss", curve)
 
 
@@ -127,7 +133,7 @@ def fit(
         weight_decay=kind.weight_decay,
         ema=kind.ema,
     )
-    if conditioner is None:  # conditions have lengths of their own
+    if conditioner is None:  # a text has another length in each batch
         x = torch.zeros(schedule.batch_size, *values.shape, device=device)
         net = devices.recorded(net, x, x.new_zeros(len(x)))
     who = TrainingId(f"expert {spec['partition']}/{spec['cluster']}", root, identity)
@@ -150,27 +156,27 @@ def fit(
 
 
 def closed_form(
-    world: dict | None, train: pd.DataFrame, mine: pd.DataFrame, conditioner: Conditioner | None
+    world: dict | None, train: pd.DataFrame, cluster: pd.DataFrame, conditioner: Conditioner | None
 ) -> tuple[dict, dict]:
     """Return arrays and `model` metadata of the mixture of the cluster's components.
 
     With a label condition, the arrays have the label of each component.
     """
-    arrays, model = exact_components(world, train, mine), {"name": "mixture"}
+    arrays, model = exact_components(world, train, cluster), {"name": "mixture"}
     if conditioner is None:
         return arrays, model
     if not isinstance(conditioner, LabelConditioner):
         raise ValueError(
-            f"experts: 'exact' wants condition 'label' or 'none', got {conditioner.kind!r}; change "
-            f"the partition's"
+            f"experts: 'exact' wants condition 'label' or 'none', got {conditioner.kind!r}; "
+            f"change the condition of the partition"
         )
-    of_component = mine.groupby("component")["label"].first()  # in the order of the components
+    of_component = cluster.groupby("component")["label"].first()  # in the order of the components
     condition = conditioner(of_component.to_numpy(), [""] * len(of_component))
     arrays["labels"] = condition.label.numpy()
     return arrays, model | {"num_labels": conditioner.options()["num_classes"]}
 
 
-def exact_components(world: dict | None, train: pd.DataFrame, mine: pd.DataFrame) -> dict:
+def exact_components(world: dict | None, train: pd.DataFrame, cluster: pd.DataFrame) -> dict:
     """Return weights, means and standard deviations of the components in this cluster.
 
     Raises ValueError if the data are no Gaussian mixture, or if the points of a component are in
@@ -181,9 +187,9 @@ def exact_components(world: dict | None, train: pd.DataFrame, mine: pd.DataFrame
             "experts: 'exact' wants data.source 'mixture', got a source without a closed form; "
             "train experts instead"
         )
-    components = np.unique(mine["component"])
+    components = np.unique(cluster["component"])
     for c in components:
-        if (mine["component"] == c).sum() != (train["component"] == c).sum():
+        if (cluster["component"] == c).sum() != (train["component"] == c).sum():
             raise ValueError(
                 f"experts: 'exact' wants every component inside one cluster, got component {c} "
                 f"split; use the partition method 'labels'"

@@ -6,7 +6,7 @@ state (`routing.data.probe_states`); the velocities are not stored. Since weight
 squared error of any weighted ensemble on a state is  w^T G w.  Experts are compared, and routers
 are trained on the errors of experts, without evaluating an expert again.
 
-There is one job per shard. Experts are loaded one after the other, to have one in memory at a time.
+There is one job per shard. It loads one expert at a time, so that memory holds one expert.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from routing.data import probe_states, conditioners, shards
+from routing.data import conditioners, probe_states, shards
 from routing.ensemble.gram_matrix import gram
 from routing.flow.conditions import Condition, ConditionedNetwork
 from routing.loading import models
@@ -67,7 +67,9 @@ def expert_velocities(
     """Return the velocities [states, *dims] of expert k, which is loaded for this call alone."""
     metadata = job.metadata("experts", k)
     net = models.load(job.arrays("experts", k), metadata)
-    conditioner = conditioners.from_metadata(metadata.get("conditioner"), conditioners.read_caption_table(job))
+    conditioner = conditioners.from_metadata(
+        metadata.get("conditioner"), conditioners.read_caption_table(job)
+    )
     is_network = isinstance(net, DiT)
     device = devices.use(job) if is_network else devices.CPU
     expert = ConditionedNetwork(net.to(device)) if is_network else net.velocity
@@ -85,7 +87,10 @@ def expert_velocities(
 
 
 def state_conditions(
-    conditioner: conditioners.Conditioner, shard: probe_states.States, index: pd.DataFrame, rows: slice
+    conditioner: conditioners.Conditioner,
+    shard: probe_states.States,
+    index: pd.DataFrame,
+    rows: slice,
 ) -> Condition:
     """Return the condition of the states in `rows`; null where the state has none."""
     of = index.iloc[shard.row[rows]]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from routing.data import probe_states, conditioners
+from routing.data import conditioners, probe_states
 from routing.ensemble.calibration import fit_temperatures, fit_temperatures_error
 from routing.ensemble.objectives import OBJECTIVES, Objective
 from routing.flow.conditions import ConditionedNetwork

@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 from stages import WORLD, embed, make, read, run
 
-from routing.data import prompts
+from routing.data import conditioners
 from routing.loading import models
 from routing.workflow import artifacts
 
@@ -42,17 +42,17 @@ def draw(folder, inputs, parts) -> dict:
     return found | {"cost": artifacts.read_table(files["cost"]), "files": files}
 
 
-def network(path, stage, generator, num_logits=None, prompter=None, **notes):
+def network(path, stage, generator, num_logits=None, conditioner=None, **notes):
     """A network whose weights are all random: fresh ones say zero."""
-    told = {} if prompter is None else prompter.options()
+    told = {} if conditioner is None else conditioner.options()
     note = models.dit_config(SHAPE, **NETWORK, num_logits=num_logits, **told)
     net = models.build_dit(note)
     arrays = {
         name: 0.2 * torch.randn(p.shape, generator=generator).numpy()
         for name, p in net.named_parameters()
     }
-    of = prompts.note(prompter)
-    return make(stage, path, arrays, model=note, levels=LEVELS, prompts=of, **notes)
+    of = conditioners.to_metadata(conditioner)
+    return make(stage, path, arrays, model=note, levels=LEVELS, conditioner=of, **notes)
 
 
 LINEAR = {"kind": "linear", "shape": [1, 4, 4]}
@@ -67,10 +67,10 @@ def networks(folder, condition=None, temperatures=None) -> dict:
     index = pd.DataFrame({"sample_id": np.arange(num), "split": split, "label": labels})
     index["shard"], index["row"] = 0, np.arange(num)
     index["caption"] = [f"a digit {label}" + " again" * int(label == 8) for label in labels]
-    prompter = None
+    conditioner = None
     if condition:
         train = index[split == "train"]
-        prompter = prompts.PROMPTERS[condition].of(
+        conditioner = conditioners.CONDITIONERS[condition].of(
             train["label"].to_numpy(), train["caption"].tolist()
         )
     division = {
@@ -82,12 +82,12 @@ def networks(folder, condition=None, temperatures=None) -> dict:
     stored = numpy.integers(0, LEVELS + 1, size=(num, *SHAPE)).astype(np.uint8)
     made = {
         "experts": [
-            network(folder / f"{k}.safetensors", "experts", rng, prompter=prompter)
+            network(folder / f"{k}.safetensors", "experts", rng, conditioner=conditioner)
             for k in range(5)
         ],
         "router": [
             network(
-                folder / "r.safetensors", "router", rng, 5, prompter, temperatures=temperatures
+                folder / "r.safetensors", "router", rng, 5, conditioner, temperatures=temperatures
             )
         ],
         "centroids": make("partition", folder / "c.safetensors", division),

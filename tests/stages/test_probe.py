@@ -9,7 +9,7 @@ import pytest
 import torch
 from stages import ROOT, WORLD, content, make, make_data, read, run
 
-from routing.data import probe_states, conditioners
+from routing.data import conditioners, probe_states
 from routing.data.conditioners import LabelConditioner, WordConditioner
 from routing.ensemble.gram_matrix import ensemble_error
 from routing.flow.conditions import ConditionedNetwork

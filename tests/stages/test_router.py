@@ -12,7 +12,7 @@ import torch
 from stages import ROOT, content, make, make_data, make_probe, refused, run
 
 from routing.data import probe_states
-from routing.data.conditioners import of_note
+from routing.data.conditioners import from_metadata
 from routing.ensemble.calibration import fit_temperatures, fit_temperatures_error
 from routing.ensemble.objectives import OBJECTIVES
 from routing.ensemble.routers import ROUTERS
@@ -439,7 +439,7 @@ def reported(request, inputs, quick, told_label):
     images, clusters = blobs()
     table, arrays = stored(inputs)
     index, net = artifacts.read_table(inputs["index"]), network(files)
-    conditioner = of_note(artifacts.read_provenance(files["weights"])["conditioner"])
+    conditioner = from_metadata(artifacts.read_provenance(files["weights"])["conditioner"])
     parts = {}
     for part in probe_states.PARTS:
         chosen = table[table["split"] == part]
@@ -557,7 +557,7 @@ def test_what_is_told_is_believed(tmp_path, rng):
     rate = {"learning_rate": 1e-2, "ema": 0.9}
     files = run("router", tmp_path, spec(**options | rate), **inputs)
     net, x, t = network(files), torch.randn(100, *SHAPE, generator=rng), torch.ones(100)
-    conditioner = of_note(artifacts.read_provenance(files["weights"])["conditioner"])
+    conditioner = from_metadata(artifacts.read_provenance(files["weights"])["conditioner"])
     for k in range(2):
         p = net(x, t, conditioner(np.full(100, k), [""] * 100)).softmax(1)
         assert p[:, k].mean() > 0.95
