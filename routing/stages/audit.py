@@ -1,11 +1,17 @@
-"""Stage audit: every artifact of a run against its seal, its inputs and the code.
+"""Stage audit: check every artifact of a run against its checksum, its inputs and the code.
 
-For each Parquet and safetensors file under the run's folder: the seal holds; every input that
-its provenance names is still there with the recorded sha256; the source files that its stage
-can see have the recorded digests; pictures and text tables have the sha256 that the table behind
-them recorded. Files are visited in the order of the data flow, so that the first mismatch is a
-cause and not a consequence. `unrecorded_artifacts` is the quick form for the Snakefile: artifacts that
-Snakemake has no record of making and that other code made.
+For each Parquet and safetensors file in the folder of the run, the audit checks that
+
+    the file has the checksum that it was written with;
+    every input in its provenance still exists, with the recorded sha256;
+    the source files that its stage imports have the recorded digests;
+    the images and text tables written with it have the recorded sha256.
+
+Files are checked in the order of the data flow, so that the first mismatch is a cause and not a
+consequence.
+
+`unrecorded_artifacts` is a quick check for the Snakefile. It finds artifacts that Snakemake has no
+record of, and that were made by other code.
 """
 
 from base64 import urlsafe_b64encode
@@ -14,45 +20,51 @@ from pathlib import Path
 from routing.workflow import artifacts as store
 from routing.workflow import code_digest, stage_names
 
-SEALED = (".parquet", ".safetensors")
-RECORDS = Path(".snakemake") / "metadata"
+ARTIFACT_SUFFIXES = (".parquet", ".safetensors")
+SNAKEMAKE_RECORDS = Path(".snakemake") / "metadata"
 
 
 def run(job) -> None:
-    """Print a line per artifact; raise ValueError on the first mismatch, explained."""
+    """Print a line per artifact. Raises ValueError that explains the first mismatch."""
     root = Path(job.spec["root"])
     found = artifacts(root)
     if not found:
         raise ValueError(f"nothing to audit under {root}; run `snakemake figures` first")
-    vouched: set[Path] = set()
+    checked: set[Path] = set()
     hashes: dict[Path, store.Checked] = {}
-    print(f"{'artifact':<62} {'stage':<10} {'commit':<9} {'inputs':>6}  verdict")
+    print(f"{'artifact':<62} {'stage':<10} {'commit':<9} {'inputs':>6}  result")
     for path, note in found:
-        verdict = mismatch(path, note, hashes)
+        problem = mismatch(path, note, hashes)
         commit = note["commit"][:8] + ("" if note["clean"] else "+")
         num = sum(len(files) for files in note["inputs"].values())
         name = path.relative_to(root).as_posix()
         print(
-            f"{name:<62} {note['stage']:<10} {commit:<9} {num:>6}  {verdict or 'ok'}", flush=True
+            f"{name:<62} {note['stage']:<10} {commit:<9} {num:>6}  {problem or 'ok'}", flush=True
         )
-        if verdict:
-            raise ValueError(f"{path}: {verdict}")
-        vouched |= {path, *(path.with_name(name) for name in note.get("siblings", {}))}
+        if problem:
+            raise ValueError(f"{path}: {problem}")
+        checked |= {path, *(path.with_name(name) for name in note.get("siblings", {}))}
     for path in files(root):
-        if path not in vouched:
-            raise ValueError(f"{path}: no artifact vouches for it; remove it or make it by a rule")
-    print(f"audit: {len(vouched)} files of {root}: seals, inputs and code agree")
+        if path not in checked:
+            raise ValueError(
+                f"{path}: not recorded by any artifact; remove it or make it by a rule"
+            )
+    print(f"audit: {len(checked)} files of {root}: checksums, inputs and code agree")
 
 
 def artifacts(root: Path) -> list[tuple[Path, dict]]:
-    """The sealed files under `root` with their provenance, in the order of the data flow."""
-    found = [(path, store.read_provenance(path)) for path in files(root) if path.suffix in SEALED]
+    """Return the artifacts under `root` with their provenance, in the order of the data flow."""
+    found = [
+        (path, store.read_provenance(path))
+        for path in files(root)
+        if path.suffix in ARTIFACT_SUFFIXES
+    ]
     order = {stage: number for number, stage in enumerate(stage_names.STAGES)}
     return sorted(found, key=lambda item: (order.get(item[1]["stage"], len(order)), item[0]))
 
 
 def files(root: Path) -> list[Path]:
-    """All files of a run but its logs and the states of unfinished training."""
+    """Return all files of a run except logs and states of unfinished training."""
     return sorted(
         path
         for path in root.rglob("*")
@@ -64,7 +76,7 @@ def files(root: Path) -> list[Path]:
 
 
 def mismatch(path: Path, note: dict, hashes: dict[Path, store.Checked]) -> str | None:
-    """What is wrong with an artifact, in words; None if nothing is."""
+    """Return what is wrong with an artifact, or None. `hashes` caches the checks of files."""
 
     def checked(file: Path) -> store.Checked:
         if file not in hashes:
@@ -76,35 +88,35 @@ def mismatch(path: Path, note: dict, hashes: dict[Path, store.Checked]) -> str |
     differ = code_digest.differences(note["code"], code_digest.closure(note["stage"]))
     if differ:
         return (
-            f"made by other code: {', '.join(differ)} differ from what stage {note['stage']} saw; "
-            f"rerun it (`snakemake -n` lists what follows)"
+            f"made by other code: {', '.join(differ)} differ from the code that stage "
+            f"{note['stage']} ran; rerun it (`snakemake -n` lists what follows)"
         )
     for name, recorded in note["inputs"].items():
         for entry in recorded:
             source = Path(entry["path"])
             if not source.is_file():
-                return f"its input {source} ({name}) is gone; rerun the stage that makes it"
+                return f"its input {source} ({name}) is missing; rerun the stage that makes it"
             if checked(source).sha256 != entry["sha256"]:
                 return (
-                    f"its input {source} ({name}) is not the file it was made from (sha256 "
+                    f"its input {source} ({name}) has changed since it was read (sha256 "
                     f"{entry['sha256'][:12]}, now {checked(source).sha256[:12]}); rerun this stage"
                 )
     for name, recorded in note.get("siblings", {}).items():
         sibling = path.with_name(name)
         if not sibling.is_file():
-            return f"its {name} is gone; delete this file and rerun"
+            return f"its {name} is missing; delete this file and rerun"
         if checked(sibling).sha256 != recorded:
-            return f"{name} was altered after it was made; delete it and rerun"
+            return f"{name} was modified after it was written; delete it and rerun"
     return None
 
 
 def unrecorded_artifacts(root: Path) -> str | None:
-    """One line about artifacts of other code that Snakemake has no record of making, or None."""
+    """Return one line about artifacts of other code that Snakemake has no record of, or None."""
     if not root.is_dir():
         return None
     stages: dict[str, str] = {}
     for path in files(root):
-        if path.suffix not in SEALED or _recorded(path):
+        if path.suffix not in ARTIFACT_SUFFIXES or _recorded(path):
             continue
         note = store.read_provenance(path)
         differ = code_digest.differences(note["code"], code_digest.closure(note["stage"]))
@@ -122,4 +134,4 @@ def unrecorded_artifacts(root: Path) -> str | None:
 
 def _recorded(path: Path) -> bool:
     name = urlsafe_b64encode(path.as_posix().encode()).decode()
-    return (RECORDS / name).exists() if len(name) < 255 else True
+    return (SNAKEMAKE_RECORDS / name).exists() if len(name) < 255 else True

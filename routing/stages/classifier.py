@@ -1,8 +1,8 @@
-"""Stage classifier: a small classifier of the data's labels, the feature classifier of a run.
+"""Stage classifier: train a small classifier of the labels, whose features metrics may use.
 
-Trained on the train split with small random shifts and smoothed labels; its features are the
-penultimate units. Distances in this space carry the classifier's name (`fd_digits`), never the
-name of a metric of another space.
+It is trained on the train split with small random shifts and smoothed labels. Its features are the
+penultimate units. Metrics in this feature space have the name of the classifier (`fd_digits`), not
+that of a published metric.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from routing.workflow import choices, code_digest, devices, seeds
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """A convolutional classifier of the labels; features are its `dim` penultimate units."""
+    """A convolutional classifier of the labels; its features are the `dim` penultimate units."""
 
     steps: int = 600
     batch_size: int = 128
@@ -34,12 +34,12 @@ class TrainedClassifier:
     seed: int = 0
 
 
-BATCH = 500  # images in one forward pass
+BATCH_SIZE = 500  # images in one forward pass
 CLASSIFIERS = {"classifier": TrainedClassifier}
 
 
 def run(job) -> None:
-    """Write `weights`, the `loss` curve and the held-out `report` (accuracy)."""
+    """Write `weights`, the `loss` curve and the `report`: accuracy on the held-out images."""
     spec = job.spec
     where = f"classifiers.{spec['classifier_name']}"
     kind = choices.build(
@@ -50,7 +50,7 @@ def run(job) -> None:
     if len(values.shape) != 3 or values.shape[1] != values.shape[2]:
         raise ValueError(
             f"{where}: a classifier wants square images [channels, size, size], got samples of "
-            f"shape {list(values.shape)}; compare in an encoder's space instead"
+            f"shape {list(values.shape)}; use an encoder as the feature space instead"
         )
     names, labels = np.unique(index["label"], return_inverse=True)
     is_train = (index["split"] == "train").to_numpy()
@@ -59,13 +59,15 @@ def run(job) -> None:
     device = devices.use(job)
     weights, curve = fit(kind, shape, values, np.flatnonzero(is_train), target, device, job)
     net = Classifier.from_arrays(shape, weights).to(device)
-    right = []
-    for rows in np.array_split(np.flatnonzero(~is_train), -(-(~is_train).sum() // BATCH)):
+    is_correct = []
+    for rows in np.array_split(np.flatnonzero(~is_train), -(-(~is_train).sum() // BATCH_SIZE)):
         x = devices.moved(torch.from_numpy(values.take(rows)), device)
-        said = devices.moved(logits_and_features(net, x)[0].argmax(1), devices.CPU)
-        right.append((said == target[rows]).double())
-    right = torch.cat(right)
-    report = pd.DataFrame({"accuracy": [right.mean().item()], "num_images": [len(right)]})
+        predicted = devices.moved(logits_and_features(net, x)[0].argmax(1), devices.CPU)
+        is_correct.append((predicted == target[rows]).double())
+    is_correct = torch.cat(is_correct)
+    report = pd.DataFrame(
+        {"accuracy": [is_correct.mean().item()], "num_images": [len(is_correct)]}
+    )
     job.write_arrays("weights", weights, model=shape.metadata(), labels=names.tolist())
     job.write_table("loss", curve)
     job.write_table("report", report)
@@ -75,19 +77,23 @@ def fit(
     kind: TrainedClassifier,
     shape: ClassifierShape,
     values: Shards,
-    among: np.ndarray,
+    train_rows: np.ndarray,
     target: Tensor,
     device: torch.device,
     job,
 ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """Train on the rows `among` of `values`, images with class indices `target`."""
-    identity = (seeds.number("extractor"), kind.seed)  # a key of the streams: never rename it
+    """Train on the images `values[train_rows]`, whose class indices are `target[train_rows]`.
+
+    Returns the weights and the loss curve.
+    """
+    # "extractor" is a key of the random streams: another word would change all numbers.
+    identity = (seeds.number("extractor"), kind.seed)
     torch.manual_seed(seeds.integer(job.spec["seed"], "initial_weights", *identity))
 
     def loss(net: nn.Module, rng: np.random.Generator) -> Tensor:
-        rows = among[rng.integers(len(among), size=kind.batch_size)]
+        rows = train_rows[rng.integers(len(train_rows), size=kind.batch_size)]
         x, y = devices.moved((torch.from_numpy(values.take(rows)), target[rows]), device)
-        x = shifted(x, kind.shift_pixels, rng)
+        x = random_shift(x, kind.shift_pixels, rng)
         return F.cross_entropy(net(x)[0], y, label_smoothing=0.1)
 
     schedule = Schedule(kind.steps, kind.batch_size, kind.learning_rate, weight_decay=0.01)
@@ -101,8 +107,8 @@ def fit(
     return train(Classifier(shape).to(device), loss, schedule, who, state, key)
 
 
-def shifted(x: Tensor, pixels: int, rng: np.random.Generator) -> Tensor:
-    """Each image moved by up to `pixels` in both directions, the border filled with background."""
+def random_shift(x: Tensor, pixels: int, rng: np.random.Generator) -> Tensor:
+    """Return images moved by up to `pixels` along both axes; the border is background (-1)."""
     size = x.shape[-1]
     padded = F.pad(x, [pixels] * 4, value=-1.0)
     drawn = torch.from_numpy(rng.integers(2 * pixels + 1, size=(2, len(x))))

@@ -231,7 +231,7 @@ def test_pairs_within_a_caption_are_those_of_equal_ones(images_run, clone):
 def test_the_second_run_has_nothing_to_do_and_the_audit_passes(images_run):
     assert images_run.make("figures").lines("Nothing to be done")
     verdict = images_run.make("audit")
-    assert verdict.lines("seals, inputs and code agree")
+    assert verdict.lines("checksums, inputs and code agree")
     assert len(verdict.lines("  ok")) == len(images_run.contents())
 
 

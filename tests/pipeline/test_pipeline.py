@@ -170,7 +170,7 @@ def test_a_change_remakes_what_can_see_it_and_nothing_else(change, digits_run, c
 def test_the_second_run_has_nothing_to_do_and_the_audit_passes(digits_run):
     assert digits_run.make("figures").lines("Nothing to be done")
     verdict = digits_run.make("audit")
-    assert verdict.lines("seals, inputs and code agree")
+    assert verdict.lines("checksums, inputs and code agree")
     assert len(verdict.lines("  ok")) == len(digits_run.contents())
 
 

@@ -72,13 +72,13 @@ def flip(path, at=-100):
 
 def test_a_sound_run(run, audited):
     status, lines, _ = audited()
-    assert status == 0 and lines[0].split() == ["artifact", "stage", "commit", "inputs", "verdict"]
+    assert status == 0 and lines[0].split() == ["artifact", "stage", "commit", "inputs", "result"]
     rows = [line.split() for line in lines[1:-1]]
     assert [row[0] for row in rows] == [FLOW[stage][0] for stage in FLOW]  # order of the data
     assert [row[1] for row in rows] == list(FLOW)
     assert [int(row[3]) for row in rows] == [len(FLOW[stage][1]) for stage in FLOW]
     assert all(row[-1] == "ok" for row in rows)
-    assert lines[-1] == f"audit: 6 files of {ROOT}: seals, inputs and code agree"
+    assert lines[-1] == f"audit: 6 files of {ROOT}: checksums, inputs and code agree"
 
 
 @pytest.mark.parametrize("stage", FLOW)
@@ -118,8 +118,8 @@ def test_an_input_that_was_replaced(run, audited):
     status, lines, error = audited()
     after = artifacts.check(run / FLOW["embed"][0]).sha256
     assert status == 1 and error == (
-        f"{ROOT}/{FLOW['partition'][0]}: its input {ROOT}/{FLOW['embed'][0]} (embed) is not the "
-        f"file it was made from (sha256 {before[:12]}, now {after[:12]}); rerun this stage"
+        f"{ROOT}/{FLOW['partition'][0]}: its input {ROOT}/{FLOW['embed'][0]} (embed) has changed "
+        f"since it was read (sha256 {before[:12]}, now {after[:12]}); rerun this stage"
     )
 
 
@@ -127,7 +127,7 @@ def test_an_input_that_is_gone(run, audited):
     (run / FLOW["embed"][0]).unlink()
     status, _, error = audited()
     assert status == 1 and error == (
-        f"{ROOT}/{FLOW['partition'][0]}: its input {ROOT}/{FLOW['embed'][0]} (embed) is gone; "
+        f"{ROOT}/{FLOW['partition'][0]}: its input {ROOT}/{FLOW['embed'][0]} (embed) is missing; "
         f"rerun the stage that makes it"
     )
 
@@ -136,22 +136,22 @@ def test_a_picture_that_was_altered_or_removed(run, audited):
     picture = run / "figures/quality.pdf"
     picture.write_bytes(b"another picture")
     status, _, error = audited()
-    assert status == 1 and error.startswith(f"{ROOT}/figures/quality.parquet: quality.pdf was alt")
+    assert status == 1 and error.startswith(f"{ROOT}/figures/quality.parquet: quality.pdf was mod")
     picture.write_bytes(b"")
-    assert "quality.pdf was altered" in audited()[2]
+    assert "quality.pdf was modified" in audited()[2]
     picture.unlink()
-    assert audited()[2].startswith(f"{ROOT}/figures/quality.parquet: its quality.pdf is gone")
+    assert audited()[2].startswith(f"{ROOT}/figures/quality.parquet: its quality.pdf is missing")
 
 
 def test_a_stray_file(run, audited):
     (run / "figures/notes.txt").write_text("by hand")
     status, _, error = audited()
     assert status == 1 and error == (
-        f"{ROOT}/figures/notes.txt: no artifact vouches for it; remove it or make it by a rule"
+        f"{ROOT}/figures/notes.txt: not recorded by any artifact; remove it or make it by a rule"
     )
     (run / "figures/notes.txt").unlink()
     (run / "figures/quality.parquet").unlink()
-    assert audited()[2].startswith(f"{ROOT}/figures/quality.pdf: no artifact vouches for it")
+    assert audited()[2].startswith(f"{ROOT}/figures/quality.pdf: not recorded by any artifact")
 
 
 def test_a_foreign_table_is_no_artifact(run, audited):
@@ -177,8 +177,8 @@ def test_other_code(run, audited, monkeypatch, stage):
     monkeypatch.setattr(code_digest, "closure", edited)
     status, _, error = audited()
     assert status == 1 and error == (
-        f"{ROOT}/{FLOW[stage][0]}: made by other code: routing/{stage}.py differ from what stage "
-        f"{stage} saw; rerun it (`snakemake -n` lists what follows)"
+        f"{ROOT}/{FLOW[stage][0]}: made by other code: routing/{stage}.py differ from the code "
+        f"that stage {stage} ran; rerun it (`snakemake -n` lists what follows)"
     )
 
 
@@ -207,8 +207,8 @@ def record(*stages):
     """What Snakemake notes of the files it has made."""
     for stage in stages:
         name = base64.urlsafe_b64encode(f"{ROOT}/{FLOW[stage][0]}".encode()).decode()
-        (audit.RECORDS / name).parent.mkdir(parents=True, exist_ok=True)
-        (audit.RECORDS / name).write_text("{}")
+        (audit.SNAKEMAKE_RECORDS / name).parent.mkdir(parents=True, exist_ok=True)
+        (audit.SNAKEMAKE_RECORDS / name).write_text("{}")
 
 
 def test_artifacts_of_this_code_are_no_strangers(run):
@@ -237,12 +237,12 @@ def test_what_snakemake_made_is_left_to_snakemake(edited):
 def test_records_are_found_where_snakemake_keeps_them(tmp_path, monkeypatch, length):
     """The names of its own persistence. Of a path too long for one name we believe the best."""
     monkeypatch.chdir(tmp_path)
-    audit.RECORDS.mkdir(parents=True)
+    audit.SNAKEMAKE_RECORDS.mkdir(parents=True)
     path = f"{ROOT}/{'x' * length}.parquet"
     keeper = FilePersistence.__new__(FilePersistence)  # without its folders and locks
     keeper._max_len = None
-    where = Path(keeper._record_path(str(audit.RECORDS), path))
-    is_one_name = where.parent == audit.RECORDS
+    where = Path(keeper._record_path(str(audit.SNAKEMAKE_RECORDS), path))
+    is_one_name = where.parent == audit.SNAKEMAKE_RECORDS
     assert audit._recorded(Path(path)) == (not is_one_name)
     where.parent.mkdir(exist_ok=True, parents=True)
     where.write_text("{}")

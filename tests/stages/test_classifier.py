@@ -1,4 +1,4 @@
-"""The classifier stage: it sees digits, its features are reproducible, its shifts are shifts."""
+"""The stage classifier: accuracy on digits, reproducible features, random shifts."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from stages import DIGITS, content, make_data, read, refused, run
 
 from routing.networks.classifier import Classifier, ClassifierShape, logits_and_features
-from routing.stages.classifier import CLASSIFIERS, shifted
+from routing.stages.classifier import CLASSIFIERS, random_shift
 from routing.workflow import artifacts
 
 KIND = {"name": "classifier", "width": 8, "dim": 16, "batch_size": 64}
@@ -83,7 +83,7 @@ def test_points_are_refused(tmp_path):
 @pytest.mark.parametrize("pixels", [0, 1, 2])
 def test_a_shift_is_a_roll_filled_with_background(pixels, rng):
     x = torch.rand(300, 2, 5, 5, generator=rng)
-    found = shifted(x, pixels, np.random.default_rng(4))
+    found = random_shift(x, pixels, np.random.default_rng(4))
     moves = np.random.default_rng(4).integers(2 * pixels + 1, size=(2, 300))
     for image, moved, down, right in zip(x, found, *(pixels - moves), strict=True):
         expected = torch.full_like(image, -1.0)

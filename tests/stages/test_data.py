@@ -302,7 +302,9 @@ def test_a_whole_number_of_blocks_has_no_empty_one(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "BLOCK_SIZE", albums.NUM)
     sizes = []
     keep = data.ShardRecords._keep
-    monkeypatch.setattr(data.ShardRecords, "_keep", lambda s, i: (sizes.append(len(i)), keep(s, i)))
+    monkeypatch.setattr(
+        data.ShardRecords, "_keep", lambda s, i: (sizes.append(len(i)), keep(s, i))
+    )
     path = str(albums.parquet(tmp_path / "in"))
     shards(
         tmp_path, 1, source={"name": "parquet", "path": path, "licence_text": "MIT"}, image=IMAGE

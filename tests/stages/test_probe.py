@@ -158,7 +158,7 @@ def test_one_expert_is_in_memory_and_one_batch_is_asked(data, tmp_path, rng, mon
 
     paths = experts(tmp_path, rng)
     whole = run("probe", tmp_path / "w", spec(), experts=paths, **data)
-    monkeypatch.setattr(probe, "BATCH", 40)
+    monkeypatch.setattr(probe, "BATCH_SIZE", 40)
     monkeypatch.setattr(models, "load", watched)
     monkeypatch.setattr(DiT, "forward", counted)
     files = run("probe", tmp_path, spec(), experts=paths, **data)
@@ -174,7 +174,7 @@ def test_one_expert_is_in_memory_and_one_batch_is_asked(data, tmp_path, rng, mon
 def test_conditional_experts_are_told_the_prompt_of_the_image_or_nothing(
     kind, data, tmp_path, rng, monkeypatch
 ):
-    monkeypatch.setattr(probe, "BATCH", 40)
+    monkeypatch.setattr(probe, "BATCH_SIZE", 40)
     index = artifacts.read_table(data["index"])
     conditioner = kind.of(index["label"].to_numpy(), index["caption"].tolist())
     paths = experts(tmp_path, rng, conditioner)

@@ -103,7 +103,7 @@ def test_what_has_no_table_is_refused(tmp_path):
     with refused("float16 can hold, got others for 'cc' or the captions after it"):
         captions(tmp_path, ["cc", "d!", "bbb", "ccc"])
     with refused(
-        "text_encoder.folder: wanted a folder on this machine or an id of the manifest, got '/nowhere'"
+        "text_encoder.folder: wanted a folder on this machine or an id of the manifest, got"
     ):
         captions(tmp_path, FOUND, name="clip_tokens", folder="/nowhere")
     assert not (tmp_path / "tokens.safetensors").exists()
