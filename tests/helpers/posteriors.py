@@ -1,5 +1,6 @@
-"""Posteriors of every kind, trajectories of them, a pilot: what the tests of policies share."""
+"""What the tests of policies share: posteriors of every kind, trajectories of them, a pilot."""
 
+import pytest
 import torch
 
 from routing.ensemble.policies import Pilot, bind_pilot
@@ -51,3 +52,12 @@ def soft_pilot(experts=EXPERTS, states=400, seed=0):
 def with_soft_pilot(policy, experts=EXPERTS):
     """Return the policy bound to `soft_pilot` of so many experts."""
     return bind_pilot(policy, soft_pilot(experts))
+
+
+def assert_one_line_error(call, *words):
+    """Check that the call raises a ValueError of one line that contains all these words."""
+    with pytest.raises(ValueError) as error:
+        call()
+    text = str(error.value)
+    assert "\n" not in text and text == text[0].lower() + text[1:]
+    assert all(word in text for word in words), text

@@ -1,10 +1,10 @@
-"""The pilot, and budgets found on it."""
+"""The policy `budget`: what is tuned on a pilot, and how close it comes to the budget."""
 
 import dataclasses
 
 import pytest
 import torch
-from posteriors import EXPERTS, posterior, soft_pilot
+from posteriors import EXPERTS, assert_one_line_error, posterior, soft_pilot
 
 from routing.ensemble.policies import (
     POLICIES,
@@ -12,13 +12,10 @@ from routing.ensemble.policies import (
     DisagreementGated,
     EntropyGated,
     Full,
-    Hysteresis,
     Nucleus,
     Pilot,
-    Sticky,
     Switch,
     Threshold,
-    TopK,
     bind_pilot,
     mean_num_experts,
     required_pilot_fields,
@@ -26,8 +23,7 @@ from routing.ensemble.policies import (
 from routing.ensemble.policies.budget import TUNABLE, midpoints
 from routing.workflow import choices
 
-P, D = frozenset({"posteriors"}), frozenset({"disagreement"})
-RULES = [  # the rule, the fewest and the most experts that it asks
+RULES = [  # the tunable policy, its fewest and its most experts
     (Nucleus(), 1, EXPERTS),
     (Threshold(), 1, EXPERTS),
     (EntropyGated(), 1, EXPERTS),
@@ -35,7 +31,7 @@ RULES = [  # the rule, the fewest and the most experts that it asks
     (DisagreementGated(), 1, EXPERTS),
     (DisagreementGated(0.5, 1, 2), 1, 2),
 ]
-STEP = {EntropyGated: EXPERTS - 1, DisagreementGated: EXPERTS - 1}  # experts that come together
+STEP = {EntropyGated: EXPERTS - 1, DisagreementGated: EXPERTS - 1}  # experts added in one step
 
 
 def test_the_list_is_the_table():
@@ -44,7 +40,7 @@ def test_the_list_is_the_table():
 
 @pytest.mark.parametrize("rule, few, most", RULES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_mean_support_is_the_budget(rule, few, most, dtype):
+def test_the_mean_number_of_experts_is_the_budget(rule, few, most, dtype):
     pilot = soft_pilot(states=1000)
     p, t = pilot.posteriors.to(dtype), pilot.t
     pilot = dataclasses.replace(pilot, posteriors=p / p.sum(dim=1, keepdim=True))
@@ -83,7 +79,7 @@ def test_a_finer_number_does_not_meet_the_budget_better(rule, few, most, rng):
         assert mean <= budget and mean >= max(m for m in means if m <= budget)
 
 
-def test_the_numbers_found_are_the_simple_policies():
+def test_tuned_options_by_hand():
     p = torch.tensor([[0.5, 0.3, 0.2], [0.9, 0.06, 0.04]], dtype=torch.float64)
     pilot = Pilot(torch.tensor([0.2, 0.8]), p, torch.ones(2, 3, 3) - torch.eye(3))
     # Two states: a budget of 1.5 buys the second expert of the first state, 2 its third.
@@ -102,7 +98,7 @@ def test_the_numbers_found_are_the_simple_policies():
     assert bind_pilot(Budget(1.9, DisagreementGated()), pilot).threshold > 0.31
 
 
-def test_equal_states_come_together_and_stay_below():
+def test_equal_states_change_together_and_stay_below_the_budget():
     p = torch.tensor([[0.6, 0.3, 0.1]]).repeat(10, 1)
     pilot = Pilot(torch.linspace(0, 1, 10), p)
     for rule in (Nucleus(), Threshold()):
@@ -114,108 +110,31 @@ def test_equal_states_come_together_and_stay_below():
         )
 
 
-def one_line(call, *words):
-    with pytest.raises(ValueError) as error:
-        call()
-    text = str(error.value)
-    assert "\n" not in text and text == text[0].lower() + text[1:]
-    assert all(word in text for word in words), text
-
-
-def test_what_cannot_be_reached_is_refused():
+def test_a_budget_out_of_reach_raises():
     soft, eye = soft_pilot(), torch.eye(EXPERTS)
     sure = Pilot(torch.linspace(0, 1, EXPERTS), eye)
     for rule, _, _ in RULES[:4]:
-        one_line(lambda r=rule: bind_pilot(Budget(2.5, r), sure), "[", "reaches on", "got 2.5")
-    one_line(lambda: bind_pilot(Budget(5.5), soft), "[1.0, 5.0]", "got 5.5")
+        assert_one_line_error(
+            lambda r=rule: bind_pilot(Budget(2.5, r), sure), "[", "reaches on", "got 2.5"
+        )
+    assert_one_line_error(lambda: bind_pilot(Budget(5.5), soft), "[1.0, 5.0]", "got 5.5")
     agreed = dataclasses.replace(soft, disagreement=torch.zeros(2, EXPERTS, EXPERTS))
-    one_line(lambda: bind_pilot(Budget(1.5, DisagreementGated()), agreed), "[1.0, 1.0]", "got 1.5")
-    one_line(lambda: bind_pilot(Budget(1.5), Pilot()), "budget", "the pilot's t", "run the probe")
-    one_line(lambda: bind_pilot(Budget(1.5), Pilot(soft.t)), "the pilot's posteriors")
-    one_line(lambda: bind_pilot(DisagreementGated(), Pilot(soft.t)), "disagreement_gated: needs")
-    one_line(
+    assert_one_line_error(
+        lambda: bind_pilot(Budget(1.5, DisagreementGated()), agreed), "[1.0, 1.0]", "got 1.5"
+    )
+    assert_one_line_error(
+        lambda: bind_pilot(Budget(1.5), Pilot()), "budget", "the pilot's t", "run the probe"
+    )
+    assert_one_line_error(lambda: bind_pilot(Budget(1.5), Pilot(soft.t)), "the pilot's posteriors")
+    assert_one_line_error(
+        lambda: bind_pilot(DisagreementGated(), Pilot(soft.t)), "disagreement_gated: needs"
+    )
+    assert_one_line_error(
         lambda: bind_pilot(Switch(Budget(1.5), Full(), 1.0), soft), "pilot states", "got none"
     )
 
 
-def test_what_is_no_pilot_is_refused():
-    p, t, d = torch.eye(2), torch.tensor([0.0, 1.0]), torch.zeros(3, 2, 2)
-    Pilot(t, p, d)
-    one_line(lambda: Pilot(t + 0.1), "t must be in [0, 1]", "1.1")
-    one_line(lambda: Pilot(t - 0.1), "t must be in [0, 1]", "-0.1")
-    for bad in (p + 0.01, p - torch.tensor([0.1, -0.1]), p * float("nan")):
-        one_line(lambda bad=bad: Pilot(t, bad), "posteriors must be >= 0 and sum to 1")
-    for number in (float("nan"), float("inf"), -0.1):
-        bad = d.clone()
-        bad[1, 0, 1] = number
-        one_line(lambda bad=bad: Pilot(t, p, bad), "got bins [1]")
-
-
-def test_what_is_wanted():
-    gate = DisagreementGated()
-    for policy, wanted in [
-        (Full(), set()),
-        (Sticky(0.5, Switch(Nucleus(), Hysteresis())), set()),
-        (gate, D),
-        (Budget(1.5), P),
-        (Budget(1.5, EntropyGated()), P),
-        (Budget(1.5, gate), P | D),
-        (Sticky(0.5, gate), D),
-        (Switch(Full(), Sticky(0.2, Budget(1.5))), P),
-        (Switch(Budget(1.5), gate), P | D),
-    ]:
-        assert required_pilot_fields(policy) == wanted
-        ready = bind_pilot(policy, soft_pilot())
-        assert (
-            required_pilot_fields(ready) == frozenset()
-            and bind_pilot(ready, soft_pilot(seed=1)) is ready
-        )
-        assert (ready is policy) == (not wanted)
-    bind_pilot(Sticky(0.5, Switch(gate, gate)), Pilot(disagreement=soft_pilot().disagreement))
-
-
-@pytest.mark.parametrize("policy", [DisagreementGated(), Budget(1.5), Switch(Budget(1.5), TopK())])
-def test_who_is_not_bound_does_not_speak(policy):
-    p, t = torch.eye(3), torch.ones(3)
-    one_line(
-        lambda: policy(p, t, t, None),
-        "must be bound to a pilot with ",
-        "unbound: call bind_pilot first",
-    )
-
-
-def test_parts_are_bound_to_the_times_at_which_they_speak():
-    pilot = soft_pilot(states=2000)
-    early = pilot.t > 0.7
-    assert 0 < early.sum() < 1000
-    both = bind_pilot(Switch(Budget(1.5), Budget(1.2, Threshold()), 0.7), pilot)
-    before = bind_pilot(Sticky(0.7, Budget(1.5)), pilot).before
-    assert both.early == before and both.t_switch == 0.7
-    for policy, where, budget in [(both.early, early, 1.5), (both.late, ~early, 1.2)]:
-        mean = mean_num_experts(policy, pilot.posteriors[where], pilot.t[where])
-        assert budget - 2 / where.sum() < mean <= budget
-    assert both.early.mass != bind_pilot(Budget(1.5), pilot).mass
-    at = Pilot(torch.tensor([0.7, 0.8]), torch.tensor([[0.6, 0.4], [0.9, 0.1]]))
-    late = bind_pilot(Switch(Full(), Budget(2.0), 0.7), at).late  # t_switch itself is late
-    assert late.mass == pytest.approx((0.6 + 1.0) / 2)
-
-
-@dataclasses.dataclass(frozen=True)
-class Mine(Full):
-    """A third party's policy that holds another."""
-
-    inner: Full | Budget = Budget(1.5)
-    note: str = "kept"
-
-
-def test_other_policies_bind_their_parts():
-    ready = bind_pilot(Mine(), soft_pilot())
-    assert required_pilot_fields(Mine()) == P and ready == Mine(
-        bind_pilot(Budget(1.5), soft_pilot())
-    )
-
-
-def test_between():
+def test_midpoints():
     assert midpoints(torch.tensor([[0.5, 0.25], [0.5, 0.0]]), 1.0).tolist() == [0.75, 0.375, 0.125]
     assert midpoints(torch.zeros(0), 1.0).tolist() == [0.5]
     close = torch.tensor([0.5, 0.5 + 2**-24])  # neighbours in single precision
@@ -230,4 +149,6 @@ def test_a_config_holds_the_options_and_nothing_that_is_bound():
     gate = {"name": "disagreement_gated", "threshold": 0.2, "few": 2, "many": 3}
     assert choices.build(POLICIES, gate, "x") == DisagreementGated(0.2, 2, 3)
     assert choices.resolve(POLICIES, gate, "x") == gate
-    one_line(lambda: choices.build(POLICIES, gate | {"disagreement": 1}, "x"), "unknown option")
+    assert_one_line_error(
+        lambda: choices.build(POLICIES, gate | {"disagreement": 1}, "x"), "unknown option"
+    )

@@ -1,21 +1,29 @@
 import dataclasses
-import math
 
 import pytest
 import torch
+from router_inputs import (
+    BATCH,
+    CENTROIDS,
+    CLUSTERS,
+    COUNTS,
+    DIM,
+    LABELS,
+    PRIOR,
+    WORLD,
+    itself,
+    logits,
+    states,
+)
 
-from routing.ensemble.policies import Full
 from routing.ensemble.routers import (
     ROUTERS,
     ConditionalLearnedRouter,
-    ConditionalPrior,
     ConditionalPriorOptions,
     ConfidenceOptions,
     DensityOptions,
-    Exact,
     ExactOptions,
     LearnedRouter,
-    NearestCentroid,
     NearestCentroidOptions,
     OracleLabel,
     OracleLabelOptions,
@@ -28,30 +36,7 @@ from routing.ensemble.routers import (
     UniformOptions,
 )
 from routing.flow.conditions import Condition
-from routing.flow.exact_worlds import GaussianMixture
-from routing.flow.paths import add_noise
 
-BATCH, DIM = 12, 2
-PRIOR = torch.tensor([0.1, 0.2, 0.7], dtype=torch.float64)
-CENTROIDS = torch.tensor([[-2.0, 0.0], [0.0, 3.0], [2.0, -1.0]], dtype=torch.float64)
-WORLD = GaussianMixture(
-    torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64),
-    torch.tensor([[-2.0, 0.0], [0.0, 3.0], [2.0, 0.0], [2.0, -2.0]], dtype=torch.float64),
-    torch.eye(DIM, dtype=torch.float64).repeat(4, 1, 1) * 0.25,
-)
-CLUSTERS = torch.tensor([0, 1, 2, 2])
-LABELS = torch.arange(BATCH) % 3
-
-
-def itself(x0):
-    return x0
-
-
-def logits(x, t):
-    return torch.stack([x[:, 0], x[:, 1], t], dim=1)
-
-
-COUNTS = torch.tensor([[3, 0, 0], [1, 0, 0], [4, 0, 1]])  # 8, none and 1 images of labels 0, 1, 2
 INPUTS = RouterInputs(PRIOR, CENTROIDS, itself, WORLD, CLUSTERS, COUNTS)
 OPTIONS = {
     "prior": PriorOptions(),
@@ -70,13 +55,6 @@ ROUTER_OF["conditional_network"] = ConditionalLearnedRouter(
 )
 NAMES = sorted(ROUTER_OF)
 CONDITIONAL = {"conditional_prior", "conditional_network", "confidence", "density"}
-
-
-def states(rng):
-    x0, _ = WORLD.sample(BATCH, rng)
-    eps = torch.randn(BATCH, DIM, dtype=torch.float64, generator=rng)
-    t = torch.rand(BATCH, dtype=torch.float64, generator=rng)
-    return add_noise(x0, eps, t), t
 
 
 def posteriors(router, x, t, v, cluster):
@@ -99,7 +77,7 @@ def test_the_list_is_the_table():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_are_distributions_and_the_bill_is_declared(name, rng):
+def test_rows_are_distributions_and_the_cost_is_declared(name, rng):
     x, t = states(rng)
     router = ROUTER_OF[name]
     assert isinstance(router, Router)
@@ -150,141 +128,6 @@ def test_oracle_label_without_a_label_is_refused(rng):
         OracleLabel(3).start(x, None)
 
 
-def test_network_is_the_softmax_of_its_logits(rng):
-    x, t = states(rng)
-    p = LearnedRouter(logits).posterior(x, t, None)
-    for row, (a, b), time in zip(p.tolist(), x.tolist(), t.tolist(), strict=True):
-        weights = [math.exp(a), math.exp(b), math.exp(time)]
-        assert row == pytest.approx([w / sum(weights) for w in weights], rel=1e-12)
-
-
-def test_logits_are_divided_by_the_temperature_of_the_bin_of_t():
-    t = torch.tensor([0.0, 0.24, 0.25, 0.5, 0.74, 0.75, 1.0], dtype=torch.float64)
-    x = torch.linspace(-1, 2, 14, dtype=torch.float64).reshape(7, 2)
-    temperatures = torch.tensor([0.5, 2.0, 3.0, 7.0])
-    of_row = temperatures[[0, 0, 1, 2, 2, 3, 3]].double()
-    p = LearnedRouter(logits, temperatures).posterior(x, t, None)
-    torch.testing.assert_close(p, (logits(x, t) / of_row[:, None]).softmax(1))
-    conditional = ConditionalLearnedRouter(lambda x, t, c: logits(x, t), temperatures)
-    assert torch.equal(conditional.posterior(x, t, None), p)
-    with pytest.raises(ValueError, match="temperatures must be > 0, got"):
-        LearnedRouter(logits, torch.tensor([1.0, 0.0]))
-
-
-def test_a_conditional_network_is_told_what_is_asked_for_and_a_blind_one_is_not(rng):
-    x, t = states(rng)
-    condition, requested = Condition(label=LABELS), []
-
-    def net(x, t, *condition):
-        requested.append(condition)
-        return logits(x, t)
-
-    for router in (LearnedRouter(net), ConditionalLearnedRouter(net)):
-        for given in (condition, None):
-            router.posterior(x, t, router.start(x, None, given))
-    assert requested == [(), (), (condition,), (None,)]
-
-
-def test_conditional_prior_counts_training_images(rng):
-    x, t = states(rng)
-    router = ConditionalPrior(PRIOR, COUNTS)
-    shares = torch.stack([torch.tensor([3 / 8, 1 / 8, 4 / 8]), PRIOR, torch.tensor([0, 0, 1.0])])
-    shares = torch.cat([shares, PRIOR[None]])
-    for labels in (LABELS, LABELS + 1):  # no image of label 1, and the null label 3: the prior
-        p = router.posterior(x, t, router.start(x, None, Condition(label=labels)))
-        torch.testing.assert_close(p, shares.double()[labels])
-    assert torch.equal(router.posterior(x, t, router.start(x, None)), PRIOR.expand(BATCH, -1))
-
-
-@pytest.mark.parametrize(
-    "condition, message",
-    [
-        (Condition(text=torch.ones(BATCH, 1, 5)), "needs a label, got a text"),
-        (Condition(label=LABELS - 1), "in 0..3 .3: null., got -1..1"),
-        (Condition(label=LABELS + 2), "in 0..3 .3: null., got 2..4"),
-    ],
-)
-def test_conditional_prior_refuses_what_it_has_not_counted(condition, message, rng):
-    with pytest.raises(ValueError, match=message) as refused:
-        ConditionalPrior(PRIOR, COUNTS).start(states(rng)[0], None, condition)
-    assert "\n" not in str(refused.value)
-
-
-def test_exact_is_bayes_rule_written_out(rng):
-    x, t = states(rng)
-    p = Exact(WORLD, CLUSTERS, 3).posterior(x, t, None)
-    for row, point, time in zip(p.tolist(), x.tolist(), t.tolist(), strict=True):
-        joint = [0.0] * 3
-        var = (1 - time) ** 2 * 0.25 + time**2
-        for pi, mean, k in zip(
-            WORLD.weights.tolist(), WORLD.means.tolist(), CLUSTERS, strict=True
-        ):
-            distance = sum((a - (1 - time) * m) ** 2 for a, m in zip(point, mean, strict=True))
-            joint[k] += pi * math.exp(-distance / (2 * var)) / var
-        assert row == pytest.approx([j / sum(joint) for j in joint], rel=1e-10)
-
-
-def test_nearest_centroid_is_the_prior_at_first_then_its_formula(rng):
-    x, t = states(rng)
-    v = torch.randn(BATCH, DIM, dtype=x.dtype, generator=rng)
-
-    def encode(x0):
-        return x0 * torch.tensor([2.0, -1.0], dtype=x0.dtype) + 0.5
-
-    router = NearestCentroid(encode, CENTROIDS, PRIOR, temperature=0.8)
-    carry = router.start(x, None)
-    assert torch.equal(router.posterior(x, t, carry), PRIOR.expand(BATCH, -1))
-    carry = router.observe(x, t, Prediction(v), carry)
-    p = router.posterior(torch.zeros_like(x), torch.zeros_like(t), carry)  # x_t is not looked at
-    for i in range(BATCH):
-        (a, b), time = (x[i] - t[i] * v[i]).tolist(), 2 * 0.8**2
-        weights = [
-            pi * math.exp(-((2 * a + 0.5 - c) ** 2 + (-b + 0.5 - d) ** 2) / time)
-            for pi, (c, d) in zip(PRIOR.tolist(), CENTROIDS.tolist(), strict=True)
-        ]
-        assert p[i].tolist() == pytest.approx([w / sum(weights) for w in weights], rel=1e-9)
-
-
-def test_nearest_centroid_is_exact_at_the_data():
-    # At t = 0, x_0_hat = x: with balls of one radius the formula is then Bayes' rule.
-    world = GaussianMixture(
-        PRIOR, CENTROIDS, torch.eye(DIM, dtype=torch.float64).repeat(3, 1, 1) * 0.49
-    )
-    x, _ = world.sample(BATCH, torch.Generator().manual_seed(1))
-    t = torch.zeros(BATCH, dtype=torch.float64)
-    router = NearestCentroid(itself, CENTROIDS, PRIOR, temperature=0.7)
-    carry = router.observe(x, t, Prediction(world.velocity(x, t)), None)
-    torch.testing.assert_close(router.posterior(x, t, carry), world.posterior(x, t))
-
-
-@pytest.mark.parametrize("feature_dtype", [torch.float32, torch.float64])
-def test_nearest_centroid_speaks_the_dtype_of_the_state(feature_dtype, rng):
-    x, t = states(rng)
-    exact = NearestCentroid(itself, CENTROIDS, PRIOR, 0.7).posterior(x, t, x)
-    router = NearestCentroid(lambda x0: x0.to(feature_dtype), CENTROIDS, PRIOR, 0.7)
-    p = router.posterior(x.float(), t.float(), x.float())
-    assert p.dtype == torch.float32
-    torch.testing.assert_close(p.double(), exact, rtol=1e-4, atol=1e-6)
-
-
-def test_nearest_centroid_never_asks_for_an_empty_cluster(rng):
-    x, t = states(rng)
-    prior = torch.tensor([0.0, 0.5, 0.5], dtype=torch.float64)
-    router = NearestCentroid(itself, x[:3], prior, temperature=1e-3)
-    for carry in (None, x):
-        p = router.posterior(x, t, carry)
-        assert p.isfinite().all() and not p[:, 0].any()
-
-
-def test_the_exact_posterior_makes_experts_the_whole(rng):
-    x, t = states(rng)
-    experts = [WORLD.restrict((CLUSTERS == k).nonzero()[:, 0]) for k in range(3)]
-    p = ROUTER_OF["exact"].posterior(x, t, ROUTER_OF["exact"].start(x, None))
-    w, _ = Full()(p, t, torch.zeros_like(t), None)
-    v = sum(w[:, k, None] * expert.velocity(x, t) for k, expert in enumerate(experts))
-    torch.testing.assert_close(v, WORLD.velocity(x, t), rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize(
     "options, missing",
     [
@@ -295,13 +138,13 @@ def test_the_exact_posterior_makes_experts_the_whole(rng):
         (OPTIONS["conditional_prior"], "label_counts"),
     ],
 )
-def test_a_missing_material_is_named(options, missing):
+def test_a_missing_input_is_named(options, missing):
     inputs = dataclasses.replace(INPUTS, **{missing: None})
     with pytest.raises(ValueError, match=f"needs {missing}, got none"):
         options.build(inputs)
 
 
-def test_what_is_bound_is_made_of_options_and_materials():
+def test_routers_are_built_from_options_and_inputs():
     def fields(router):
         return {f.name: getattr(router, f.name) for f in dataclasses.fields(router)}
 
@@ -322,7 +165,7 @@ def test_training_free_routers_need_only_the_prior():
 
 
 @pytest.mark.parametrize("prior", [[0.5, 0.6], [1.5, -0.5], [float("nan"), 1.0], [0.5, 0.4]])
-def test_a_prior_that_is_none_is_refused(prior):
+def test_an_invalid_prior_raises(prior):
     with pytest.raises(ValueError, match="prior must be >= 0 and sum to 1, got"):
         RouterInputs(torch.tensor(prior))
 
