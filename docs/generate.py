@@ -117,11 +117,10 @@ def _section(heading: str, model: dict, prefix: str) -> list[str]:
         lines += [_inline(model["description"]) + "\n"]
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     for key, entry in model["properties"].items():
-        default = entry.get("default", ABSENT)
-        lines.append(
-            f"| `{prefix}{key}` | {_type(entry)} | {_default(default, key in model.get('required', ()))} "
-            f"| {_inline(_description(entry))} |"
-        )
+        is_required = key in model.get("required", ())
+        default = _default(entry.get("default", ABSENT), is_required)
+        meaning = _inline(_description(entry))
+        lines.append(f"| `{prefix}{key}` | {_type(entry)} | {default} | {meaning} |")
     return [*lines, ""]
 
 

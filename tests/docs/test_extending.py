@@ -1,4 +1,4 @@
-"""The example package of docs/extending.md: its rows are found, accepted by the config, and right."""
+"""The example package of docs/extending.md: its rows are found, accepted, and right."""
 
 import json
 import os
@@ -34,7 +34,9 @@ def installed(tmp_path, monkeypatch):
     """The example package as an installer leaves it: on the path, with its entry points."""
     info = tmp_path / "routing_example-0.1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: routing-example\nVersion: 0.1.0\n")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: routing-example\nVersion: 0.1.0\n"
+    )
     lines = []
     for group, rows in GROUPS.items():
         lines += [f"[{group}]", *(f"{name} = {value}" for name, value in rows.items())]
@@ -128,7 +130,7 @@ def test_a_config_may_use_the_rows_only_where_the_package_is_installed(installed
     found = json.loads(done.stdout)
     assert found["policies"]["sharp"] == {"name": "sharpened", "temperature": 0.5}
     assert found["metrics"]["list"][-1]["name"] == "feature_norm"
-    assert found["plan"]["needs"]["cost"] == ["costs"]
+    assert found["plan"]["figure_inputs"]["cost"] == ["costs"]
     assert "unknown name" in resolved(config, []).stderr
 
 

@@ -1,4 +1,4 @@
-"""A policy that sharpens the posterior:  w_k = p_k^(1 / temperature) / sum_j p_j^(1 / temperature)."""
+"""A policy that sharpens the posterior:  w_k = p_k^(1/T) / sum_j p_j^(1/T) , T the temperature."""
 
 from dataclasses import dataclass
 
