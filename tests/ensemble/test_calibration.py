@@ -32,7 +32,7 @@ def by_bin(values, t, num_bins=BINS):
 
 
 def routed(rng, num=2000, experts=4, dtype=torch.float64):
-    """Logits that are right more often than not, too sure early and too shy late."""
+    """Logits that are right more often than not, miscalibrated differently at each t."""
     t = torch.rand(num, generator=rng, dtype=dtype)
     cluster = torch.randint(experts, (num,), generator=rng)
     z = torch.randn(num, experts, generator=rng, dtype=dtype)
@@ -117,7 +117,7 @@ def test_where_the_temperature_ends():
     z = torch.cat([right, -right, torch.full((2, 2), 0.1), torch.tensor([[3.0, 0.0]])])
     z = torch.cat([z, torch.tensor([-9.0, -9.0, 0.0, 0.0, 0.1, 0.1, -9.0])[:, None]], dim=1)
     found = fit_temperatures(z, cluster, t, 5)
-    # always right, always wrong, never anything, nobody there, right
+    # always right, always wrong, uninformative, no states, right
     torch.testing.assert_close(found, torch.tensor([1 / 20, 20.0, 1.0, 1.0, 1 / 20]))
     assert found[2] == found[3] == 1
     assert found.dtype == torch.float32
@@ -151,7 +151,7 @@ def test_temperatures_of_least_error_are_those_of_a_fine_grid(rng):
     assert ((found > 0.06) & (found < 15)).all()  # inside
 
 
-def test_the_error_never_grows_and_what_tells_nothing_stays(rng):
+def test_the_error_never_grows_and_uninformative_bins_keep_t_1(rng):
     logits, _, t = routed(rng, num=200)
     G = errors(rng, num=200)
     t = t * 0.79  # the last bin is empty
@@ -177,7 +177,7 @@ def test_the_ends_of_the_error_temperatures():
 def test_the_calibration_error_by_hand():
     confidence = torch.tensor([0.62, 0.68, 0.95, 1.0, 0.91], dtype=torch.float64)
     right = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
-    # bin 0.6-0.7: |1 - 0.65| of 2, too shy; bin 0.9-1.0: |2/3 - 0.9533| of 3, too sure
+    # bin 0.6-0.7: |1 - 0.65| of 2, underconfident; bin 0.9-1.0: |2/3 - 0.9533| of 3, overconfident
     expected = 2 / 5 * abs(1 - 0.65) + 3 / 5 * abs(2 / 3 - 2.86 / 3)
     assert calibration_error(confidence, right) == pytest.approx(expected)
     assert calibration_error(torch.ones(4).double(), torch.ones(4).double()) == 0

@@ -41,7 +41,7 @@ def grams(rng, batch=32, experts=5, dim=20, dtype=torch.float64):
     return (errors @ errors.mT / dim).to(dtype)
 
 
-# What the matrix says, against the velocities themselves
+# The matrix against the velocities themselves
 
 
 @pytest.mark.parametrize("common", [0.0, 1.0, 100.0])
@@ -235,7 +235,7 @@ def test_best_weights_in_closed_form():
     e = torch.tensor([[1.0, -3.0]]).double()
     G = e[:, :, None] * e[:, None]
     torch.testing.assert_close(best_weights(G), torch.tensor([[0.75, 0.25]]).double())
-    # a worse expert, right along the better one's error, is not asked
+    # a worse expert, right along the better one's error, has no weight
     e = torch.tensor([[1.0, 2.0]]).double()
     assert best_weights(e[:, :, None] * e[:, None]).tolist() == [[1.0, 0.0]]
     # a perfect expert; only perfect ones; one expert

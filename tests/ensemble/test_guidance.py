@@ -44,13 +44,13 @@ def maker(world=None, policy=Full(), router=None, rng=None, **options):  # noqa:
 
 
 def guided(world, x, t, condition, scale):
-    """By the monolith, which knows nothing of experts."""
+    """The guided velocity of the monolith, a model of all the data."""
     v = world.velocity(x, t)
     return v + scale * (world.velocity(x, t, condition) - v)
 
 
-def everyone(world, x, t, condition=None):
-    """What all experts say [batch experts dim]."""
+def all_velocities(world, x, t, condition=None):
+    """Velocities of all experts [batch experts dim]."""
     return torch.stack([expert(x, t, condition) for expert in exact_experts(world)], dim=1)
 
 
@@ -69,8 +69,8 @@ def test_the_specs_are_the_table():
 
 
 @pytest.mark.parametrize(("name", "options"), SPECS)
-def test_a_kind_is_what_it_says(name, options, rng):
-    """Along a trajectory: velocity, trace, bill and what the routers are given, by their words."""
+def test_each_kind_of_guidance_by_its_definition(name, options, rng):
+    """Velocity, trace, cost and router inputs along a trajectory, by the definitions."""
     world, condition, make = labelled(), labels(), maker(keep_states=True)
     kind = GUIDANCE[name](**options)
     assert isinstance(kind, Guidance)
@@ -81,8 +81,8 @@ def test_a_kind_is_what_it_says(name, options, rng):
         t = torch.full((BATCH,), time, dtype=x.dtype)
         v = field(x, t, step)
         if name == "shared":
-            p, v_null = posterior(world, x, t), everyone(world, x, t)
-            each = v_null + scale * (everyone(world, x, t, condition) - v_null)
+            p, v_null = posterior(world, x, t), all_velocities(world, x, t)
+            each = v_null + scale * (all_velocities(world, x, t, condition) - v_null)
             expected = weighted_sum(p, each)  # as Paris does: guidance per expert, then the sum
         else:
             expected = guided(world, x, t, condition, scale)
@@ -93,12 +93,14 @@ def test_a_kind_is_what_it_says(name, options, rng):
         assert torch.equal(field.states[-1], x) and torch.equal(field.times[-1], t)
         x = x - 0.2 * v
     assert field.steps == list(range(len(TIMES)))
-    # The posterior of a label leaves out the clusters that lack it: it asks 3, 2 or 1 of three.
+    # The posterior of a label is 0 for the clusters without it: 3, 2 or 1 experts are evaluated.
     null, given = BATCH * NUM_CLUSTERS, BATCH // 3 * (3 + 2 + 1)
-    asks = {"none": null, "conditional": given}
-    asks["separate"] = null * (scale != 1) + given * (scale != 0)
-    asks["shared"] = null * (1 if scale in (0, 1) else 2)  # the null posterior asks all
-    assert field.expert_evaluations.sum().item() == len(TIMES) * asks[name]
+    evaluations = {"none": null, "conditional": given}
+    evaluations["separate"] = null * (scale != 1) + given * (scale != 0)
+    evaluations["shared"] = null * (
+        1 if scale in (0, 1) else 2
+    )  # the null posterior has all experts
+    assert field.expert_evaluations.sum().item() == len(TIMES) * evaluations[name]
     assert len(make.fields) == 1 + (name == "separate" and scale not in (0, 1))
     assert sum(len(branch.states) for branch in make.fields) == len(TIMES)  # not twice
 
@@ -113,16 +115,16 @@ def test_separate_is_the_guided_monolith_and_shared_is_not(scale, t, rng):
     )
     assert (separate - guided(world, x, t, condition, scale)).abs().max() < 1e-12
     change = posterior(world, x, t) - posterior(world, x, t, condition)
-    error = scale * weighted_sum(change, everyone(world, x, t, condition))
+    error = scale * weighted_sum(change, all_velocities(world, x, t, condition))
     torch.testing.assert_close(shared - separate, error, rtol=0, atol=1e-12)
     if scale == 0:
         assert torch.equal(shared, separate)
-    else:  # at t = 0 all experts say v = -x, and no weights matter
+    else:  # at t = 0 all velocities are v = -x, and no weights matter
         assert (error.abs().max() > 0.05) == bool(t[0] > 0)
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-def test_they_are_equal_where_the_label_says_nothing_of_the_cluster(scale, rng):
+def test_shared_equals_separate_if_labels_and_clusters_are_independent(scale, rng):
     """Clusters along one axis, labels along the other, shares of both independent."""
     across, along = torch.tensor([0.2, 0.3, 0.5]).double(), torch.tensor([0.6, 0.4]).double()
     means = torch.cartesian_prod(torch.tensor([-2.0, 0.0, 2.5]), torch.tensor([-1.0, 1.0]))
@@ -151,7 +153,7 @@ def test_guided_samples_are_those_of_the_monolith(sampler, rng):
     assert (samples("shared") - monolith).abs().max() > 0.1
 
 
-def test_branches_have_posteriors_and_memories_of_their_own(rng):
+def test_branches_have_their_own_posteriors_and_carries(rng):
     """A sticky policy draws once per branch, from the same number and another posterior."""
     world, condition, make = labelled(), labels(), maker(policy=Sticky())
     field = GUIDANCE["separate"](2.0).field(make, condition)
@@ -159,8 +161,8 @@ def test_branches_have_posteriors_and_memories_of_their_own(rng):
     for step, time in enumerate((1.0, 0.5)):
         v = field(x, t * time, step)
         w, w_null = field.weights[step], field.null_weights[step]
-        v_null = weighted_sum(w_null, everyone(world, x, t * time))
-        v_c = weighted_sum(w, everyone(world, x, t * time, condition))
+        v_null = weighted_sum(w_null, all_velocities(world, x, t * time))
+        v_c = weighted_sum(w, all_velocities(world, x, t * time, condition))
         torch.testing.assert_close(v, v_null + 2 * (v_c - v_null))
         x = x - 0.5 * v
     assert torch.equal(field.weights[0], field.weights[1])
@@ -181,24 +183,24 @@ def test_the_shared_weights_are_those_of_the_policy(scale, rng):
     x, t = states(world.mixture, BATCH, 0.4, rng)
     v = field(x, t, 0)
     w, _ = policy(posterior(world, x, t), t, t, None)
-    v_null = everyone(world, x, t)
-    expected = weighted_sum(w, v_null + scale * (everyone(world, x, t, condition) - v_null))
+    v_null = all_velocities(world, x, t)
+    expected = weighted_sum(w, v_null + scale * (all_velocities(world, x, t, condition) - v_null))
     torch.testing.assert_close(v, expected, rtol=0, atol=1e-12)
     assert torch.equal(field.weights[0], w)
     assert field.expert_evaluations.sum() == BATCH * 2 * (1 if scale == 1 else 2)
 
 
 class Reader(Router):
-    """Keeps what it is given; one network per posterior."""
+    """Keeps what it observes; one network per posterior."""
 
     network_calls = 1
 
     def __init__(self, reads, world):
-        self.reads, self.blind = reads, Exact(world.mixture, CLUSTERS, NUM_CLUSTERS)
+        self.reads, self.unconditional = reads, Exact(world.mixture, CLUSTERS, NUM_CLUSTERS)
         self.observed = []
 
     def posterior(self, x, t, carry):
-        return self.blind.posterior(x, t, carry)
+        return self.unconditional.posterior(x, t, carry)
 
     def observe(self, x, t, prediction, carry):
         self.observed.append(prediction)
@@ -207,13 +209,13 @@ class Reader(Router):
 @pytest.mark.parametrize("reads", [None, "velocities"])
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 @pytest.mark.parametrize("name", ["separate", "shared"])
-def test_routers_are_told_the_guided_velocity_and_their_branch(name, scale, reads, rng):
+def test_routers_observe_the_guided_velocity_and_their_branch(name, scale, reads, rng):
     world, condition = labelled(), labels()
     reader = Reader(reads, world)
     field = GUIDANCE[name](scale).field(maker(router=reader), condition)
     x, t = states(world.mixture, BATCH, 0.4, rng)
     v = field(x, t, 0)
-    null, given = everyone(world, x, t), everyone(world, x, t, condition)
+    null, given = all_velocities(world, x, t), all_velocities(world, x, t, condition)
     branches = [null, given] if name == "separate" and scale != 1 else [given]
     branches = [null] if name == "shared" else branches
     assert len(reader.observed) == len(branches)
@@ -242,14 +244,14 @@ def test_gradients_pass_through_the_weights(name, rng):
         if name != "shared":
             scale = {"none": 0.0, "conditional": 1.0, "separate": SCALES[-1]}[name]
             return guided(world, x, t, condition, scale).sum(0)
-        null, given = everyone(world, x, t), everyone(world, x, t, condition)
+        null, given = all_velocities(world, x, t), all_velocities(world, x, t, condition)
         return weighted_sum(posterior(world, x, t), null + SCALES[-1] * (given - null)).sum(0)
 
     got = jacobian(lambda x: kind.field(maker(), condition)(x, t, 0).sum(0), x)
     torch.testing.assert_close(got, jacobian(formula, x), rtol=1e-9, atol=1e-9)
 
 
-def test_a_sample_has_switched_if_it_has_in_one_of_the_branches(rng):
+def test_a_change_of_experts_in_one_branch_counts(rng):
     class Scripted(Router):
         def start(self, x, cluster, condition=None):
             return condition is None
@@ -308,7 +310,7 @@ def test_samples_do_not_see_each_other(name, rng):
 
 
 @pytest.mark.parametrize(("name", "options"), SPECS)
-def test_a_kind_that_needs_a_condition_says_so(name, options):
+def test_a_missing_condition_raises(name, options):
     kind = GUIDANCE[name](**options)
     if not kind.is_conditional:
         assert kind.field(maker(), None).condition is None
@@ -320,7 +322,7 @@ def test_a_kind_that_needs_a_condition_says_so(name, options):
 
 @pytest.mark.parametrize("scale", [-0.5, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["separate", "shared"])
-def test_a_scale_that_is_none_is_refused(name, scale):
+def test_an_invalid_scale_raises(name, scale):
     with pytest.raises(ValueError, match=f"guidance {name}: scale must be") as error:
         GUIDANCE[name](scale)
     assert "\n" not in str(error.value)

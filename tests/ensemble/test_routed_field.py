@@ -90,7 +90,7 @@ def field(rng, policy=Full(), router=None, experts=None, **options):  # noqa: B0
 
 
 @pytest.mark.parametrize("density", [0.0, 0.3, 0.6, 1.0])
-def test_the_sum_is_the_dense_one_and_the_bill_its_support(density, rng):
+def test_the_sum_is_the_dense_one_and_the_cost_its_support(density, rng):
     x, t = batch(rng)
     w, experts = weights(rng, density), make_experts()
     v, evaluations = ensemble_velocity(experts, w, x, t)
@@ -98,9 +98,9 @@ def test_the_sum_is_the_dense_one_and_the_bill_its_support(density, rng):
     torch.testing.assert_close(v.double(), dense(w, x, t), rtol=1e-5, atol=1e-5)
     assert evaluations.tolist() == [int((w[:, k] > 0).sum()) for k in range(EXPERTS)]
     for k, expert in enumerate(experts):
-        asked = x[w[:, k] > 0]
-        assert len(expert.batches) == (len(asked) > 0)  # once or not at all
-        assert all(torch.equal(rows, asked) for rows in expert.batches)
+        evaluated = x[w[:, k] > 0]
+        assert len(expert.batches) == (len(evaluated) > 0)  # once or not at all
+        assert all(torch.equal(rows, evaluated) for rows in expert.batches)
 
 
 def test_an_expert_without_weight_is_never_called(rng):
@@ -188,14 +188,14 @@ def test_exact_experts_with_the_exact_posterior_are_the_whole(rng):
     for step, time in enumerate((1.0, 0.6, 0.0)):
         t = torch.full((BATCH,), time, dtype=torch.float64)
         torch.testing.assert_close(routed(x, t, step), world.velocity(x, t), rtol=0, atol=1e-12)
-    # At noise the posterior is the prior: of the equal first two the lower index is asked.
+    # At noise the posterior is the prior: of the two equal experts the lower index is evaluated.
     tied = Prior(torch.tensor([0.4, 0.4, 0.2], dtype=torch.float64))
     top = field(rng, TopK(1), tied, experts)
     assert torch.equal(top(x, t, 0), experts[0](x, t))
     assert top.expert_evaluations.tolist() == [BATCH, 0, 0]
 
 
-def test_trace_and_bill(rng):
+def test_trace_and_cost(rng):
     x, _ = batch(rng)
     net, experts = Logits(), make_experts()
     routed = field(rng, TopK(2), LearnedRouter(net), experts, keep_states=True)
@@ -222,7 +222,7 @@ def test_trace_and_bill(rng):
     assert not field(rng).states and not field(rng).steps
 
 
-def test_the_router_is_asked_only_where_the_policy_needs_it(rng):
+def test_the_router_is_evaluated_only_where_the_policy_needs_it(rng):
     x, _ = batch(rng)
     net = Logits()
     routed = field(rng, Switch(Sticky(), TopK(1), 0.3), LearnedRouter(net))
@@ -258,7 +258,7 @@ def test_the_random_number_is_that_of_the_step(rng):
     assert not torch.equal(routed.weights[1], routed.weights[2])
 
 
-def test_switched_says_whose_set_of_experts_changed(rng):
+def test_expert_set_changed(rng):
     class Scripted(Router):
         def posterior(self, x, t, carry):
             return self.p
@@ -281,7 +281,7 @@ def test_switched_says_whose_set_of_experts_changed(rng):
         assert routed.expert_set_changed().nonzero()[:, 0].tolist() == changed
 
 
-def test_the_router_hears_the_ensemble_and_knows_the_cluster(rng):
+def test_the_router_observes_the_velocity_and_gets_the_cluster(rng):
     x, t = batch(rng)
     x = x.flatten(1)
     cluster = torch.arange(BATCH) % EXPERTS
@@ -343,14 +343,14 @@ def test_a_broken_state_posterior_or_expert_is_one_line(rng):
 
 
 class ConditionalAffine(Affine):
-    """An expert that adds the label to what it says, and records the labels."""
+    """An expert that adds the label to its velocity, and records the labels."""
 
     def __call__(self, x, t, condition):
         self.labels = condition.label
         return super().__call__(x, t) + condition.label.reshape(-1, *[1] * (x.ndim - 1))
 
 
-def test_every_sample_takes_its_condition_along(rng):
+def test_every_sample_keeps_its_condition(rng):
     x, t = batch(rng)
     w = weights(rng, 0.6)
     w[:, 0] = 0.0  # not called
@@ -366,8 +366,8 @@ def test_every_sample_takes_its_condition_along(rng):
         assert torch.equal(experts[k].labels, (w[:, k] > 0).nonzero()[:, 0])
 
 
-def test_router_and_experts_are_told_the_condition(rng):
-    class Remembers(Prior):
+def test_router_and_experts_get_the_condition(rng):
+    class KeepsCarry(Prior):
         def start(self, x, cluster, condition=None):
             return condition
 
@@ -376,7 +376,7 @@ def test_router_and_experts_are_told_the_condition(rng):
             return super().posterior(x, t, carry)
 
     x, t = batch(rng)
-    condition, router = Condition(torch.arange(BATCH)), Remembers(PRIOR)
+    condition, router = Condition(torch.arange(BATCH)), KeepsCarry(PRIOR)
     experts = [ConditionalAffine(k) for k in range(EXPERTS)]
     v = field(rng, Full(), router, experts, condition=condition)(x, t, 0)
     assert router.carry is condition
@@ -386,11 +386,11 @@ def test_router_and_experts_are_told_the_condition(rng):
     assert router.carry is None
 
 
-# Routers that read what all experts say
+# Routers that read the outputs of all experts
 
 
 class Reader(Router):
-    """Keeps what it is told; its posterior has zeros."""
+    """Keeps what it observes; its posterior has zeros."""
 
     def __init__(self, reads, w):
         self.reads, self.w, self.observed = reads, w, []
@@ -451,7 +451,7 @@ def test_directions_stay_along_a_trajectory(rng):
         field(rng, Full(), router, [lambda x, t: x**2])(x, t, 0)
 
 
-def test_a_router_is_told_the_velocity_that_is_followed(rng):
+def test_a_router_observes_the_velocity_that_is_followed(rng):
     x, t = batch(rng)
     for reads in (None, "velocities"):
         router = Reader(reads, weights(rng))
@@ -476,7 +476,7 @@ def test_gradients_flow_to_a_router_that_reads_velocities(rng):
     torch.testing.assert_close(got, expected)
 
 
-def test_what_a_reader_is_told_is_finite(rng):
+def test_outputs_that_a_router_reads_must_be_finite(rng):
     """Also of experts without weight; and a velocity may be finite where its slope is not."""
     x = torch.zeros(BATCH, 2)
     x[4] = 50.0
@@ -508,7 +508,7 @@ CHOSEN = {
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("sampler", [Euler(STEPS), Heun(STEPS), SAMPLERS["dpmpp_2m"](STEPS)])
 def test_a_trajectory_does_not_see_its_batch(name, sampler, rng):
-    """Samplers, routers with memory, policies with memory: bitwise, end to end."""
+    """Samplers, routers and policies with a carry: bitwise, end to end."""
     policy = with_soft_pilot(POLICIES[name](**CHOSEN.get(name, {})), EXPERTS)
     x = torch.randn(BATCH, 6, generator=rng)
     uniforms = torch.rand(BATCH, STEPS, generator=rng)
@@ -526,7 +526,7 @@ def test_a_trajectory_does_not_see_its_batch(name, sampler, rng):
 
 
 def bound(name):
-    """The router of this name, made of all that there is in the world."""
+    """The router of this name, built from the labelled mixture."""
     world = labelled()
     if name == "labelled":
         return ExactLabelled(world, CLUSTERS, NUM_CLUSTERS)
@@ -534,7 +534,7 @@ def bound(name):
         return LearnedRouter(lambda x, t: torch.stack([x[:, 0], t, x[:, 1] - t], dim=1))
     counts = torch.zeros(NUM_CLUSTERS, NUM_LABELS, dtype=torch.long)
     counts[CLUSTERS, LABELS] = 10
-    materials = RouterInputs(
+    inputs = RouterInputs(
         prior=prior(world.mixture),
         centroids=torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64),
         encode=lambda x0: x0,
@@ -542,7 +542,7 @@ def bound(name):
         cluster_of_component=CLUSTERS,
         label_counts=counts,
     )
-    return ROUTERS[name]().build(materials)
+    return ROUTERS[name]().build(inputs)
 
 
 NUM_CALLS = 3
@@ -586,8 +586,8 @@ def test_every_router_goes_with_every_policy(router, policy, rng):
     was_asked = (~p.isnan().any(dim=2)).sum().item()
     assert routed.router_evaluations == (was_asked if router == "network" else 0)
     reads = {"confidence": 1, "density": 1 + 2 * 2}
-    asked = NUM_CALLS * BATCH * reads[router] if router in reads else (w > 0).sum(dim=(0, 1))
-    assert torch.equal(routed.expert_evaluations, torch.zeros(3, dtype=torch.long) + asked)
+    expected = NUM_CALLS * BATCH * reads[router] if router in reads else (w > 0).sum(dim=(0, 1))
+    assert torch.equal(routed.expert_evaluations, torch.zeros(3, dtype=torch.long) + expected)
     # What was followed is what these weights make of the experts.
     v = torch.zeros_like(routed.states[0])
     for k, expert in enumerate(exact_experts(labelled())):
@@ -619,5 +619,5 @@ def test_exact_routing_given_labels_is_the_conditional_monolith(rng):
     condition, world = routed.condition, labelled()
     alone = Euler(NUM_CALLS)(lambda x, t, step: world.velocity(x, t, condition), routed.states[0])
     torch.testing.assert_close(x, alone, rtol=0, atol=1e-12)
-    blind, _ = sampled("exact", Full(), torch.Generator().manual_seed(0))
-    assert (blind - x).abs().max() > 0.05
+    unconditional, _ = sampled("exact", Full(), torch.Generator().manual_seed(0))
+    assert (unconditional - x).abs().max() > 0.05

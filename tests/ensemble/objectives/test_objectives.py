@@ -193,7 +193,7 @@ def test_options_are_refused(rng):
 
 
 def trained(objective, batch, states):
-    """p of a router that is free in every state; `states` says which are the same state."""
+    """p of a router that is free in every state; equal entries of `states` are the same state."""
     z = torch.zeros(int(states.max()) + 1, EXPERTS, dtype=torch.float64, requires_grad=True)
     least = minimised(lambda: objective(lambda x, t: z[states], batch), z)
     return z.detach().softmax(1), least

@@ -1,4 +1,4 @@
-"""Gated policies: few experts where sure, many where not."""
+"""Gated policies: few experts where the score is low, many where it is high."""
 
 import math
 

@@ -28,6 +28,6 @@ def test_conditional_prior_counts_training_images(rng):
     ],
 )
 def test_conditional_prior_refuses_what_it_has_not_counted(condition, message, rng):
-    with pytest.raises(ValueError, match=message) as refused:
+    with pytest.raises(ValueError, match=message) as error:
         ConditionalPrior(PRIOR, COUNTS).start(states(rng)[0], None, condition)
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(error.value)

@@ -72,8 +72,8 @@ def test_confidence_refuses_times_that_do_not_fall(s, rng):
     router, x = Confidence(PRIOR, 1.0), torch.randn(5, 2, generator=rng, dtype=torch.float64)
     carry = router.observe(x, at(0.5, 5), random_prediction((5, 2), rng), router.start(x, None))
     message = f"times that fall from call to call, got {s} after 0.5"
-    with pytest.raises(ValueError, match=message) as refused:
+    with pytest.raises(ValueError, match=message) as error:
         router.posterior(x, at(s, 5), carry)
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="got 0.5 after 0.5"):  # one sample is enough
         router.posterior(x, torch.tensor([0.1, 0.2, 0.5, 0.4, 0.3]).double(), carry)

@@ -24,7 +24,7 @@ from routing.flow.samplers import SAMPLERS
     [("euler", 40, 1e-3), ("heun", 20, 2e-3), ("rk4", 10, 3e-3), ("dpmpp_2m", 40, 1e-3)],
 )
 def test_density_reaches_the_posterior_along_the_ode(name, num_steps, bound, num_experts):
-    """Heun and RK4 ask at states off the solution, and twice at one time."""
+    """Heun and RK4 evaluate at states off the solution, and twice at one time."""
     found = distances(Density(prior(num_experts)), SAMPLERS[name](num_steps), num_experts)
     assert found[0].max() < 1e-15
     assert found.mean() < bound and found.mean(1).max() < 4 * bound
