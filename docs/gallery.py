@@ -32,7 +32,7 @@ EXPERIMENTS = (  # in the order in which an example of a figure is looked for
 )
 WIDTH = 700  # pixels
 MAX_BYTES = 60_000
-TOP = {"grids": 0.215}  # part of the height that is shown of figures too dense to be made small
+TOP = {"grids": 0.196}  # part of the height that is shown of figures too dense to be made small
 TABLE_LINES = 8  # of a table that are shown, the heading included
 
 INTRODUCTION = """\
