@@ -20,7 +20,7 @@ Each = dict[str, Float[np.ndarray, " clusters"]]
 
 
 def imbalance(sizes: Int[np.ndarray, " clusters"]) -> Values:
-    """Return size_ratio and gini, and evenness for more than one cluster; wants an image."""
+    """Return size_ratio, gini, and evenness of several clusters; not all sizes may be 0."""
     n, num = sizes.astype(np.float64), len(sizes)
     p = n[n > 0] / n.sum()
     found = {"size_ratio": float(n.max() / n.min()) if n.min() > 0 else np.inf}

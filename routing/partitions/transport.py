@@ -60,8 +60,8 @@ def _ascent(cost: Cost, capacity: Capacity, b: Prices) -> Prices:
         k, total = np.abs(excess).argmax(), np.abs(excess).sum()
         if abs(excess[k]) <= max(1, 0.01 * capacity.min()):
             break
-        if step % len(b) == 0:  # paths are faster from here on
-            if total > 2 / 3 * before:
+        if step % len(b) == 0:
+            if total > 2 / 3 * before:  # shortest paths are faster from here on
                 break
             before = total
         reduced[k] = np.inf

@@ -1,4 +1,4 @@
-"""Which arms can be told apart: Holm by hand, every pair once, the test that fits."""
+"""Pairwise comparisons of arms: each pair once, with the right test and correction."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ import torch
 from routing.metrics.formulas.precision_recall import NeighbourReference, neighbour_metrics
 from routing.statistics import comparisons as module
 from routing.statistics.bootstrap import bootstrap_difference
-from routing.statistics.cliques import cliques
 from routing.statistics.comparisons import pairwise_comparisons
 from routing.statistics.jackknife import (
     jackknife_difference,
@@ -25,16 +24,6 @@ def arms(rng, shifts, num_training_seeds=1, blocks=8):
     shape = num_training_seeds, blocks + 1
     own = lambda: 0.1 * torch.randn(*shape, generator=rng, dtype=torch.float64)  # noqa: E731
     return {name: common + own() + shift for name, shift in shifts.items()}
-
-
-def test_holm_is_the_step_down_by_hand():
-    p = np.array([0.01, 0.04, 0.03, 0.005])
-    assert holm(p).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm(np.array([0.6, 0.7])).tolist() == [1, 1]
-    assert holm(np.array([])).tolist() == []
-    for bad in (np.nan, 1.1, -0.1):
-        with pytest.raises(ValueError, match=rf"holm: wanted p values in \[0, 1\], got {bad}"):
-            holm(np.array([0.1, bad]))
 
 
 @pytest.mark.parametrize("num_training_seeds", [1, 3])
@@ -210,28 +199,3 @@ def test_numbers_that_are_not_finite_are_refused(rng):
         found["b"][0, 2] = bad
         with pytest.raises(ValueError, match="replicates: wanted finite numbers"):
             pairwise_comparisons(found, None, None, "a", np.random.default_rng(0))
-
-
-def test_bars_join_the_longest_runs_of_arms_that_are_alike():
-    apart = np.ones((4, 4), bool)
-    for i, j in ((0, 1), (1, 2), (0, 2), (2, 3)):
-        apart[i, j] = apart[j, i] = False
-    np.fill_diagonal(apart, False)
-    assert cliques(apart) == [(0, 2), (2, 3)]
-    assert cliques(~np.eye(3, dtype=bool)) == []
-
-
-def test_bars_are_all_the_longest_runs(rng):
-    """By brute force: runs within which no pair can be told apart, and which no such run holds."""
-    for _ in range(100):
-        apart = (torch.rand(7, 7, generator=rng) < 0.3).triu(1)
-        apart = (apart | apart.T).numpy()
-        alike = [
-            (i, j) for i in range(7) for j in range(i + 1, 7)
-            if not apart[i : j + 1, i : j + 1].any()
-        ]  # fmt: skip
-        expected = [
-            (i, j) for i, j in alike
-            if not any((a, b) != (i, j) and a <= i and j <= b for a, b in alike)
-        ]  # fmt: skip
-        assert cliques(apart) == expected
