@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [--check] [--full] [--metrics frechet kernel ...]
 
-Every metric that reads features: the stages `references` and `scores` themselves, in a process of
+Every metric that reads features: the stages `reference_statistics` and `arm_metrics` themselves, in a process of
 their own each, with 20 blocks of the jackknife and 200 draws, as many training images as samples
 and a fifth of that held out.
 
@@ -67,7 +67,7 @@ def world(folder: Path, num: int) -> None:
             else:
                 job.write_arrays("made", {k: np.asarray(v) for k, v in content.items()}, **notes)
 
-    space = {"name": "inception", "maker": "inception", "weights": None, "resize": None}
+    space = {"name": "inception", "extractor": "inception", "weights": None, "resize": None}
     space |= {"precision": "float32", "image": [3, 32, 32]}
     rng = torch.Generator().manual_seed(9)
     total, shard = num + num // 5, -(-num // 5)
@@ -109,12 +109,12 @@ def stage(options) -> dict:
 
     folder, name, num = Path(options.folder), options.metric, options.samples
     real = sorted(folder.glob("real-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
-    made = folder / "made" / (options.key if options.stage == "references" else name)
+    made = folder / "made" / (options.key if options.stage == "reference_statistics" else name)
     made.mkdir(parents=True, exist_ok=True)
     known = folder / "made" / options.key / "references.safetensors"
     entry = [{"name": name}] if name else []
     spec = {"seed": 0, "num_blocks": options.blocks, "list": entry}
-    if options.stage == "references":
+    if options.stage == "reference_statistics":
         spec |= {"feature_space": "inception", "num_references": None, "num_samples": num}
         spec |= {"num_clusters": CLUSTERS}
         inputs = {"real": real, "assignments": [folder / "assignments.parquet"]}
@@ -123,11 +123,11 @@ def stage(options) -> dict:
         spec |= {
             "arm": "arm",
             "feature_spaces": ["inception"],
-            "place": "inception",
-            "clip_captions": [],
+            "shares_feature_space": "inception",
+            "caption_feature_spaces": [],
         }
-        spec |= {"num_training_seeds": 1, "classifier": "inception", "reference_arm": "arm"}
-        spec |= {"lpips": None, "num_bootstrap": DRAWS, "searched": ["inception"]}
+        spec |= {"num_training_seeds": 1, "feature_space": "inception", "reference_arm": "arm"}
+        spec |= {"lpips": None, "num_bootstrap": DRAWS, "nearest_feature_spaces": ["inception"]}
         spec |= {"num_samples": num}
         inputs = {"features": [folder / "arm.safetensors"], "references": [known]}
         if name == "copies":
@@ -195,10 +195,10 @@ def show(options) -> bool:
                 more = {"folder": folder, "samples": num, "key": key, "blocks": blocks}
                 entry = {"metric": name if measure.reference_type else ""}
                 if key not in fitted:
-                    fitted[key] = child(options, stage="references", **more, **entry)
+                    fitted[key] = child(options, stage="reference_statistics", **more, **entry)
                 scored = {"peak": 0, "anon": 0, "cpu_s": 0.0, "is_stopped": True}
                 if not fitted[key]["is_stopped"]:
-                    scored = child(options, stage="scores", metric=name, **more)
+                    scored = child(options, stage="arm_metrics", metric=name, **more)
                 rows.setdefault(name, []).append((fitted[key], scored))
                 if options.full:
                     print(name, fitted[key], scored, file=sys.stderr, flush=True)

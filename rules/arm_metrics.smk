@@ -37,9 +37,9 @@ def arm_metrics_spec(wildcards):
     return job_spec(
         arm=wildcards.sample_set,
         feature_spaces=FEATURE_SPACES,
-        place=SHARES_FEATURE_SPACE,
-        searched=NEAREST_FEATURE_SPACES,
-        clip_captions=PLAN["caption_feature_spaces"],
+        shares_feature_space=SHARES_FEATURE_SPACE,
+        nearest_feature_spaces=NEAREST_FEATURE_SPACES,
+        caption_feature_spaces=PLAN["caption_feature_spaces"],
         num_training_seeds=len(TRAINING_SEEDS),
         num_samples=SPEC["samples"]["num_samples"],
         **{key: metrics[key] for key in METRIC_KEYS},

@@ -235,14 +235,18 @@ def files_of(rule, option):
 READS = ("table", "arrays", "mapped", "metadata", "count")
 WRITES = ("write_table", "write_arrays", "write_bytes", "write_array_blocks", "write_table_blocks")
 HANDED = {  # plumbing that is handed a job: the place of the input's name, and what it is without
+    "SampleFiles.of_input": (1, None),
     "Shards": (1, None),
     "shards.values": (2, "samples"),
 }
 READERS = {  # functions that are handed a job too, and the module that they read in
+    "ArmReader": "loading/metric_inputs.py",
+    "heldout_set": "loading/lpips_samples.py",
     "load_arm": "loading/arms.py",
     "calibrate_policy": "loading/policy_calibration.py",
     "RouterData": "loading/router_data.py",
     "conditioners.read_caption_table": "data/conditioners.py",
+    "sample_sets": "loading/lpips_samples.py",
 }
 
 

@@ -1,17 +1,18 @@
-"""Feature spaces by the names of the field, and what a file of features is.
+"""Published names of feature spaces, names of metrics, and the metadata of feature files.
 
-    space                   encoder                             whose published features it has
+    feature space           encoder                             published metrics that use it
     inception               inception                           FID, KID and IS (torch-fidelity)
     dinov2_vit{s,b,l,g}14   dinov2, bicubic_antialias to 224    FD-DINOv2 (EDM2; by dgm-eval: _pil)
     clip_vitb32 ...         clip of OpenAI, bicubic_pil         CLIP score, CMMD (vitl14_336)
 
-They are whole (no `dim`), of no set length (`normalise: none`), in float32, with the weights of
-the manifest. An encoder with one of these networks and other options is called after its space
-with a word more (dinov2_vitl14_l2), and nothing else may begin with these words: no proxy wears a
-famous name. A metric is called after its space, so the same holds of metrics; LPIPS, which has no
-space, is called after its network (`lpips_net`).
+These spaces are whole (no `dim`), not normalised (`normalise: none`), in float32, with the weights
+of the manifest. An encoder with one of these networks and other options must have the name of the
+space followed by another word (`dinov2_vitl14_l2`), and no other encoder may have a name that
+begins so: a number that is not the published one must not have the published name. A metric's
+name contains its feature space, so the same holds for metrics. LPIPS has no feature space; its
+name contains its network (`lpips_net`).
 
-To add a space, give `_network` its name and WEIGHTS its id in the manifest.
+To add a feature space, add its name to `_network` and its manifest id to WEIGHTS.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from typing import Any
 
 from routing.pretrained import manifest
 
-WORDS = ("inception", "dinov2", "clip")  # no name begins with one of these but by right
+RESERVED_PREFIXES = ("inception", "dinov2", "clip")
 WEIGHTS = {
     "inception": "inception-v3",
     "dinov2_vits14": "dinov2-small",
@@ -33,15 +34,15 @@ WEIGHTS = {
     "clip_vitl14_336": "clip-vit-l-14-336",
 }
 LPIPS = {"alex": "lpips-alex", "vgg": "lpips-vgg16"}
-PUBLISHED = {  # what options are in a published space, and the word for what differs
+PUBLISHED = {  # options of a published space, and the word of a name for another value
     "normalise": ("none", "{}"),
     "dim": (None, "pca{}"),
     "image_size": (224, "{}px"),
     "resize": ("bicubic_antialias", "{}"),
     "precision": ("float32", "{}"),
 }
-OWN = {"clip": {"resize": ("bicubic_pil", "{}")}}  # where those of an encoder are others
-PLAIN = {  # what metrics are called where they have no famous name
+PUBLISHED_BY_ENCODER = {"clip": {"resize": ("bicubic_pil", "{}")}}  # where they differ
+GENERIC = {  # names of metrics in other feature spaces than the published ones
     "frechet": "fd",
     "frechet_infinity": "fd_infinity",
     "kernel": "kd",
@@ -54,24 +55,27 @@ SHORT = {
     "tf1_bilinear": "tf1",
     "bfloat16": "bf16",
 }
-FACTS = {  # of a space's note, and how a reader knows them
+FACTS = {  # keys of the metadata of features, and their names in errors
     "weights": "weights",
     "resize": "resize rule",
     "precision": "precision",
     "image": "image shape",
-    "maker": "classifier",
+    "extractor": "feature extractor",
 }
 
 
-def label(encoder: dict[str, Any]) -> str | None:
-    """The field's name of a resolved `encoder`; None if it has none, or its options differ."""
+def published_name(encoder: dict[str, Any]) -> str | None:
+    """Return the published name of a resolved `encoder`; None if its options are others."""
     network = _network(encoder)
     return network if network in WEIGHTS and not _departures(encoder, network) else None
 
 
 def check_name(where: str, key: str, choice: dict[str, Any]) -> None:
-    """Raise ValueError (one line) if `key` is a famous name that the resolved `choice` is not."""
-    word = next((word for word in WORDS if key.startswith(word)), None)
+    """Raise ValueError if the name `key` claims a published space that `choice` is not.
+
+    `choice` is a resolved encoder or classifier of the config, `where` its place there.
+    """
+    word = next((word for word in RESERVED_PREFIXES if key.startswith(word)), None)
     if word is None:
         return
     if choice["name"] != word:
@@ -85,24 +89,25 @@ def check_name(where: str, key: str, choice: dict[str, Any]) -> None:
     if max(claimed, key=len, default=None) != network or (key == network) != (not departures):
         kind = "other options" if departures else "the published options"
         right = "_".join([network, *departures])
-        mend = ""
+        fix = ""
         if key == network and key in WEIGHTS:
-            mend = f", or for the published space set {', '.join(_mended(choice, network))}"
+            changes = ", ".join(_changes_to_published(choice, network))
+            fix = f", or for the published space set {changes}"
         raise ValueError(
-            f"{where}: wanted the name of {network} with {kind}, got {key!r}; call it "
-            f"{right}{mend}"
+            f"{where}: wanted the name of {network} with {kind}, got {key!r}; call it {right}{fix}"
         )
 
 
 def metric_name(
-    kind: str, space: str, num_samples: int | None, departures: tuple[str, ...] = ()
+    kind: str, space: str, num_samples: int | None, suffixes: tuple[str, ...] = ()
 ) -> str:
-    """What a metric of this `kind` is called in `space`, with the number of samples if it counts.
+    """Return the name of a metric of this `kind` in `space`.
 
-    Frechet distances are `fid_inception` there alone, `fd_<space>` elsewhere, and so on. The
-    `departures` are words for options that are not the published ones (`recall_digits_k10`).
+    A Frechet distance is `fid_inception` in that feature space only, `fd_<space>` in others, and
+    so on. `suffixes` are words for options with other values than the published ones
+    (`recall_digits_k10`). `num_samples` ends the name unless it is None.
     """
-    borrowed = {
+    published = {
         ("frechet", "inception"): "fid_inception",
         ("frechet_infinity", "inception"): "fid_infinity_inception",
         ("kernel", "inception"): "kid_inception",
@@ -110,77 +115,80 @@ def metric_name(
         ("cmmd", "clip_vitl14_336"): "cmmd_clip_vitl14_336",
         ("cmmd_unbiased", "clip_vitl14_336"): "cmmd_unbiased_clip_vitl14_336",
     }
-    plain = PLAIN.get(kind, kind)
+    generic = GENERIC.get(kind, kind)
     bare = space.removeprefix("clip_") if kind.startswith("clip_score") else space
-    name = "_".join([borrowed.get((kind, space), f"{plain}_{bare}"), *departures])
+    name = "_".join([published.get((kind, space), f"{generic}_{bare}"), *suffixes])
     if num_samples is None:
         return name
-    whole, rest = divmod(num_samples, 1000)
-    return f"{name}_{num_samples if rest else f'{whole}k'}"
+    thousands, rest = divmod(num_samples, 1000)
+    return f"{name}_{num_samples if rest else f'{thousands}k'}"
 
 
 def lpips_net(options: dict[str, Any]) -> str:
-    """What the network of LPIPS is called in names: `alex`, and `alex_other` with other weights.
+    """Return the LPIPS network as metric names have it: `alex`, or `alex_other` for other weights.
 
-    `options` are net, weights and sha256. A file is the published one if its sha256 is given, and
-    is then checked where it is read.
+    `options` are net, weights and sha256. A file counts as the published weights if their sha256
+    is given; the file is checked against it when it is read.
     """
     net = options["net"]
-    return net if _is_file_of(LPIPS[net], options) else f"{net}_other"
+    return net if _is_manifest_file(LPIPS[net], options) else f"{net}_other"
 
 
-def note(name: str | None, maker: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
-    """What features are: of the space `name`, made by the artifact with the notes `maker`.
+def feature_metadata(
+    name: str | None, extractor: dict[str, Any], shape: tuple[int, ...]
+) -> dict[str, Any]:
+    """Return the metadata of features: which space they are in, and how they were computed.
 
-    `shape` is that of one of the images (or points) that the maker saw. The digest `maker` is of
-    the fitted arrays and of all options that have no place of their own in the note, but not of
-    where a file lies.
+    `extractor` is the metadata of the artifact (a fitted encoder or a trained classifier) that
+    computed the features of the space `name`, `shape` the shape of one of its input images. The
+    digest `extractor` covers the fitted arrays and all options that have no key of their own, but
+    not the path of a file.
     """
-    made = maker.get("encoder") or {"kind": "classifier", "model": maker["model"]}
-    own = ("sha256", "resize", "precision", "flop_per_image")
-    told = {key: value for key, value in made.items() if key not in own}
-    if backbone := told.get("backbone"):
-        elsewhere = (*own, "weights")
-        told["backbone"] = {k: v for k, v in backbone.items() if k not in elsewhere}
-    text = json.dumps([maker["content"], told], sort_keys=True)
+    options = extractor.get("encoder") or {"kind": "classifier", "model": extractor["model"]}
+    own_keys = ("sha256", "resize", "precision", "flop_per_image")
+    hashed = {key: value for key, value in options.items() if key not in own_keys}
+    if backbone := hashed.get("backbone"):
+        dropped = (*own_keys, "weights")
+        hashed["backbone"] = {k: v for k, v in backbone.items() if k not in dropped}
+    text = json.dumps([extractor["content"], hashed], sort_keys=True)
     return {
         "name": name,
-        "maker": hashlib.sha256(text.encode()).hexdigest(),
-        "weights": made.get("sha256"),
-        "resize": made.get("resize"),
-        "precision": made.get("precision", "float32"),
+        "extractor": hashlib.sha256(text.encode()).hexdigest(),
+        "weights": options.get("sha256"),
+        "resize": options.get("resize"),
+        "precision": options.get("precision", "float32"),
         "image": list(shape),
     }
 
 
-def refuse_mismatch(reference: dict[str, Any], samples: dict[str, Any], path: object) -> None:
-    """Raise ValueError (one line) if features of `path` are of another space than the reference.
+def check_same_space(reference: dict[str, Any], samples: dict[str, Any], path: object) -> None:
+    """Raise ValueError if the features of `path` are in another space than the reference.
 
-    Both are notes of spaces; their names may differ, nothing else.
+    Both are feature metadata, which must be equal except for `name`.
     """
     differ = [fact for fact in FACTS if reference[fact] != samples[fact]]
     if differ:
-        said = [f"{FACTS[f]} {_short(reference[f])}, got {_short(samples[f])}" for f in differ]
+        facts = [f"{FACTS[f]} {_short(reference[f])}, got {_short(samples[f])}" for f in differ]
         raise ValueError(
             f"{path}: these features cannot be compared with the reference's: wanted "
-            f"{'; '.join(said)}; embed both by the same encoder, on the same kind of device"
+            f"{'; '.join(facts)}; embed both by the same encoder, on the same kind of device"
         )
 
 
 def _network(encoder: dict[str, Any]) -> str | None:
-    """The space of the network with this architecture, whatever its weights."""
+    """Return the published space of the network's architecture, whatever its weights."""
     if encoder["name"] == "inception":
         return "inception"
     if encoder["name"] == "dinov2":
         return f"dinov2_vit{encoder['size'][0]}14"
     if encoder["name"] == "clip":  # ViT-L-14-336-quickgelu
-        plain = [re.sub(r"[^a-z0-9]", "", word) for word in encoder["model"].lower().split("-")]
-        return "_".join(["clip", "".join(plain[:3]), *(w for w in plain[3:] if w != "quickgelu")])
+        parts = [re.sub(r"[^a-z0-9]", "", word) for word in encoder["model"].lower().split("-")]
+        return "_".join(["clip", "".join(parts[:3]), *(w for w in parts[3:] if w != "quickgelu")])
     return None
 
 
 def _departures(encoder: dict[str, Any], network: str) -> list[str]:
-    """Words for what in the options differs from the published space, in this order."""
+    """Return a word for each option that differs from the published space, in this order."""
     found = [] if _is_published(encoder, network) else ["other"]
     for option, (published, word) in _published(encoder).items():
         value = encoder.get(option, published)
@@ -190,12 +198,12 @@ def _departures(encoder: dict[str, Any], network: str) -> list[str]:
 
 
 def _published(encoder: dict[str, Any]) -> dict[str, tuple[Any, str]]:
-    """Published options of this kind of encoder, and the words for what differs."""
-    return PUBLISHED | OWN.get(encoder["name"], {})
+    """Return the published options of this kind of encoder, and the words for other values."""
+    return PUBLISHED | PUBLISHED_BY_ENCODER.get(encoder["name"], {})
 
 
-def _mended(encoder: dict[str, Any], network: str) -> list[str]:
-    """The options in which `encoder` is not the published space, each as it is there."""
+def _changes_to_published(encoder: dict[str, Any], network: str) -> list[str]:
+    """Return the options in which `encoder` differs, as `key: published (not current)`."""
     wanted = {option: published for option, (published, _) in _published(encoder).items()}
     if not _is_published(encoder, network):
         model = encoder.get("model", "")
@@ -214,16 +222,16 @@ def _yaml(value: Any) -> str:
 
 
 def _is_published(encoder: dict[str, Any], network: str) -> bool:
-    """Whether the weights are those of the manifest, by id or by sha256."""
+    """Return whether the weights are those of the manifest, by id or by sha256."""
     if network not in WEIGHTS:
         return False
     if encoder["name"] == "clip" and not encoder["model"].endswith("-quickgelu"):
         return False  # OpenAI's weights with another activation
-    return _is_file_of(WEIGHTS[network], encoder)
+    return _is_manifest_file(WEIGHTS[network], encoder)
 
 
-def _is_file_of(name: str, options: dict[str, Any]) -> bool:
-    """Whether `weights` is the id `name` of the manifest or a file that must be the same."""
+def _is_manifest_file(name: str, options: dict[str, Any]) -> bool:
+    """Return whether `weights` is the manifest id `name`, or a file with the same sha256."""
     sha256 = manifest.entry(name).files[0].sha256
     if options["weights"] in (None, name):
         return options["sha256"] in (None, sha256)

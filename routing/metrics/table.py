@@ -2,7 +2,7 @@
 
 A metric compares the samples of one arm, as features in one feature space, with what was fitted
 on the training images in that space. It returns a value for all samples and one for each
-replicate (a block of seeds left out, routing/statistics/intervals.py). A metric that is a mean
+replicate (a block of seeds left out, routing/statistics/jackknife.py). A metric that is a mean
 over the samples also returns the `scores` of which it is the mean. `kinds` gives the direction and
 the range of each kind of value. A metric is named `<kind>_<feature space>`, followed by the
 options that differ from the published ones (`recall_digits_k10`) and by the number of samples if

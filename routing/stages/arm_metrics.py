@@ -31,7 +31,7 @@ from routing.metrics.protocol import ArmSamples, Metric
 from routing.metrics.table import METRICS
 from routing.statistics.errors import TooFewSamples
 from routing.workflow import choices
-from routing.workflow.progress import track
+from routing.workflow.progress import progress_bar
 
 DTYPES = {"metric": str, "value": float, "note": str}  # of columns; the others are integers
 
@@ -42,7 +42,7 @@ def run(job) -> None:
     label = f"arm_metrics {spec['arm']}"
     table = choices.with_plugins("metrics", METRICS)
     reader, values = ArmReader(job), MetricValues()
-    for choice in track(spec["list"], label, len(spec["list"])):
+    for choice in progress_bar(label, len(spec["list"]), spec["list"]):
         metric = choices.build(table, choice, "metrics.list")
         num = getattr(metric, "num_samples", None)
         if reader.is_heldout and (num or 0) > reader.num_samples:

@@ -1,12 +1,12 @@
-"""Stage clip_captions: every caption of the data in the space of a CLIP, for CLIP scores.
+"""Stage clip_captions: the captions of the data as CLIP text features, for CLIP scores.
 
-A row per distinct caption in the order of the alphabet; captions of white space alone have none.
-The encoder says which tower belongs to its images; it must keep the whole embedding, since a text
-has no place in a projection that was fitted on images. `depicted` are the same captions after the
-words that CLIPScore puts before them (routing.metrics.formulas.clip_score). Captions of more
-than 77 word pieces
-(start and end included) are cut, which `captions` says of each and the note `num_cut` of all;
-after the words this happens as many pieces earlier as they have.
+A row per distinct caption, in alphabetical order; captions of white space only are left out. The
+text network is the one that belongs to the encoder's image network. The encoder must keep the
+whole embedding, since a text cannot be projected by a PCA that was fitted on images. `depicted`
+has the features of the same captions with the prefix that CLIPScore puts before them
+(routing.metrics.formulas.clip_score). Captions of more than 77 tokens (start and end included) are
+truncated: the table `captions` says which, the metadata `num_cut` how many. With the prefix they
+are truncated earlier by its number of tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,46 +25,50 @@ BATCH = 256
 
 def run(job) -> None:
     """Write `features` and `depicted` [captions, dim], and `captions` (caption, is_cut)."""
-    name, note = job.spec["encoder"], job.metadata("encoder")["encoder"]
-    if note["kind"] != "network" or note["backbone"]["name"] != "clip":
-        raise ValueError(f"phrases: wanted an encoder of kind clip, got {name!r}; name one")
+    name, encoder = job.spec["encoder"], job.metadata("encoder")["encoder"]
+    if encoder["kind"] != "network" or encoder["backbone"]["name"] != "clip":
+        raise ValueError(f"clip_captions: wanted an encoder of kind clip, got {name!r}; name one")
     if job.arrays("encoder"):
         raise ValueError(
-            f"phrases: wanted the whole embedding, got {name!r}, which keeps {note['dim']} "
-            f"components of it; add an encoder without dim"
+            f"clip_captions: wanted the whole embedding, got {name!r}, which keeps "
+            f"{encoder['dim']} components of it; add an encoder without dim"
         )
-    found = job.table("index", columns=["caption"])["caption"].unique()
-    captions = sorted(caption for caption in found if caption.strip())
+    distinct = job.table("index", columns=["caption"])["caption"].unique()
+    captions = sorted(caption for caption in distinct if caption.strip())
     if not captions:
         raise ValueError(
-            "phrases: wanted captions in the data, got none that are not empty; leave clip_score "
-            "out"
+            "clip_captions: wanted captions in the data, got none that are not empty; leave "
+            "clip_score out"
         )
-    clip = choices.build(choices.with_plugins("backbones", BACKBONES), note["backbone"], "encoder")
-    tower = TextTower.load(clip)
-    if tower.sha256 != note["sha256"]:
+    backbones = choices.with_plugins("backbones", BACKBONES)
+    tower = TextTower.load(choices.build(backbones, encoder["backbone"], "encoder"))
+    if tower.sha256 != encoder["sha256"]:
         raise ValueError(
-            f"phrases: {name!r} embeds images with weights of sha256 {note['sha256']}, found "
-            f"{tower.sha256}; put the old file back or make the encoder again"
+            f"clip_captions: {name!r} embeds images with weights of sha256 {encoder['sha256']}, "
+            f"found {tower.sha256}; put the old file back or make the encoder again"
         )
     job.device = str(tower.device)
     is_cut = tower.lengths(captions).numpy() > tower.num_pieces
-    notes = {"backbone": note["backbone"], "sha256": tower.sha256, "num_cut": int(is_cut.sum())}
-    job.write_array_blocks("features", embedded(tower, captions), **notes)
+    metadata = {
+        "backbone": encoder["backbone"],
+        "sha256": tower.sha256,
+        "num_cut": int(is_cut.sum()),
+    }
+    job.write_array_blocks("features", embed(tower, captions), **metadata)
     job.write_table("captions", pd.DataFrame({"caption": captions, "is_cut": is_cut}))
 
 
-def embedded(tower: TextTower, captions: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
-    """Embeddings, a batch at a time. Raises ValueError where they are no numbers."""
+def embed(tower: TextTower, captions: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
+    """Iterate over the features in batches. Raise ValueError if some are not finite."""
     progress = progress_bar("clip_captions", len(captions))
     for first in range(0, len(captions), BATCH):
         batch = captions[first : first + BATCH]
-        read = {"features": batch, "depicted": [PREFIX + caption for caption in batch]}
-        found = {name: tower(texts).cpu().numpy() for name, texts in read.items()}
-        if not all(np.isfinite(features).all() for features in found.values()):
+        texts = {"features": batch, "depicted": [PREFIX + caption for caption in batch]}
+        features = {name: tower(some).cpu().numpy() for name, some in texts.items()}
+        if not all(np.isfinite(array).all() for array in features.values()):
             raise ValueError(
-                f"phrases: wanted finite embeddings, got nan or inf for {batch[0][:40]!r} or the "
-                f"captions after it; check the weights"
+                f"clip_captions: wanted finite embeddings, got nan or inf for {batch[0][:40]!r} "
+                f"or the captions after it; check the weights"
             )
-        yield found
+        yield features
         progress.update(len(batch))

@@ -37,7 +37,7 @@ def features(
     progress = progress_bar("embed", len(stored))
     for first in range(0, max(1, len(stored)), encode.block_size):
         block = stored[first : first + encode.block_size]
-        pixel_values.refuse_broken(block, levels, path)
+        pixel_values.check_stored(block, levels, path)
         values = pixel_values.to_values(block, levels)
         yield {"features": encode(values)}
         if len(values):

@@ -40,19 +40,17 @@ def run(job) -> None:
     """Write `metrics`, `differences`, `comparisons`, `replicates` and `scores`."""
     spec = job.spec
     arms = [HELDOUT, *spec["arms"]]
-    tables = {
-        name: {arm: job.table(name, i) for i, arm in enumerate(arms)}
-        for name in ("replicates", "bootstrap", "scores")
-    }
-    replicates, draws, scores = (
-        {arm: values_by_metric(table, column) for arm, table in tables[name].items()}
-        for name, column in (("replicates", "block"), ("bootstrap", "draw"), ("scores", "seed"))
-    )
+    replicate_tables = {arm: job.table("replicates", i) for i, arm in enumerate(arms)}
+    draw_tables = {arm: job.table("bootstrap", i) for i, arm in enumerate(arms)}
+    score_tables = {arm: job.table("scores", i) for i, arm in enumerate(arms)}
+    replicates = {arm: values_by_metric(t, "block") for arm, t in replicate_tables.items()}
+    draws = {arm: values_by_metric(t, "draw") for arm, t in draw_tables.items()}
+    scores = {arm: values_by_metric(t, "seed") for arm, t in score_tables.items()}
     sizes = {
         arm: dict(zip(t["metric"], t["num_samples"], strict=True))
-        for arm, t in tables["replicates"].items()
+        for arm, t in replicate_tables.items()
     }
-    notes = {arm: notes_by_metric(table) for arm, table in tables["replicates"].items()}
+    notes = {arm: notes_by_metric(table) for arm, table in replicate_tables.items()}
     check_equal_sizes(sizes)
     run, reference = spec["run"], spec["reference_arm"]
     job.write_table("metrics", metric_table(run, replicates, sizes, notes))
@@ -61,8 +59,8 @@ def run(job) -> None:
         "comparisons",
         comparison_table(run, replicates, draws, scores, reference, spec["seed"]),
     )
-    job.write_table("replicates", concatenate(tables["replicates"]))
-    job.write_table("scores", concatenate(tables["scores"]))
+    job.write_table("replicates", concatenate(replicate_tables))
+    job.write_table("scores", concatenate(score_tables))
 
 
 def check_equal_sizes(sizes: dict[str, dict[str, int]]) -> None:

@@ -1,9 +1,9 @@
-"""Stage reference_statistics: what the metrics of one space know of the real images, fitted once.
+"""Stage reference_statistics: what the metrics of one feature space need of the real images.
 
-Moments are of all training images, a block at a time. Pairs of images (kernels, neighbours) are
-made with `num_references` of them, drawn once by a seeded stream; null is all. `heldout` are real
-images that nobody was trained on, in the layout of an arm's features: what a perfect generator of
-that many images would score.
+Each metric is fitted once. Moments are of all training images, one block at a time. Metrics of
+pairs of images (kernels, neighbours) use `num_references` training images, a random subset that is
+the same in all feature spaces; null is all of them. `heldout` has the features of the held-out
+real images in the layout of an arm's features: the metrics of a perfect generator.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from torch import Tensor
 from routing.data import heldout
 from routing.data.shards import Shards
 from routing.metrics.formulas.input_checks import prefix_errors
-from routing.metrics.protocol import stored_fields
-from routing.metrics.table import METRICS, ReferenceSamples
+from routing.metrics.protocol import ReferenceSamples, stored_fields
+from routing.metrics.table import METRICS
 from routing.workflow import choices, seeds
 from routing.workflow.progress import progress_bar
 
@@ -30,89 +30,87 @@ def run(job) -> None:
     spec = job.spec
     index = job.table("index", columns=["split", "label", "shard", "row"])
     train = np.flatnonzero(index["split"] == "train")
-    rows = drawn(train, spec["num_references"], spec["seed"])
-    kept = heldout.rows(
+    points_rows = random_subset(train, spec["num_references"], spec["seed"])
+    heldout_rows = heldout.rows(
         index["split"].to_numpy(), spec["seed"], spec["num_blocks"], spec["num_samples"]
     )
     names, labels = np.unique(index["label"], return_inverse=True)
-    clusters = nearest(job.table("assignments"))
+    clusters = nearest_clusters(job.table("assignments"))
     features = Shards(job, "real", index, "features")
 
     def blocks() -> Iterator[Tensor]:
         for first in range(0, len(train), BLOCK):
-            yield finite(features.take(train[first : first + BLOCK]), job)
+            yield finite_tensor(features.take(train[first : first + BLOCK]), job)
 
-    points = finite(features.take(rows), job)
-    unseen = {"features": finite(features.take(kept), job).numpy()}
-    for extra in sorted({"logits", "inception_logits"} & job.mapped("real").keys()):
-        unseen[extra] = Shards(job, "real", index, extra).take(kept)
-    unseen |= {"requested": labels[kept][:, None], "prompts": kept[:, None]}
+    points = finite_tensor(features.take(points_rows), job)
+    unseen = {"features": finite_tensor(features.take(heldout_rows), job).numpy()}
+    for name in sorted({"logits", "inception_logits"} & job.mapped("real").keys()):
+        unseen[name] = Shards(job, "real", index, name).take(heldout_rows)
+    unseen |= {"requested": labels[heldout_rows][:, None], "prompts": heldout_rows[:, None]}
     num_clusters = spec["num_clusters"]
     real = ReferenceSamples(
         points=points,
-        clusters=torch.from_numpy(clusters[rows]),
+        clusters=torch.from_numpy(clusters[points_rows]),
         num_clusters=num_clusters,
         heldout=torch.from_numpy(unseen["features"]),
         blocks=blocks,
     )
     arrays = {
         "points": points.numpy(),
-        "point_clusters": clusters[rows],
-        "class_shares": shares_of(labels[train], len(names)),
-        "cluster_shares": shares_of(clusters[train], num_clusters),
+        "point_clusters": clusters[points_rows],
+        "class_shares": shares(labels[train], len(names)),
+        "cluster_shares": shares(clusters[train], num_clusters),
     }
-    arrays |= fitted(spec["list"], real, spec["feature_space"])
-    note = {
+    arrays |= fit_metrics(spec["list"], real, spec["feature_space"])
+    metadata = {
         "feature_space": job.metadata("real")["feature_space"],
         "class_names": [str(n) for n in names],
     }
-    job.write_arrays("references", arrays, num_train=len(train), **note)
-    job.write_arrays("heldout", unseen, feature_space=note["feature_space"])
+    job.write_arrays("references", arrays, num_train=len(train), **metadata)
+    job.write_arrays("heldout", unseen, feature_space=metadata["feature_space"])
 
 
-def table() -> dict[str, type]:
-    """The metrics there are."""
-    return choices.with_plugins("metrics", METRICS)
-
-
-def drawn(train: np.ndarray, most: int | None, seed: int) -> np.ndarray:
-    """All of `train`, or `most` of it by a seeded stream; in order either way."""
-    if most is None or len(train) <= most:
+def random_subset(train: np.ndarray, size: int | None, seed: int) -> np.ndarray:
+    """Return `size` of the rows `train`, drawn from a seeded stream, in order; None is all."""
+    if size is None or len(train) <= size:
         return train
     rng = seeds.stream(seed, "references")
-    return np.sort(rng.choice(train, most, replace=False))
+    return np.sort(rng.choice(train, size, replace=False))
 
 
-def nearest(assignments: pd.DataFrame) -> np.ndarray:
-    """The nearest centroid of every image, as of samples: a partition may divide otherwise."""
+def nearest_clusters(assignments: pd.DataFrame) -> np.ndarray:
+    """Return the index of the nearest centroid of every image, as for samples.
+
+    It may differ from the image's cluster: not every partition assigns the nearest centroid.
+    """
     return assignments.filter(like="distance_").to_numpy().argmin(1).astype(np.int64)
 
 
-def shares_of(labels: np.ndarray, num: int) -> np.ndarray:
-    """Share of each of `num` categories."""
+def shares(labels: np.ndarray, num: int) -> np.ndarray:
+    """Return the share of each of `num` categories."""
     return np.bincount(labels, minlength=num) / len(labels)
 
 
-def fitted(
+def fit_metrics(
     metrics: list[dict[str, Any]], real: ReferenceSamples, space: str
 ) -> dict[str, np.ndarray]:
-    """The parts of every reference, `<key>/<field>`; metrics of one key share it."""
-    wanted = {}
+    """Return the fields of every reference as `<key>/<field>`; equal keys are fitted once."""
+    table, to_fit = choices.with_plugins("metrics", METRICS), {}
     for choice in metrics:
-        measure = choices.build(table(), choice, "metrics.list")
-        if measure.reference_type:
-            wanted[measure.reference_key()] = choice["name"], measure
+        metric = choices.build(table, choice, "metrics.list")
+        if metric.reference_type:
+            to_fit[metric.reference_key()] = choice["name"], metric
     arrays = {}
-    for key, (name, measure) in progress_bar("references", len(wanted), wanted.items()):
-        with prefix_errors(f"space {space!r}, metric {name!r}"):
-            reference = measure.fit(real)
-        for name, part in stored_fields(reference).items():
-            arrays[f"{key}/{name}"] = np.asarray(part)
+    for key, (name, metric) in progress_bar("reference_statistics", len(to_fit), to_fit.items()):
+        with prefix_errors(f"feature space {space!r}, metric {name!r}"):
+            reference = metric.fit(real)
+        for field, value in stored_fields(reference).items():
+            arrays[f"{key}/{field}"] = np.asarray(value)
     return arrays
 
 
-def finite(features: np.ndarray, job: Any) -> Tensor:
-    """The features as a tensor; ValueError if some are nan or inf."""
+def finite_tensor(features: np.ndarray, job: Any) -> Tensor:
+    """Return the features as a tensor. Raise ValueError if some are nan or inf."""
     if bad := int((~np.isfinite(features)).any(1).sum()):
         raise ValueError(
             f"{job.inputs['real'][0]}: wanted finite features, got nan or inf in {bad} of "

@@ -1,12 +1,14 @@
-"""Stage sample_features: samples, or a shard of the real images, embedded once per feature space.
+"""Stage sample_features: features of an arm's samples, or of a shard of real images, in one space.
 
-A space is a trained classifier or an encoder. Latents are decoded, unless the encoder reads them;
-samples are then clipped and rounded to the storable values, as real images were. Rows are in the
-order of the trainings, and within each of the seeds (or as in the shard). One batch is in memory
-at a time. The note `space` says what the features are (`routing.metrics.feature_space_names`).
+A feature space is that of a feature extractor: a trained classifier or a fitted encoder. Latents
+are decoded unless the encoder reads latents. Samples are clipped and rounded to the values that a
+stored image can have, as real images are. Rows are ordered by training seed, then by sample seed
+(by row for a shard of real images). One batch is in memory at a time. The metadata `feature_space`
+describes the extractor (routing.metrics.feature_space_names).
 
-`logits` are of a trained classifier, whose classes are the labels of the data; `inception_logits`
-are of the 1008 classes of Inception-v3, for the Inception score, and say nothing about labels.
+`logits` are those of a trained classifier, whose classes are the labels of the data.
+`inception_logits` are those of the 1008 classes of Inception-v3, for the Inception score; they do
+not refer to labels.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,37 +21,33 @@ from routing.loading import sample_decoding
 from routing.metrics import feature_space_names
 
 BATCH = 512  # samples at a time
-ASKED = {"requested", "prompts"}  # what a sample was asked for goes on with its features
+CONDITION_ARRAYS = {"requested", "prompts"}  # copied from the samples to their features
 
 
 def run(job) -> None:
     """Write `features` [samples, dim], and `logits` or `inception_logits` if there are any."""
-    num = job.count("samples")
-    parts = [job.mapped("samples", i) for i in range(num)]
+    parts = [job.mapped("samples", i) for i in range(job.count("samples"))]
     if "shard" not in job.spec:
-        refuse_count([part["samples"] for part in parts], job)
-    embed = space(job)
-    notes = job.metadata("samples")
-    see, levels = (
-        sample_decoding.make_decoder(notes, bool(job.spec["autoencoder"])),
-        notes["levels"],
-    )
-    maker = job.metadata("encoder" if job.count("encoder") else "classifier")
-    shape: list[tuple[int, ...]] = []  # of what the maker saw
+        check_shard_size([part["samples"] for part in parts], job)
+    extract = load_extractor(job)
+    metadata = job.metadata("samples")
+    levels = metadata["levels"]
+    decode = sample_decoding.make_decoder(metadata, bool(job.spec["autoencoder"]))
+    extractor = job.metadata("encoder" if job.count("encoder") else "classifier")
+    shape: list[tuple[int, ...]] = []  # of one decoded sample, known after the first block
 
     def blocks() -> Iterator[dict[str, np.ndarray]]:
-        for i, part in enumerate(parts):
+        for part, path in zip(parts, job.inputs["samples"], strict=True):
             for first in range(0, max(1, len(part["samples"])), BATCH):
                 rows = slice(first, first + BATCH)
                 stored = np.asarray(part["samples"][rows])
-                path = job.inputs["samples"][i]
-                pixel_values.refuse_broken(stored, levels, path)
-                pixel_values.refuse_scale(stored, levels, path)
-                values = see(stored)
-                refuse_shape(values.shape[1:], maker, path)
+                pixel_values.check_stored(stored, levels, path)
+                pixel_values.check_scale(stored, levels, path)
+                values = decode(stored)
+                check_shape(values.shape[1:], extractor, path)
                 shape[:] = [values.shape[1:]]
-                block = embed(values)
-                for name in ASKED & part.keys():
+                block = extract(values)
+                for name in CONDITION_ARRAYS & part.keys():
                     block[name] = np.asarray(part[name][rows])[:, None]
                 yield block
 
@@ -57,13 +55,13 @@ def run(job) -> None:
         "features",
         blocks(),
         feature_space=lambda: feature_space_names.feature_metadata(
-            job.spec.get("feature_space"), maker, shape[0]
+            job.spec.get("feature_space"), extractor, shape[0]
         ),
     )
 
 
-def refuse_count(files: list[np.ndarray], job) -> None:
-    """Raise ValueError (one line) if a file does not have the samples of a whole shard."""
+def check_shard_size(files: list[np.ndarray], job) -> None:
+    """Raise ValueError if a file has not the number of samples of a whole shard."""
     wanted = job.spec["shard_size"]
     for stored, path in zip(files, job.inputs["samples"], strict=True):
         if len(stored) != wanted:
@@ -73,32 +71,32 @@ def refuse_count(files: list[np.ndarray], job) -> None:
             )
 
 
-def refuse_shape(shape: tuple[int, ...], maker: dict[str, Any], path: object) -> None:
-    """Raise ValueError (one line) if the maker of the space has seen images of another shape.
+def check_shape(shape: tuple[int, ...], extractor: dict[str, Any], path: object) -> None:
+    """Raise ValueError if the extractor was fitted on images of another shape.
 
-    A pretrained network brings images to its own size; `maker` are the notes.
+    `extractor` is its metadata. A pretrained network takes any shape: it resizes images.
     """
-    if "encoder" in maker:
-        wanted = maker["encoder"].get("shape", list(shape))
+    if "encoder" in extractor:
+        wanted = extractor["encoder"].get("shape", list(shape))
     else:
-        side = maker["model"]["size"]
-        wanted = [maker["model"]["channels"], side, side]
+        side = extractor["model"]["size"]
+        wanted = [extractor["model"]["channels"], side, side]
     if list(shape) != wanted:
         raise ValueError(
-            f"{path}: wanted samples of shape {wanted} as the features' maker has seen, got "
-            f"{list(shape)}; embed them by one that was fitted on such"
+            f"{path}: wanted samples of shape {wanted}, as those that the feature extractor was "
+            f"fitted on, got {list(shape)}; embed them with one that was fitted on such samples"
         )
 
 
-def space(job) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """The map from values to the arrays of the space named by the job's inputs."""
+def load_extractor(job) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return the function from float images to arrays (features, logits) by name."""
     if job.count("encoder"):
         from routing.loading.feature_encoders import fitted_encoders
 
-        encode = fitted_encoders.load(job.arrays("encoder"), job.metadata("encoder"))
-        job.device = encode.device
-        return encode.outputs
-    import torch  # encoders of pixels start in a second without it
+        encoder = fitted_encoders.load(job.arrays("encoder"), job.metadata("encoder"))
+        job.device = encoder.device
+        return encoder.outputs
+    import torch  # here: encoders of pixels start in a second without it
 
     from routing.networks.classifier import Classifier, ClassifierShape, logits_and_features
     from routing.workflow import devices

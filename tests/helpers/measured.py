@@ -52,7 +52,7 @@ class World:
 
     def noted(self, name):
         """The note of a space."""
-        return {"name": name, "maker": name, "weights": None, "resize": None} | {
+        return {"name": name, "extractor": name, "weights": None, "resize": None} | {
             "precision": "float32",
             "image": [1, 8, 8],
         }
@@ -117,9 +117,19 @@ class World:
         folder = self.folder / "scores" / arm
         folder.mkdir(exist_ok=True, parents=True)
         parts = {"run": "test", "seed": 7, "arm": arm, "feature_spaces": ["place", "toy"]}
-        parts |= {"place": "place", "clip_captions": [], "num_training_seeds": 1, "num_blocks": 8}
+        parts |= {
+            "shares_feature_space": "place",
+            "caption_feature_spaces": [],
+            "num_training_seeds": 1,
+            "num_blocks": 8,
+        }
         parts |= {"feature_space": "toy", "reference_arm": next(iter(self.arms)), "lpips": None}
-        parts |= {"num_bootstrap": 20, "num_samples": NUM, "list": LIST, "searched": ["toy"]}
+        parts |= {
+            "num_bootstrap": 20,
+            "num_samples": NUM,
+            "list": LIST,
+            "nearest_feature_spaces": ["toy"],
+        }
         return run(
             "arm_metrics",
             folder,

@@ -8,11 +8,11 @@ from routing.loading.feature_encoders.table import ENCODERS
 from routing.metrics.feature_space_names import (
     WEIGHTS,
     check_name,
-    label,
+    check_same_space,
+    feature_metadata,
     lpips_net,
     metric_name,
-    note,
-    refuse_mismatch,
+    published_name,
 )
 from routing.pretrained import manifest
 from routing.pretrained.lpips_networks import NETS
@@ -65,7 +65,7 @@ def clip(model="ViT-L-14-quickgelu", **options):
     ],
 )
 def test_the_fields_name_is_of_the_published_options_alone(choice, name):
-    assert label(choice) == name
+    assert published_name(choice) == name
     if name:
         check_name("encoders.x", name, choice)
 
@@ -203,13 +203,13 @@ MADE = {
 
 
 def noted(content="c", shape=(3, 32, 32), **options):
-    return note("x", {"content": content, "encoder": MADE | options}, shape)
+    return feature_metadata("x", {"content": content, "encoder": MADE | options}, shape)
 
 
 def test_a_note_says_what_features_are():
     found = noted()
-    maker = found.pop("maker")
-    assert len(maker) == 64 and found == {
+    extractor = found.pop("extractor")
+    assert len(extractor) == 64 and found == {
         "name": "x",
         "weights": "5" * 64,
         "resize": "bicubic_antialias_224",
@@ -217,9 +217,12 @@ def test_a_note_says_what_features_are():
         "image": [3, 32, 32],
     }
     classifier = {"content": "c", "model": {"name": "classifier", "dim": 64}}
-    said = note(None, classifier, (1, 8, 8))
+    said = feature_metadata(None, classifier, (1, 8, 8))
     assert (said["weights"], said["resize"], said["precision"]) == (None, None, "float32")
-    assert said["maker"] != note(None, classifier | {"model": {"dim": 65}}, (1, 8, 8))["maker"]
+    assert (
+        said["extractor"]
+        != feature_metadata(None, classifier | {"model": {"dim": 65}}, (1, 8, 8))["extractor"]
+    )
 
 
 def test_where_a_file_lies_and_what_it_costs_change_no_note():
@@ -230,9 +233,9 @@ def test_where_a_file_lies_and_what_it_costs_change_no_note():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"content": "d"}, ["classifier"]),
-        ({"normalise": "l2"}, ["classifier"]),
-        ({"backbone": MADE["backbone"] | {"image_size": 98}}, ["classifier"]),
+        ({"content": "d"}, ["feature extractor"]),
+        ({"normalise": "l2"}, ["feature extractor"]),
+        ({"backbone": MADE["backbone"] | {"image_size": 98}}, ["feature extractor"]),
         ({"sha256": "6" * 64}, ["weights 555555555555, got 666666666666"]),
         ({"resize": "tf1_bilinear_299"}, ["rule bicubic_antialias_224, got tf1_bilinear_299"]),
         ({"precision": "bfloat16"}, ["precision float32, got bfloat16"]),
@@ -241,9 +244,9 @@ def test_where_a_file_lies_and_what_it_costs_change_no_note():
     ],
 )
 def test_features_of_another_maker_are_refused_with_what_differs_alone(changed, words):
-    everything = {"classifier", "weights", "resize rule", "precision", "image shape"}
+    everything = {"feature extractor", "weights", "resize rule", "precision", "image shape"}
     with refused("^here: these features cannot be compared .*; embed both by the same") as error:
-        refuse_mismatch(noted(), noted(**changed), "here")
+        check_same_space(noted(), noted(**changed), "here")
     text = str(error.value)
     for word in words:
         with refused(word):
@@ -254,7 +257,7 @@ def test_features_of_another_maker_are_refused_with_what_differs_alone(changed, 
 
 
 def test_names_of_spaces_may_differ():
-    refuse_mismatch(noted(), noted() | {"name": "y"}, "here")
+    check_same_space(noted(), noted() | {"name": "y"}, "here")
 
 
 def test_lpips_is_called_after_its_weights():

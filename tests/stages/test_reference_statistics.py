@@ -153,7 +153,7 @@ def test_a_cluster_of_one_image_has_no_covariance(world):
     world.place[one] = CENTROIDS[1]
     for name in ("cluster_frechet", "cluster_kernel"):
         world.place[one] = CENTROIDS[1]
-        message = f"^space .toy., metric .{name}.: wanted at least 2 .* got 1 in cluster"
+        message = f"^feature space .toy., metric .{name}.: wanted at least 2 .* got 1 in cluster"
         with refused(message):
             made(world, list=[{"name": name}])
         world.place[one] = 0
