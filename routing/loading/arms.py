@@ -130,10 +130,10 @@ def load_arm(job) -> Arm:
     known = {"prior": prior, "centroids": partition["centroids"]}
     known |= {"label_counts": partition["label_counts"]} if has_labels else {}
     encoder = PartitionEncoder(job)
-    materials = RouterInputs(
+    router_inputs = RouterInputs(
         **{name: torch.from_numpy(array).to(device) for name, array in known.items()},
         encode=encoder,
-        **(exact_materials(arrays, metadata) if is_exact else {}),
+        **(exact_router_inputs(arrays, metadata) if is_exact else {}),
     )
 
     def choice(group: str, table: dict, key: str):
@@ -143,7 +143,7 @@ def load_arm(job) -> Arm:
         experts=[
             net.velocity if is_exact else ConditionedNetwork(net.to(device)) for net in experts
         ],
-        router=load_router(job, materials, device),
+        router=load_router(job, router_inputs, device),
         policy=choice("policies", POLICIES, "policy"),
         guidance=choice("guidances", GUIDANCE, "guidance"),
         sampler=choice("samplers", SAMPLERS, "sampler"),
@@ -159,11 +159,11 @@ def load_arm(job) -> Arm:
     )
 
 
-def load_router(job, materials: RouterInputs, device: torch.device) -> Router:
-    """Return the arm's router: a learned one from its weights, or one bound to `materials`."""
+def load_router(job, inputs: RouterInputs, device: torch.device) -> Router:
+    """Return the arm's router: a learned one from its weights, or one built from `inputs`."""
     if not job.count("router"):
         table = choices.with_plugins("routers", ROUTERS)
-        return choices.build(table, job.spec["router"], "routers").build(materials)
+        return choices.build(table, job.spec["router"], "routers").build(inputs)
     metadata = job.metadata("router")
     net = models.load(job.arrays("router"), metadata).to(device)
     temperatures = metadata.get("temperatures")
@@ -174,7 +174,7 @@ def load_router(job, materials: RouterInputs, device: torch.device) -> Router:
     return ConditionalLearnedRouter(ConditionedNetwork(net), temperatures)
 
 
-def exact_materials(arrays: list[dict], metadata: list[dict]) -> dict:
+def exact_router_inputs(arrays: list[dict], metadata: list[dict]) -> dict:
     """Return the mixture of all closed-form experts, and the cluster of each component."""
     joined = {key: np.concatenate([a[key] for a in arrays]) for key in arrays[0]}
     cluster = np.repeat(np.arange(len(arrays)), [len(a["weights"]) for a in arrays])

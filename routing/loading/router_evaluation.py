@@ -45,7 +45,9 @@ class RouterOutputs:
 
 
 @torch.no_grad()
-def evaluate_router(net: ConditionedNetwork, data: RouterData, part: str, device: torch.device) -> RouterOutputs:
+def evaluate_router(
+    net: ConditionedNetwork, data: RouterData, part: str, device: torch.device
+) -> RouterOutputs:
     """Return the outputs of the router `net` on all states of a part of the probe."""
     _, states, stored = data.probe(part)
     logits = []

@@ -1,10 +1,12 @@
-"""Stage partition: a division of the training images into K clusters.
+"""Stage partition: assign every image to one of K clusters.
 
-One code path for all methods of routing/partitions, and a memory that does not grow with the
-images but for a row of the index: a method fits on a sample of the train split, its rule assigns
-every image, the held-out ones too, block by block over the shards. The monolith is k-means with
-one cluster. Features are read twice: centroids that a rule does not bring are the means of the
-clusters' training images, and distances to them can be written only then.
+A method of `routing.partitions` fits an assignment rule on a sample of the training images. The
+rule then assigns every image, held-out ones included, block by block over the shards, so that
+memory holds one row of the index per image and no more. The monolith is the partition with one
+cluster (k-means with num_clusters 1).
+
+Features are read twice. If the rule has no centroids, they are the means of the training images of
+each cluster, and the distances to them are computed in the second pass.
 """
 
 from collections.abc import Iterator
@@ -22,22 +24,22 @@ from routing.partitions.quality import imbalance, separation, silhouettes
 from routing.partitions.table import METHODS
 from routing.workflow import choices, seeds
 
-COLUMNS = ["sample_id", "split", "label", "shard", "row"]
-SILHOUETTES = 2000  # training images; their distances are all taken in pairs
+INDEX_COLUMNS = ["sample_id", "split", "label", "shard", "row"]
+NUM_SILHOUETTES = 2000  # training images, whose pairwise distances are computed
 
 
 def run(job) -> None:
     """Write `assignments`, `centroids` and `report`.
 
-    assignments  sample_id, cluster, second where clusters overlap, distance_k to every centroid
-    centroids    centroids, sizes (memberships of the train split), label_counts [clusters,
-                 labels] of them, and what the rule needs beside to assign again
-    report       quantity, cluster (-1: of the whole), value; see `report`
+    assignments  sample_id, cluster, second (where clusters overlap), distance_k to centroid k
+    centroids    centroids, sizes (training images of each cluster), label_counts [clusters,
+                 labels] of them, and the other arrays that the rule needs to assign new images
+    report       quantity, cluster (-1: all clusters), value; see `report`
     """
     where = f"partitions.{job.spec['partition']}"
     method = choices.build(choices.with_plugins("partitions", METHODS), job.spec["method"], where)
-    # Captions and the like are not read: at 10 million images they are the larger part.
-    index = job.table("index", columns=None if isinstance(method, Components) else COLUMNS)
+    # Other columns are not read: of 10 million images, captions take most of the memory.
+    index = job.table("index", columns=None if isinstance(method, Components) else INDEX_COLUMNS)
     features = Shards(job, "features", index, "features")
     stream = (job.spec["seed"], "partition", getattr(method, "seed", 0))
     inputs = PartitionInputs(
@@ -57,7 +59,7 @@ def run(job) -> None:
     squares = np.zeros(len(partition.sizes))
     ids = index["sample_id"].to_numpy()
     job.write_table_blocks(
-        "assignments", frames(partition, features, ids, inputs.is_train, squares)
+        "assignments", assignment_blocks(partition, features, ids, inputs.is_train, squares)
     )
     arrays = {
         "centroids": partition.centroids,
@@ -70,17 +72,17 @@ def run(job) -> None:
 
 @dataclass(frozen=True)
 class Partition:
-    """All images, divided."""
+    """The clusters of all images, with sizes and centroids."""
 
-    clusters: np.ndarray  # [samples, memberships]
-    sizes: np.ndarray  # [clusters] memberships of the train split
+    clusters: np.ndarray  # [images, memberships]
+    sizes: np.ndarray  # [clusters], training images; one in two clusters counts in both
     centroids: np.ndarray  # [clusters, dim] float32
 
 
 def assign_all(
     rule: AssignmentRule, features: Shards, inputs: PartitionInputs, num_clusters: int, where: str
 ) -> Partition:
-    """The clusters of all images; ValueError if one has no training image."""
+    """Return the clusters of all images. Raises ValueError if one has no training image."""
     blocks = []
     sums = np.zeros((num_clusters, *features.shape))
     for here, x in features.blocks():
@@ -91,17 +93,17 @@ def assign_all(
         blocks.append(found)
     clusters = np.concatenate(blocks)
     sizes = count_memberships(clusters[inputs.is_train], num_clusters)
-    refuse_empty(sizes, where)
+    check_not_empty(sizes, where)
     centroids = sums / sizes[:, None] if rule.centroids is None else rule.centroids
     return Partition(clusters, sizes, centroids.astype(np.float32))
 
 
-def frames(
+def assignment_blocks(
     partition: Partition, features: Shards, ids: np.ndarray, train: np.ndarray, squares: np.ndarray
 ) -> Iterator[pd.DataFrame]:
-    """Assignments, a frame per block.
+    """Yield the table of assignments, block by block.
 
-    To squares[k] it adds the squared distances of the training images of k to their centroid.
+    Adds to squares[k] the squared distances of the training images of cluster k to its centroid.
     """
     for here, x in features.blocks():
         clusters = partition.clusters[here]
@@ -114,9 +116,9 @@ def frames(
 
 
 def label_counts(partition: Partition, inputs: PartitionInputs) -> np.ndarray:
-    """Training images [clusters, labels] of every cluster and label, in the order of the labels.
+    """Return the number of training images [clusters, labels], in the order of the labels.
 
-    Labels that only held-out images have are not in it.
+    Labels of held-out images alone are left out.
     """
     names, rank = np.unique(inputs.labels[inputs.is_train], return_inverse=True)
     table = np.zeros((len(partition.sizes), len(names)), np.int64)
@@ -131,15 +133,15 @@ def report(
     features: Shards,
     inputs: PartitionInputs,
 ) -> pd.DataFrame:
-    """Long: quantity, cluster, value. An image in two clusters counts in both.
+    """Return the quality of the partition as a long table: quantity, cluster, value.
 
-    per cluster  size_, prior_ of train and heldout; within (mean squared distance to the
+    cluster k    size_ and prior_ of train and heldout; within (mean squared distance to the
                  centroid), inertia (their sum), between_min, between_mean, silhouette, purity
-    whole        size_ratio_, evenness_, gini_ of train, heldout and all; within, inertia,
+    cluster -1   size_ratio_, evenness_ and gini_ of train, heldout and all; within, inertia,
                  between_min, between_mean, silhouette, purity, nmi (with the labels)
 
-    within, inertia, purity and nmi are of the train split; silhouettes of a sample of it, by
-    the nearest cluster.
+    within, inertia, purity and nmi are over the training images, silhouettes over a sample of
+    them. An image in two clusters counts in both; its silhouette is that of the nearest one.
     """
     num, rows = len(partition.sizes), []
 
@@ -178,22 +180,22 @@ def report(
 def _silhouette(
     partition: Partition, features: Shards, inputs: PartitionInputs, each, whole
 ) -> None:
-    # A stream of its own: what a method has drawn does not choose who is looked at.
+    # A child generator: the sample does not depend on the numbers that the method has drawn.
     rng = inputs.rng.spawn(1)[0]
     train = np.flatnonzero(inputs.is_train)
-    chosen = np.sort(rng.permutation(train)[:SILHOUETTES])
+    chosen = np.sort(rng.permutation(train)[:NUM_SILHOUETTES])
     clusters = partition.clusters[chosen, 0]
     values = silhouettes(features.take(chosen), clusters)
     if values is None:
         return
     num = len(partition.sizes)
-    with np.errstate(invalid="ignore"):  # a small cluster may have nobody in the sample: nan
+    with np.errstate(invalid="ignore"):  # nan for a cluster without an image in the sample
         of_each = np.bincount(clusters, values, num) / np.bincount(clusters, minlength=num)
     each("silhouette", of_each)
     whole("silhouette", values.mean())
 
 
-def refuse_empty(sizes: np.ndarray, where: str) -> None:
+def check_not_empty(sizes: np.ndarray, where: str) -> None:
     """Raise ValueError if a cluster has no training image."""
     empty = np.flatnonzero(sizes == 0).tolist()
     if empty:

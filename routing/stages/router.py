@@ -58,8 +58,8 @@ class Learned:
     start: str | None = None
     temperature: Literal["none", "nll", "error"] = "none"
 
-    # The same as of routing.ensemble.routers.Options. It is not inherited, so that an edit of a
-    # training-free router does not train this one again.
+    # As in routing.ensemble.routers.RouterOptions, which is not inherited, so that an edit of a
+    # training-free router does not retrain this one.
     learned: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = False
     uses_label_counts: ClassVar[bool] = False

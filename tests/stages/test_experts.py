@@ -283,7 +283,7 @@ def exact(folder, world, owner):
 def test_exact_experts_weighted_by_the_posterior_are_the_monolith(owner, world, tmp_path, rng):
     (whole,), (note,) = exact(tmp_path / "whole", world, [0, 0, 0, 0])
     arrays, notes = exact(tmp_path / "parts", world, owner)
-    materials = arms.exact_materials(arrays, notes)
+    materials = arms.exact_router_inputs(arrays, notes)
     np.testing.assert_allclose(whole["weights"] / whole["weights"].sum(), [0.1, 0.2, 0.3, 0.4])
     assert np.array_equal(whole["means"], WORLD["means"])
     assert np.array_equal(whole["stds"], WORLD["stds"])

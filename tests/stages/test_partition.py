@@ -436,7 +436,7 @@ def test_what_no_training_image_has_is_not_counted(tmp_path):
 
 def test_silhouettes_are_of_a_sample_that_no_method_chooses(digits, tmp_path, monkeypatch):
     requested = []
-    monkeypatch.setattr(partition, "SILHOUETTES", 100)
+    monkeypatch.setattr(partition, "NUM_SILHOUETTES", 100)
     monkeypatch.setattr(partition, "silhouettes", lambda x, c: requested.append((x, c)))
     _, train, _ = parts(digits)
     for name in ("kmeans", "random_equal"):
@@ -455,15 +455,13 @@ def test_silhouettes_are_of_a_sample_that_no_method_chooses(digits, tmp_path, mo
 def test_more_clusters_than_images_are_refused(tmp_path):
     inputs = world(tmp_path, np.eye(6), np.arange(6), heldout=[4, 5])
     for name in ("kmeans", "balanced_kmeans", "overlapping", "two_stage"):
-        message = (
-            r"partitions.p.num_clusters: wanted at most 4 \(training images looked at\), got 5"
-        )
+        message = r"partitions.p.num_clusters: wanted at most 4 \(sampled training images\), got 5"
         with refused(message):
             divide(tmp_path, inputs, {"name": name, "num_clusters": 5}, 5)
     for name in ("kmeans", "balanced_kmeans"):
         files = divide(tmp_path, inputs, {"name": name, "num_clusters": 4}, 4)
         assert artifacts.read_arrays(files["centroids"])["sizes"].tolist() == [1] * 4
-    with refused(r"num_clusters: wanted at most 2 \(training images looked at\), got 3"):
+    with refused(r"num_clusters: wanted at most 2 \(sampled training images\), got 3"):
         divide(tmp_path, inputs, {"name": "kmeans", "num_clusters": 3, "max_fit": 2}, 3)
 
 
@@ -504,12 +502,12 @@ def test_more_than_there_is_is_refused(digits, tmp_path):
     with refused(r"partitions.p.num_clusters: wanted at most 10 \(labels in the data\), got 11"):
         divide(tmp_path, digits, {"name": "labels", "num_clusters": 11}, 11)
     method = {"name": "two_stage", "num_clusters": 5, "num_fine": 360}
-    message = r"p.num_fine: wanted at most 359 \(a quarter of the training images looked at\)"
+    message = r"p.num_fine: wanted at most 359 \(a quarter of the sampled training images\)"
     with refused(message):
         divide(tmp_path, digits, method, 5)
     divide(tmp_path, digits, method | {"num_fine": 359, "iterations": 1}, 5)
     inputs = world(tmp_path, np.eye(6), [0, 0, 1, 1, 2, 2], heldout=[4, 5])
-    with refused("p.group: wanted a training image of every label, got none of 2 among the 4"):
+    with refused("p.group: wanted a training image of every label, got none of 2 among 4"):
         method = {"name": "labels", "num_clusters": 2, "group": "features"}
         divide(tmp_path, inputs, method, 2)
 
