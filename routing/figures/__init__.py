@@ -1,1 +1,1 @@
-"""Figures and tables, one file each; what several share is in `shared`."""
+"""Figures and text tables, one file each; code that several use is in `shared`."""

@@ -65,9 +65,10 @@ class Comparison:
 
     def _note(self, num_arms: int, references: pd.Series) -> str:
         best = ", the best is bold" if metric_labels.direction(self.metric) else ""
+        correction = arm_pairs.correction_text(num_arms)
         note = (
             f"\n{metric_labels.axis_label(self.metric)}; ± is half of a 95 % interval{best}. Arms "
-            f"that share a letter do not differ significantly ({arm_pairs.correction_text(num_arms)})"
+            f"that share a letter do not differ significantly ({correction})"
         )
         if len(references):
             num = len(references)

@@ -1,11 +1,12 @@
-"""How far guided samples are from the guided monolith's, seed by seed, against the scale.
+"""Distance of guided samples from those of the guided monolith, over the guidance scale.
 
     departure = sqrt( mean over seeds and dimensions of (x_arm - x_monolith)^2 )
 
-under the same sampler, the same seeds, the same prompts and the same scale. In an exact world the
-monolith is the truth, and weights by the posterior of each branch (`separate`) reach it to
-rounding, while `shared` ones do not: what the figure shows is the error of sharing alone. With
-trained experts it also holds what the networks of the two disagree about.
+Both samples have the same sampler, seed, prompt and guidance scale. In an exact world (data from a
+Gaussian mixture, with experts in closed form) the monolith is the true model. There `separate`
+guidance, which weights each branch by its own posterior, reproduces it up to rounding, and
+`shared` guidance, which uses one posterior for both branches, does not: the departure is the error
+of sharing. With trained experts it also contains the differences of the networks.
 """
 
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ from routing.figures.shared import arm_selection, guidance_curves, page_layout, 
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
-FLOOR = 1e-16  # of a logarithmic axis: below it lies nothing but rounding
+FLOOR = 1e-16  # smallest value on the logarithmic axis; below it there is only rounding
 
 
 @dataclass(frozen=True)
 class Departure:
-    """Distance from the guided monolith's samples over the scale, a curve per kind of weights."""
+    """Distance from the samples of the guided monolith, a curve per kind of weights."""
 
     arms: tuple[str, ...] = ()
 
@@ -32,16 +33,16 @@ class Departure:
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """One panel, logarithmic."""
+        """Draw one panel with a logarithmic axis."""
         table = self._table(inputs)
         figure = page_layout.new_figure(style.COLUMN, 2.2)
         axes = figure.subplots()
         for (family, kind), rows in table.groupby(["family", "kind"], sort=False):
-            of_one = table["family"].nunique() == 1
+            is_single = table["family"].nunique() == 1
             drawn = rows.assign(value=rows["departure"].clip(lower=FLOOR))
             drawn = drawn.assign(lo=drawn["value"], hi=drawn["value"])
             guidance_curves.draw_curve(
-                axes, drawn, kind if of_one else f"{kind}, {family}", kind, "o"
+                axes, drawn, kind if is_single else f"{kind}, {family}", kind, "o"
             )
         axes.set_yscale("log")
         axes.set_xticks(sorted(table["scale"].unique()))
@@ -53,19 +54,19 @@ class Departure:
         return Drawing(table, figure)
 
     def _table(self, inputs: FigureInputs) -> pd.DataFrame:
-        """arm, monolith, family, kind, scale, departure."""
+        """Return arm, monolith, family, kind, scale and departure."""
         chosen = inputs.selected_arms(self.arms)
-        truth = {}
+        monoliths = {}
         for arm in chosen:
             if arm_selection.is_monolith(inputs, arm):
                 for _, _, _, scale in guidance_curves.curve_points(inputs, arm):
-                    truth[(inputs.arms[arm]["sampler"], scale)] = arm
+                    monoliths[(inputs.arms[arm]["sampler"], scale)] = arm
         rows = []
         for arm in chosen:
             if arm_selection.is_monolith(inputs, arm) or inputs.arms[arm]["guidance"] is None:
                 continue
             for _, family, kind, scale in guidance_curves.curve_points(inputs, arm):
-                monolith = truth.get((inputs.arms[arm]["sampler"], scale))
+                monolith = monoliths.get((inputs.arms[arm]["sampler"], scale))
                 if monolith:
                     value = departure(inputs, arm, monolith)
                     rows.append([arm, monolith, family, kind, scale, value])
@@ -80,7 +81,7 @@ class Departure:
 
 
 def departure(inputs: FigureInputs, arm: str, monolith: str) -> float:
-    """Root mean square of the difference of what the two made, shard by shard."""
+    """Return the root mean square of the difference between the samples of the two arms."""
     total, num = 0.0, 0
     for x, y in zip(inputs.sample_shards(arm), inputs.sample_shards(monolith), strict=True):
         total += np.square(x - y, dtype=np.float64).sum()

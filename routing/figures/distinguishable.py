@@ -1,8 +1,8 @@
-"""Every arm against every other one: which is better, by how much, or that nobody can tell.
+"""Which arms differ significantly in one metric: which is better, and by how much.
 
-Rows and columns are the arms in the order of their values, so that above the diagonal the row has
-the better value. The hue says the same as the side of the diagonal, the shade is the size of the
-difference; where the two cannot be told apart there is neither.
+Rows and columns are the arms in the order of their values, so the arm in the row is better above
+the diagonal. The hue shows which of the two is better, the shade the size of the difference. Cells
+of pairs that do not differ significantly are white.
 """
 
 import math
@@ -18,18 +18,19 @@ from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
-LIGHT, DARK = ("#C9DFF2", "#FBDDBF"), ("#08306B", "#7F2F00")  # better, worse; least, most
-LOG = 30.0  # the shade is logarithmic from this ratio of the largest to the smallest difference
-LEAST, MOST, NUMBER = 0.06, 0.22, 0.11  # in: width of a cell, and what its number needs
-KEY = 0.26  # in, height of the key of shades
+# Colours of the smallest and of the largest difference, each for better and worse.
+LIGHT, DARK = ("#C9DFF2", "#FBDDBF"), ("#08306B", "#7F2F00")
+LOG_RATIO = 30.0  # largest / smallest difference above which the shade is logarithmic
+MIN_CELL, MAX_CELL, NUMBER = 0.06, 0.22, 0.11  # width of a cell, and of its number, in
+KEY = 0.26  # height of the colour bar, in
 Colours = Float[np.ndarray, "*cells rgb"]
 
 
 @dataclass(frozen=True)
 class Distinguishable:
-    """Which arms can be told apart by one metric, and by how much they differ; blank: cannot be.
+    """Heat map of the significant differences in one metric between all pairs of arms.
 
-    Among the pairs of the arms shown, after Holm's correction for their number, at 5 %.
+    The level is 5 %, with Holm's correction for all pairs of the arms shown.
     """
 
     metric: str
@@ -40,14 +41,14 @@ class Distinguishable:
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """Rows and columns from the best to the worst; a column has the number of its row.
+        """Draw rows and columns from best to worst; a column has the number of its row.
 
-        Where no pair can be told apart there is no key.
+        If no pair differs significantly there is no colour bar.
         """
         found = arm_pairs.all_pairs(inputs, self.metric, self.arms)
         num, names = len(found.arms), list(map(display_name, found.arms["arm"]))
         beside = page_layout.text_width([f"{name}  {num}" for name in names]) + 0.15
-        cell = min(MOST, max(LEAST, (style.PAGE - beside) / num))
+        cell = min(MAX_CELL, max(MIN_CELL, (style.PAGE - beside) / num))
         width, high = max(style.COLUMN, beside + cell * num), max(style.ROW, cell)
         sizes = np.abs(found.differences())[found.is_distinguishable()]
         colours = _colours(found, sizes, metric_labels.direction(self.metric) or 1)
@@ -55,8 +56,8 @@ class Distinguishable:
             label = f"size of the difference: {metric_labels.metric_label(self.metric)}"
             lines = page_layout.wrap_text(label, width - 0.1)
             figure = page_layout.new_figure(width, high * num + KEY + 0.65 + 0.13 * len(lines))
-            axes, key = figure.subplots(2, 1, height_ratios=[high * num, KEY])
-            _key(key, sizes, self.metric)
+            axes, bar = figure.subplots(2, 1, height_ratios=[high * num, KEY])
+            _colour_bar(bar, sizes, self.metric)
             figure.supxlabel("\n".join(lines), x=0.5)
         else:
             figure = page_layout.new_figure(width, high * num + 0.45)
@@ -68,7 +69,7 @@ class Distinguishable:
 
 
 def tone(is_better: Bool[np.ndarray, "*cells"], depth: Float[np.ndarray, "*cells"]) -> Colours:
-    """Colours from the lightest (depth 0) to the darkest (1) of the hue that says better."""
+    """Return colours of the hue of better or worse, from light (depth 0) to dark (depth 1)."""
     from matplotlib.colors import to_rgb
 
     light, dark = (np.array(list(map(to_rgb, pair))) for pair in (LIGHT, DARK))
@@ -79,19 +80,19 @@ def tone(is_better: Bool[np.ndarray, "*cells"], depth: Float[np.ndarray, "*cells
 def depths(
     size: Float[np.ndarray, "*cells"], sizes: Float[np.ndarray, " pairs"]
 ) -> Float[np.ndarray, "*cells"]:
-    """How dark differences of this `size` are, where those that are drawn have `sizes`."""
+    """Return the depth in [0, 1] of differences of this `size`; `sizes` are all sizes drawn."""
     if is_log(sizes):
         return np.log(size / sizes.min()) / np.log(sizes.max() / sizes.min())
     return size / sizes.max()
 
 
 def is_log(sizes: Float[np.ndarray, " pairs"]) -> bool:
-    """Whether a linear scale would not show the smallest."""
-    return bool(sizes.max() > LOG * sizes.min())
+    """Return whether the shade is logarithmic in the size."""
+    return bool(sizes.max() > LOG_RATIO * sizes.min())
 
 
 def _colours(found: ArmPairs, sizes: np.ndarray, sign: int) -> np.ndarray:
-    """Cells [arms, arms, 3]; white where two arms cannot be told apart, grey on the diagonal."""
+    """Return cells [arms, arms, 3], white if not significant and grey on the diagonal."""
     from matplotlib.colors import to_rgb
 
     is_apart, differences = found.is_distinguishable(), found.differences()
@@ -104,7 +105,7 @@ def _colours(found: ArmPairs, sizes: np.ndarray, sign: int) -> np.ndarray:
 
 
 def _frame(axes: Any, names: list[str], cell: float) -> None:
-    """Names on the left, numbers at the top (every second or third where cells are narrow)."""
+    """Write names on the left and numbers at the top; narrow cells get every second or third."""
     num = len(names)
     shown = range(0, num, math.ceil(NUMBER / cell))
     axes.set_yticks(range(num), [f"{name}  {_bold(i + 1)}" for i, name in enumerate(names)])
@@ -121,8 +122,8 @@ def _bold(number: int) -> str:
     return rf"$\mathbf{{{number}}}$"
 
 
-def _key(axes: Any, sizes: np.ndarray, metric: str) -> None:
-    """The two hues over the size of the difference."""
+def _colour_bar(axes: Any, sizes: np.ndarray, metric: str) -> None:
+    """Draw the colour bar: the two hues over the size of the difference."""
     low, high = (sizes.min() if is_log(sizes) else 0.0), sizes.max()
     ends = np.geomspace(low, high, 129) if is_log(sizes) else np.linspace(low, high, 129)
     is_better = np.array([[False], [True]]) & np.ones((2, 128), bool)
@@ -139,5 +140,5 @@ def _key(axes: Any, sizes: np.ndarray, metric: str) -> None:
 def _handles(num: int) -> list[Any]:
     from matplotlib.patches import Patch
 
-    text = f"the two cannot be told apart ({arm_pairs.correction_text(num)})"
+    text = f"the two do not differ significantly ({arm_pairs.correction_text(num)})"
     return [Patch(facecolor="white", edgecolor=style.GREY, linewidth=0.5, label=text)]

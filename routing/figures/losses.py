@@ -101,7 +101,7 @@ def _draw_routers(axes: Any, inputs: FigureInputs, table: pd.DataFrame) -> None:
         curve = table[table["name"] == name]
         line = router_styles.router_line(inputs, name) | {"label": display_name(name)}
         axes.plot(curve["images"] / 1e3, curve["loss"], **line)
-    low, high = table["loss"].min(), table["loss"].quantile(0.97)
+    low, high, legend_top = table["loss"].min(), table["loss"].quantile(0.97), 1.0
     if "cluster" in [router_styles.router_kind(inputs.routers[name]) for name in names]:
         floor = entropy(inputs.cluster_shares(table["partition"].iloc[0]))
         axes.axhline(floor, **style.DOTTED)
@@ -110,5 +110,7 @@ def _draw_routers(axes: Any, inputs: FigureInputs, table: pd.DataFrame) -> None:
             xycoords=axes.get_yaxis_transform(), textcoords="offset points", fontsize=7,
         )  # fmt: skip
         low, high = 0, max(high, floor)
+        legend_top = floor / (1.12 * high)  # in axes units: below the dotted line
     axes.set_ylim(0.96 * low, high + 0.12 * (high - low))
-    axes.legend(loc="best", borderpad=0, handlelength=2.2)
+    region = (0, 0, 1, legend_top)
+    axes.legend(loc="best", bbox_to_anchor=region, borderpad=0, handlelength=2.2)

@@ -1,4 +1,4 @@
-"""Stage figures: one figure or table per job, with the Parquet behind it."""
+"""Stage figures: one figure or text table per job, and a Parquet table of its numbers."""
 
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.table import FIGURES
@@ -6,7 +6,7 @@ from routing.workflow import choices
 
 
 def run(job) -> None:
-    """Write the figure in its formats, and `table`, the numbers behind it."""
+    """Write the figure in its formats, and `table`, the numbers in it."""
     where = f"figures.{job.spec['figure_name']}"
     figure = choices.build(choices.with_plugins("figures", FIGURES), job.spec["figure"], where)
     try:

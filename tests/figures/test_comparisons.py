@@ -275,7 +275,7 @@ def test_the_table_has_values_differences_p_and_letters():
     ]
     note = drawing.texts["md"].splitlines()[-1]
     assert note.startswith("Fréchet distance, digits features; lower is better; ± is half of a ")
-    assert "(Holm, 5 %, 6 pairs)" in note and "for 3 differences from r alone" in note
+    assert "(Holm, 5 %, 6 pairs)" in note and "for 3 differences from r only" in note
     table = drawing.table.set_index("arm")
     assert table["letters"].to_dict() == {"b": "a", "a": "ab", "r": "b", "c": "b"}
     assert table.loc["a", ["difference", "difference_lo", "difference_hi"]].tolist() == [
@@ -301,7 +301,7 @@ def test_the_reference_need_not_be_shown_nor_measured():
     assert "bold" not in none.texts["md"] and "p (Holm)" not in none.texts["md"]
     assert r"\begin{tabular}{llr}" in none.texts["tex"]
     one = draw("comparison", run_of([5, 2], reference="a")).texts["md"]
-    assert "for 1 difference from a alone" in one and "the best is bold" in one
+    assert "for 1 difference from a only" in one and "the best is bold" in one
 
 
 def test_p_values_in_words():

@@ -164,8 +164,8 @@ def test_one_arm_alone_and_one_expert(name, arm):
         ("guidance", {"metrics": ["fd_digits"]}, "differ in the scale"),
         ("exposure", {"arms": ["uniform_full"]}, "got 'uniform_full'"),
         ("exposure", {"arms": ["random_full"]}, "got 'random_full'"),
-        ("densities", {}, "closed-form world"),
-        ("trajectories", {}, "closed-form world"),
+        ("densities", {}, "wanted data.source 'mixture'"),
+        ("trajectories", {}, "wanted data.source 'mixture'"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(name, options, wanted):
@@ -176,7 +176,7 @@ def test_what_cannot_be_drawn_is_one_line(name, options, wanted):
 
 def test_points_are_no_images():
     for name in ("grids", "clusters"):
-        with pytest.raises(ValueError, match="wants images, got points"):
+        with pytest.raises(ValueError, match="wanted images, got points"):
             make(name).draw(FigureInputs(make_job("plane")))
     with pytest.raises(ValueError, match="1 or 3 channels, got 4"):
         image_grids.stored_integers(np.zeros((2, 4, 8, 8)), 255, "grids")
@@ -733,7 +733,7 @@ def test_numbers_are_rounded_to_their_interval():
         "fd_x_16_cluster_worst": (
             "Fréchet distance, x features, 16 samples, worst cluster; lower is better"
         ),
-        "copy_ratio_x": "distance to training images (held-out images: 1), x features",
+        "copy_ratio_x": "distance to training images relative to held-out images, x features",
         "lpips_vgg_to_my_arm_cluster_3": "LPIPS distance to my arm cluster 3 (vgg)",
         "new_one": "new one",
         "new_50k": "new 50k",

@@ -269,7 +269,7 @@ def test_long_labels_stand_above_their_bars():
     for _, rows in drawing.table.groupby("cluster"):
         (share,) = rows.loc[rows["label"] == "apple", "share"]
         assert any(text.startswith(f"apple ({100 * share:.0f} %), kind of") for text in texts)
-    assert len(drawing.table) == 5 * (clusters.OWN + 1)
+    assert len(drawing.table) == 5 * (clusters.NUM_TOP + 1)
     bars = drawing.figure.axes[1].patches
     assert [bar.get_width() for bar in bars] == pytest.approx(drawing.table["share"][:6].to_list())
     short = drawn("clusters").figure.axes[1].texts

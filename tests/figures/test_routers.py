@@ -19,7 +19,7 @@ from figures_world import (
 )
 from scipy import stats
 
-from routing.figures import calibration, exposure, switching
+from routing.figures import calibration, exposure, reliability, switching
 from routing.figures.shared import (
     arm_selection,
     arm_styles,
@@ -409,7 +409,7 @@ def test_step_curves_are_cut_at_gaps():
 def test_reports_are_means_over_trainings(few):
     files = few.job.files["router_reports"]
     place = few.spec["routers"].index(["semantic", "velocity"])
-    table = calibration.report(few, "semantic", "velocity")
+    table = calibration.curve_rows(few, "semantic", "velocity")
     row = table.query("version == 'nll' and quantity == 'accuracy' and t_low == 0.3").iloc[0]
     values = [
         f.query("version == 'nll' and quantity == 'accuracy' and t_low == 0.3")["value"].item()
@@ -452,7 +452,7 @@ def test_reliability_weighs_trainings_by_their_states(few):
     for table, num, accuracy in zip(tables_[3 * place :], (10, 0, 30), (0.2, np.nan, 0.6)):  # noqa: B905
         table.loc[(table["bin"] == 4) & (table["version"] == "raw"), "num_states"] = num
         table.loc[(table["bin"] == 4) & (table["version"] == "raw"), "accuracy"] = accuracy
-    found = calibration.diagram(changed(few, reliability=tables_), "semantic", "cluster")
+    found = reliability.diagram_rows(changed(few, reliability=tables_), "semantic", "cluster")
     row = found.query("version == 'raw' and bin == 4").iloc[0]
     assert row["accuracy"] == pytest.approx((10 * 0.2 + 30 * 0.6) / 40)
     assert (row["low"], row["high"], row["num_states"]) == (0.2, 0.6, 40)
@@ -461,7 +461,7 @@ def test_reliability_weighs_trainings_by_their_states(few):
     own = [
         x for x in axes.get_lines() if x.get_color() == router_styles.router_colour(few, "cluster")
     ]
-    wanted = calibration.diagram(few, "semantic", "cluster")
+    wanted = reliability.diagram_rows(few, "semantic", "cluster")
     for line, version in zip(own, ("raw", "nll"), strict=True):
         rows = wanted[wanted["version"] == version]
         assert line.get_xydata() == pytest.approx(rows[["confidence", "accuracy"]].to_numpy())

@@ -9,7 +9,7 @@ import torch
 
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.table import FIGURES
-from routing.stages.metric_tables import compared, differences, long_table
+from routing.stages.metric_tables import comparison_table, difference_table, metric_table
 from routing.workflow import choices
 
 FULL, TOP1 = {"name": "full"}, {"name": "top_k", "k": 1}
@@ -241,9 +241,9 @@ def make_job(
         {arm: dict.fromkeys(values, fact) for arm, values in found.items()} for fact in (80, "")
     )
     nothing = {arm: {} for arm in found}  # no bootstrap, no numbers of single samples
-    files["metrics"] = [long_table("digits", found, sizes, notes)]
-    files["differences"] = [differences("digits", found, sizes, names[0])]
-    pairs = compared("digits", found, nothing, nothing, names[0], 0)
+    files["metrics"] = [metric_table("digits", found, sizes, notes)]
+    files["differences"] = [difference_table("digits", found, sizes, names[0])]
+    pairs = comparison_table("digits", found, nothing, nothing, names[0], 0)
     files["comparisons"] = [pairs]
     files["replicates"] = [replicate_table(found)]
     return FakeJob(spec, files)

@@ -1,1 +1,1 @@
-"""What several figures share: arms and their looks, axes, labels, words and inputs."""
+"""Code that several figures use: their inputs, styles, layout, labels and tables."""

@@ -9,23 +9,23 @@ HELDOUT = "heldout"  # name of the held-out data in the column `arm` of the metr
 
 
 def is_monolith(inputs: FigureInputs, arm: str) -> bool:
-    """Whether the arm has one expert, trained on everything."""
+    """Return whether the arm has a single expert, trained on all data."""
     return inputs.num_experts[inputs.arms[arm]["partition"]] == 1
 
 
 def guidance_of(inputs: FigureInputs, arm: str) -> dict:
-    """{name, options} of the arm's guidance; {name: none} where it asks for nothing."""
+    """Return {name, options} of the guidance of the arm; {name: none} if it is unconditional."""
     return inputs.guidances.get(inputs.arms[arm].get("guidance"), {"name": "none"})
 
 
 def guidance_scale(inputs: FigureInputs, arm: str) -> float | None:
-    """Scale of the guidance; 1 where the condition is asked for without, None where it is not."""
+    """Return the guidance scale: 1 if conditional without guidance, None if unconditional."""
     of = guidance_of(inputs, arm)
     return None if of["name"] == "none" else float(of.get("scale", 1))
 
 
 def matching_monolith(inputs: FigureInputs, arm: str, arms: list[str]) -> str | None:
-    """The monolith with the sampler and strength of guidance of `arm`, if it is among `arms`."""
+    """Return the monolith among `arms` with the sampler and guidance scale of `arm`, or None."""
 
     def key(arm: str) -> tuple:
         return inputs.arms[arm]["sampler"], guidance_scale(inputs, arm)
@@ -35,9 +35,9 @@ def matching_monolith(inputs: FigureInputs, arm: str, arms: list[str]) -> str | 
 
 
 def group_arms(inputs: FigureInputs, arms: list[str]) -> dict[str, list[str]]:
-    """Arms that differ in router, policy and kind of guidance alone; monoliths first.
+    """Return {title: arms} with arms of equal partition, sampler and guidance scale in one group.
 
-    By partition, sampler and strength of the guidance; all monoliths of one strength together.
+    Monoliths with the same guidance scale are one group, whatever their sampler. They come first.
     """
     found: dict[str, list[str]] = {}
     for arm in sorted(arms, key=lambda arm: not is_monolith(inputs, arm)):
@@ -53,9 +53,10 @@ def group_arms(inputs: FigureInputs, arms: list[str]) -> dict[str, list[str]]:
 def arms_by_router_and_policy(
     inputs: FigureInputs, arms: tuple[str, ...], partition: str, sampler: str, guidance: str | None
 ) -> dict[tuple[str, str], str]:
-    """{(router, policy): arm} of those of `arms` (all, if none) that share all but these two.
+    """Return {(router, policy): arm} of the arms with this partition, sampler and guidance.
 
-    ValueError on unknown names, where nothing is left, and where two arms are one cell.
+    `arms` restricts the selection; an empty tuple selects from all arms. Raises ValueError on
+    unknown names, if no arm is left, and if two arms have the same router and policy.
     """
     require_known(partition, list(inputs.partitions), "partition")
     require_known(sampler, list(inputs.samplers), "sampler")
@@ -71,16 +72,16 @@ def arms_by_router_and_policy(
         if first != arm:
             raise ValueError(
                 f"arms: wanted one arm per router and policy, got {first!r} and {arm!r} with "
-                f"equal ones; name the arms"
+                f"the same ones; name the arms"
             )
     if not found:
-        told = ", ".join(f"{key} {value}" for key, value in shared.items() if value)
-        raise ValueError(f"arms: wanted some with {told}, got none; name others")
+        wanted = ", ".join(f"{key} {value}" for key, value in shared.items() if value)
+        raise ValueError(f"arms: wanted arms with {wanted}, got none; name others")
     return found
 
 
 def require_measured(metric: str, found: Any, arms: list[str]) -> list[str]:
-    """Those of `arms` of which `found`, a table by arm, has this metric; ValueError if none."""
+    """Return the `arms` in the index of `found`; raise ValueError if there is none."""
     kept = [arm for arm in arms if arm in found.index]
     if not kept:
         raise ValueError(f"{metric}: it was not measured on any of these arms; name others")

@@ -1,11 +1,13 @@
-"""Arms in the eye and in words: colour is the policy, marker the solver, a hollow one random.
+"""Colours and markers of arms and of experts.
 
-A half-filled marker is a guided arm, the coloured half on the left, on the right if random.
+The colour of an arm is its policy, the marker its solver. The markers of arms on a random
+partition are hollow. The markers of guided arms are filled on one half: the left one, or the right
+one on a random partition. A monolith (one expert trained on all data) is black.
 
-Looks depend on what an arm *is* (the rows and options its config names), never on its place in
-one figure, so a policy has its colour everywhere. Neighbours in the tables below differ in
-lightness too, and arms are labelled in place: everything can be read in grey. To give a policy
-a colour of its own, add a row to COLOURS; without one it takes one of OTHERS by its name.
+A style depends on the options of the arm in the config, not on its position in a figure, so a
+policy has the same colour in all figures. Neighbouring colours differ in lightness and remain
+distinguishable in greyscale. To give a policy its own colour, add it to POLICY_COLOURS; otherwise
+it gets one of OTHER_COLOURS that depends on its name.
 """
 
 import hashlib
@@ -35,7 +37,7 @@ POLICY_COLOURS = {  # by kind of policy
 OTHER_COLOURS = ("#8A8A8A", "#B0413E", "#3F4E9E", "#A6A11B")
 SAMPLER_MARKERS = {"euler": "o", "heun": "s", "dpmpp_2m": "^", "rk4": "D"}  # by kind of solver
 OTHER_MARKERS = ("v", "P", "X", "<", ">")
-EXPERT_COLOURS = (  # lightness goes up and down, so that neighbours differ in grey
+EXPERT_COLOURS = (  # alternately dark and light
     "#00332E",
     "#8FAE5D",
     "#8C5A3C",
@@ -45,20 +47,20 @@ EXPERT_COLOURS = (  # lightness goes up and down, so that neighbours differ in g
     "#5F6B73",
     "#BFC4C7",
 )
-EXPERT_HATCHES = ("", "////", "....", "xxxx")  # of the second and further rounds of EXPERTS
+EXPERT_HATCHES = ("", "////", "....", "xxxx")  # one per round through EXPERT_COLOURS
 
 
 @dataclass(frozen=True)
 class ArmStyle:
-    """How one arm is drawn."""
+    """Colour and marker of one arm."""
 
     colour: str
     marker: str
     is_hollow: bool
     is_guided: bool
 
-    def points(self) -> dict[str, Any]:
-        """Keywords of a plot of points."""
+    def marker_kwargs(self) -> dict[str, Any]:
+        """Return the keyword arguments of `Axes.plot` or `Axes.errorbar`."""
         face, other = self.colour, "white"
         if self.is_hollow:
             face, other = other, face
@@ -75,14 +77,13 @@ class ArmStyle:
 
 
 def arm_style(inputs: FigureInputs, arm: str) -> ArmStyle:
-    """The look of `arm`; the monolith is black."""
+    """Return the style of `arm`."""
     of = inputs.arms[arm]
     solver = inputs.samplers[of["sampler"]]["name"]
     kind = policy_kind(inputs.policies[of["policy"]])
+    colour = POLICY_COLOURS.get(kind, pick_by_name(OTHER_COLOURS, kind))
     return ArmStyle(
-        colour=MONOLITH_COLOUR
-        if arm_selection.is_monolith(inputs, arm)
-        else POLICY_COLOURS.get(kind, pick_by_name(OTHER_COLOURS, kind)),
+        colour=MONOLITH_COLOUR if arm_selection.is_monolith(inputs, arm) else colour,
         marker=SAMPLER_MARKERS.get(solver, pick_by_name(OTHER_MARKERS, solver)),
         is_hollow=inputs.partitions[of["partition"]]["method"]["name"] == "random",
         is_guided=arm_selection.guidance_scale(inputs, arm) is not None,
@@ -90,7 +91,7 @@ def arm_style(inputs: FigureInputs, arm: str) -> ArmStyle:
 
 
 def policy_kind(policy: dict) -> str:
-    """What colours a policy: its row in POLICIES, with k, and the two parts of a switch."""
+    """Return the key of a policy in POLICY_COLOURS, e.g. "top2", "nucleus" or "full_top1"."""
     if policy["name"] == "top_k":
         return f"top{policy['k']}"
     if policy["name"] == "switch":
@@ -99,16 +100,16 @@ def policy_kind(policy: dict) -> str:
 
 
 def expert_area(k: int) -> dict[str, Any]:
-    """Colour and hatch of expert (or cluster) `k`, for filled areas."""
-    rounds, place = divmod(k, len(EXPERT_COLOURS))
+    """Return colour and hatch of a filled area of expert (or cluster) `k`."""
+    rounds, position = divmod(k, len(EXPERT_COLOURS))
     return {
-        "facecolor": EXPERT_COLOURS[place],
+        "facecolor": EXPERT_COLOURS[position],
         "hatch": EXPERT_HATCHES[rounds % len(EXPERT_HATCHES)],
     }
 
 
 def expert_line(k: int) -> dict[str, Any]:
-    """Colour and dashes of expert `k`, for lines."""
+    """Return colour and dashes of a line of expert `k`."""
     return {
         "color": EXPERT_COLOURS[k % len(EXPERT_COLOURS)],
         "linestyle": ("-", "--", "-.", ":")[k % 4],
@@ -116,5 +117,5 @@ def expert_line(k: int) -> dict[str, Any]:
 
 
 def pick_by_name(choices: tuple[str, ...], name: str) -> str:
-    """One of `choices`, always the same for one name."""
+    """Return one of `choices`, always the same for a name."""
     return choices[hashlib.sha256(name.encode()).digest()[0] % len(choices)]

@@ -1,4 +1,4 @@
-"""Who is in a cluster, for figures: training images by position, and the labels among them."""
+"""Training images of each cluster, and the labels among them."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class SampleLabels:
-    """A label of every real sample: `names[codes[i]]`, names in their natural order."""
+    """Labels of all real samples: sample i has `names[codes[i]]`; names are sorted."""
 
     codes: np.ndarray  # [samples]
     names: tuple[str, ...]
 
 
 def sample_labels(index: pd.DataFrame) -> SampleLabels:
-    """The labels of the index, numbers or texts; samples without one are `MISSING`, the last."""
+    """Return the labels in `index`; samples without a label have NO_LABEL, the last name."""
     codes, values = pd.factorize(index["label"], sort=True)
     names = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     if (codes < 0).any():
@@ -30,24 +30,24 @@ def sample_labels(index: pd.DataFrame) -> SampleLabels:
 
 
 def training_members(inputs: FigureInputs, partition: str) -> list[np.ndarray]:
-    """Positions of the training images of each cluster; an image of two clusters is in both."""
+    """Return the positions of the training images of each cluster, which may overlap."""
     train = (inputs.index["split"] == "train").to_numpy()
     table = inputs.assignments(partition)
     return positions_by_cluster(memberships(table), train, inputs.num_experts[partition])
 
 
 def positions_by_cluster(own: np.ndarray, chosen: np.ndarray, num: int) -> list[np.ndarray]:
-    """Positions of the `chosen` [samples] of which cluster k is one of `own` [samples, m]."""
+    """Return the positions of `chosen` [samples] in each cluster; `own` is [samples, m]."""
     return [np.flatnonzero(chosen & (own == k).any(1)) for k in range(num)]
 
 
 def label_counts(
     found: SampleLabels, clusters: list[np.ndarray], most: int, own: int
 ) -> pd.DataFrame:
-    """cluster, label, images, share of the cluster, by the positions in each of `clusters`.
+    """Return cluster, label, images and share of the cluster, for positions by cluster.
 
-    Up to `most` labels stand in their natural order, all in every cluster. Of more, each cluster
-    has its `own` commonest, the commonest first, and the rest together as `OTHER`.
+    If there are up to `most` labels, every cluster has all of them, sorted. Otherwise a cluster
+    has its `own` most frequent labels, the most frequent first, and the rest as OTHER.
     """
     every = [np.bincount(found.codes[rows], minlength=len(found.names)) for rows in clusters]
     present = np.flatnonzero(np.sum(every, axis=0))
@@ -66,9 +66,9 @@ def label_counts(
 
 
 def common_label_lines(counts: pd.DataFrame, num: int, width: int) -> list[str]:
-    """Lines of up to `width` letters of the commonest labels: 'apple (45 %), pear (12 %)'.
+    """Return the `num` most frequent labels in lines of up to `width` letters.
 
-    Only of labels whose share is not 0 % in whole numbers.
+    A line is 'apple (45 %), pear (12 %)'. Labels with less than 0.5 % are left out.
     """
     named = counts[(counts["label"] != OTHER) & (counts["share"] >= 0.005)]
     named = named.sort_values("images", ascending=False, kind="stable").head(num)
@@ -83,5 +83,5 @@ def common_label_lines(counts: pd.DataFrame, num: int, width: int) -> list[str]:
 
 
 def truncated(text: str, width: int) -> str:
-    """`text` of at most `width` letters, the last a sign that some are missing."""
+    """Return `text`, cut to `width` letters with an ellipsis if it is longer."""
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"

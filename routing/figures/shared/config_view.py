@@ -1,13 +1,13 @@
-"""What the config names, for figures: arms and the tables that their parts are from."""
+"""The part of the config that figures read: the arms, and the sections that they refer to."""
 
 from routing.workflow import choices
 
 
 class ConfigView:
-    """The tables of the config by name, in its order."""
+    """Sections of the config as {name: entry}, in the order of the config file."""
 
     def __init__(self, spec: dict):
-        """Hold the part of the config that a figure may see."""
+        """Keep `spec`, the part of the config that the rule passes to a figure."""
         self.spec = spec
 
     @property
@@ -17,48 +17,48 @@ class ConfigView:
 
     @property
     def num_training_seeds(self) -> int:
-        """How often everything was trained."""
+        """Number of seeds with which every expert and router is trained."""
         return self.spec["num_training_seeds"]
 
     @property
     def routers(self) -> dict[str, dict]:
-        """{router: {name, options}} of the config."""
+        """{router: {name, options}}."""
         return self.spec["all_routers"]
 
     @property
     def guidances(self) -> dict[str, dict]:
-        """{guidance: {name, options}} of the config."""
+        """{guidance: {name, options}}."""
         return self.spec["guidances"]
 
     @property
     def partitions(self) -> dict[str, dict]:
-        """{partition: {encoder, method}} of the config."""
+        """{partition: {encoder, method}}."""
         return self.spec["partitions"]
 
     @property
     def policies(self) -> dict[str, dict]:
-        """{policy: {name, options}} of the config."""
+        """{policy: {name, options}}."""
         return self.spec["policies"]
 
     @property
     def samplers(self) -> dict[str, dict]:
-        """{sampler: {name, options}} of the config."""
+        """{sampler: {name, options}}."""
         return self.spec["samplers"]
 
+    @property
+    def num_experts(self) -> dict[str, int]:
+        """{partition: number of experts K}."""
+        return self.spec["num_experts"]
+
     def selected_arms(self, arms: tuple[str, ...]) -> list[str]:
-        """`arms` as they are given, all if none is; ValueError on a name that no arm has."""
+        """Return `arms`, or all arms if it is empty; raise ValueError on an unknown name."""
         for arm in arms:
             require_known(arm, list(self.arms), "arms")
         return list(arms or self.arms)
 
-    @property
-    def num_experts(self) -> dict[str, int]:
-        """K by partition."""
-        return self.spec["num_experts"]
-
 
 def require_known(name: str, valid: list[str], where: str) -> str:
-    """`name` if it is among `valid`; else ValueError with the nearest of them."""
+    """Return `name`; raise ValueError with the nearest valid names if it is not in `valid`."""
     if name not in valid:
         raise ValueError(
             f"{where}: nothing is named {name!r}" + choices.suggest_names(name, valid)

@@ -1,4 +1,4 @@
-"""Entropy of discrete distributions stored in arrays."""
+"""Entropy of discrete distributions."""
 
 import numpy as np
 

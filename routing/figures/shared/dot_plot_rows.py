@@ -1,4 +1,4 @@
-"""Arms in rows: the frame of every dot plot, with a heading for each group of arms."""
+"""Rows of a dot plot: one per arm, with a heading above each group of arms."""
 
 import math
 from dataclasses import dataclass
@@ -10,16 +10,17 @@ import pandas as pd
 from routing.figures.shared import arm_selection, arm_styles, page_layout, style
 from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.intervals import draw_intervals
 
-HEADING = 1.15  # rows taken by a heading, with the space above it
-LEAST = 1.5  # width of the axes, in
-TICKS = 4  # steps between them, at most
-POWERS = (-2, 4)  # of ten, that are set apart from there on
+HEADING = 1.15  # height of a heading and the space above it, in rows
+MIN_WIDTH = 1.5  # of the axes, in
+MAX_INTERVALS = 4  # between ticks
+POWERS = (-2, 4)  # powers of ten from which ticks are written as multiples of that power
 
 
 @dataclass(frozen=True)
 class DotPlotRows:
-    """Arms from top to bottom: y of each arm, of each heading, and the span of each group."""
+    """Positions on the y axis: of each arm, of each heading, and the range of each group."""
 
     of_arm: dict[str, float]
     headings: dict[str, float]
@@ -27,30 +28,39 @@ class DotPlotRows:
 
     @property
     def height(self) -> float:
-        """Height on paper, in."""
+        """Height of all rows, in."""
         return style.ROW * (max(self.of_arm.values()) + 1.2)
 
-    def new_figure(self, label: str, beside: float, names: dict[str, str] | None = None) -> Any:
-        """An empty figure a column wide, or as wide as the names need, with `label` at its foot.
+    def new_figure(
+        self, label: str, other_height: float, names: dict[str, str] | None = None
+    ) -> Any:
+        """Return an empty figure with `label` below its axes.
 
-        `beside` is the height of what else stands above or below the axes, in; `names` are other
-        names for the arms.
+        It is as wide as a column of text, or wider if the names of the rows need it.
+        `other_height` is the height of everything above and below the axes, in. `names` replaces
+        names of arms.
         """
-        told = [display_name((names or {}).get(arm, arm)) for arm in self.of_arm]
-        width = max(style.COLUMN, page_layout.text_width([*self.headings, *told]) + LEAST)
+        row_labels = [display_name((names or {}).get(arm, arm)) for arm in self.of_arm]
+        width = max(
+            style.COLUMN, page_layout.text_width([*self.headings, *row_labels]) + MIN_WIDTH
+        )
         lines = page_layout.wrap_text(label, width - 0.1)
-        figure = page_layout.new_figure(width, self.height + beside + style.LINE * len(lines))
+        figure = page_layout.new_figure(
+            width, self.height + other_height + style.LINE * len(lines)
+        )
         figure.supxlabel("\n".join(lines), x=0.5)
         return figure
 
-    def draw_frame(self, axes: Any, labelled: bool = True, names: dict[str, str] | None = None) -> None:
-        """Lines to follow by eye and the names of arms and groups (in italics) on the left.
+    def draw_frame(
+        self, axes: Any, labelled: bool = True, names: dict[str, str] | None = None
+    ) -> None:
+        """Draw a thin line per arm, and the names of arms and groups (in italics) on the left.
 
-        `names` are other names for the arms.
+        `names` replaces names of arms.
         """
-        places = [*self.headings.values(), *self.of_arm.values()]
-        told = [display_name((names or {}).get(arm, arm)) for arm in self.of_arm]
-        axes.set_yticks(places, [*self.headings, *told])
+        positions = [*self.headings.values(), *self.of_arm.values()]
+        row_labels = [display_name((names or {}).get(arm, arm)) for arm in self.of_arm]
+        axes.set_yticks(positions, [*self.headings, *row_labels])
         for text in axes.get_yticklabels()[: len(self.headings)]:
             text.set_fontstyle("italic")
         axes.tick_params(axis="y", length=0, labelleft=labelled)
@@ -59,30 +69,29 @@ class DotPlotRows:
             color="#EBEBEB", linewidth=0.5, zorder=0,
         )  # fmt: skip
         axes.spines["left"].set_visible(False)
-        axes.set_ylim(max(places) + 0.7, min(places) - 0.6)
+        axes.set_ylim(max(positions) + 0.7, min(positions) - 0.6)
 
     def draw_values(self, axes: Any, inputs: FigureInputs, table: pd.DataFrame) -> None:
-        """The values and intervals (arm, value, lo, hi) of the arms here, each in its look."""
+        """Draw the values and intervals in `table` (arm, value, lo, hi)."""
         shown = table[table["arm"].isin(list(self.of_arm))]
         half = np.maximum(shown["hi"] - shown["value"], shown["value"] - shown["lo"])
         page_layout.fit_scale(axes, "x", shown["value"].to_numpy(), half.to_numpy())
         for row in shown.itertuples():
-            error = [[row.value - row.lo], [row.hi - row.value]]
-            look = arm_styles.arm_style(inputs, row.arm).points()
-            axes.errorbar(row.value, self.of_arm[row.arm], xerr=error, elinewidth=1, **look)
+            marker = arm_styles.arm_style(inputs, row.arm).marker_kwargs()
+            draw_intervals(axes, row, y=self.of_arm[row.arm], elinewidth=1, **marker)
 
 
 def format_value_axis(axes: Any) -> None:
-    """Few ticks with short numbers, a power of ten set apart where they are small or large.
+    """Set few ticks with short numbers on the x axis, times a power of ten if needed.
 
-    To be called when all is drawn; the figure gets a line more for the power.
+    Call this after everything is drawn. The figure becomes one line higher if there is a power.
     """
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     axes.grid(axis="x", zorder=0)
     if axes.get_xscale() != "linear":
         return
-    ticks = MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3)
+    ticks = MaxNLocator(MAX_INTERVALS, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3)
     numbers = ScalarFormatter(useMathText=True)
     numbers.set_powerlimits(POWERS)
     axes.xaxis.set_major_locator(ticks)
@@ -96,9 +105,10 @@ def format_value_axis(axes: Any) -> None:
 def grouped_rows(
     inputs: FigureInputs, names: list[str], values: dict[str, float], sign: int
 ) -> DotPlotRows:
-    """Rows of the arms `names` in their groups; in each the best is on top, by `sign`.
+    """Return rows of the arms `names` in the groups of `arm_selection.group_arms`.
 
-    sign 1: the highest of `values` first, -1: the lowest, 0: in the order of the config.
+    A group starts with the highest of `values` if `sign` is 1, with the lowest if it is -1, and
+    keeps the order of the config if it is 0.
     """
     ordered = {
         title: sorted(members, key=lambda arm: -sign * values[arm])
@@ -108,7 +118,7 @@ def grouped_rows(
 
 
 def stacked_rows(groups: dict[str, list[str]]) -> DotPlotRows:
-    """Rows of the arms of each group, in the order given, under a heading of its own."""
+    """Return rows of the arms of {heading: arms}, in this order."""
     y, of_arm, headings, spans = 0.0, {}, {}, {}
     for title, members in groups.items():
         if headings:

@@ -1,11 +1,11 @@
-"""What a figure may read, by the words of the pipeline instead of file numbers.
+"""The files that a figure reads, accessed by arm, partition and router instead of file number.
 
-`needs` of a figure names any of: metrics, differences, comparisons, replicates, costs, traces,
-samples, trajectories, losses, router_losses, router_reports, reliability, probes, places, data,
-partitions, reports. The rule hands over just these files, in the order of the names in the spec.
-Where everything was trained several times, pictures, trajectories and losses are those of the
-first training; numbers are of all. Images are read, and latents decoded, only as far as they are
-drawn.
+The attribute `needs` of a figure lists groups of files: metrics, differences, comparisons,
+replicates, costs, traces, samples, trajectories, losses, router_losses, router_reports,
+reliability, probes, cluster_features, data, partitions, reports. The rule passes exactly the files
+of these groups, in the order of the names in the spec. With several training seeds, samples,
+trajectories and losses are those of the first one; all other files are there for every seed.
+Images are read, and latents decoded, only for the samples that are requested.
 """
 
 from collections.abc import Iterator
@@ -19,31 +19,36 @@ from routing.figures.shared.config_view import ConfigView, require_known
 
 
 class FigureInputs(ConfigView):
-    """The inputs of one figure. Arms, partitions and so on keep the order of the config."""
+    """The input files of one figure, and its view of the config."""
 
     def __init__(self, job):
-        """Wrap a job; files are read when asked for."""
+        """Keep the job; a file is read when a method needs it."""
         super().__init__(job.spec)
         self.job = job
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """run, arm, metric, value, lo, hi, errors, counts, note "
-        "(routing/stages/metric_tables.py)."""
+        """Metric table: run, arm, metric, value, lo, hi, standard errors, counts, note.
+
+        `lo` and `hi` are the ends of the 95 % interval; see `routing.stages.metric_tables`.
+        """
         return self.job.table("metrics")
 
     @cached_property
     def differences(self) -> pd.DataFrame:
-        """The same with `reference`."""
+        """Columns of the metric table and `reference`; values are arm minus reference."""
         return self.job.table("differences")
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """run, metric, arm, other, value, lo, hi, errors, p values."""
+        """All pairs of arms: run, metric, arm, other, value, lo, hi, standard errors, p values."""
         return self.job.table("comparisons")
 
     def replicates(self, arm: str, metric: str) -> np.ndarray:
-        """Values under the jackknife weights [trainings, replicates], all samples first."""
+        """Return the jackknife replicates of a metric, [training seeds, 1 + blocks].
+
+        Column 0 is the value of all samples.
+        """
         table = self._replicates
         mine = table[(table["arm"] == arm) & (table["metric"] == metric)]
         require_known(metric, list(dict.fromkeys(table["metric"])), "metric")
@@ -51,35 +56,40 @@ class FigureInputs(ConfigView):
         return wide.sort_index().sort_index(axis=1).to_numpy()
 
     def metric_rows(self, metric: str, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows of `metric` in `table`, by arm; ValueError where it was not measured."""
+        """Return the rows of `metric` in `table`, indexed by arm; ValueError if there are none."""
         require_known(metric, list(dict.fromkeys(table["metric"])), "metric")
         return table[table["metric"] == metric].set_index("arm", drop=False)
 
     def cost(self, arm: str) -> pd.DataFrame:
-        """part (expert, router, total), number, evaluations and flop per sample, seconds.
+        """Return component (expert, router, total), expert_index, evaluations, flop, seconds.
 
-        Means over the shards and trainings; seconds are the sum.
+        Evaluations (NFE) and FLOPs are per sample, means over shards and training seeds. Seconds
+        are the sum over them.
         """
         parts = [self.job.table("costs", i) for i in self._shards("costs", arm)]
         mean = pd.concat(parts).groupby(["component", "expert_index"], as_index=False, sort=False)
         return mean.agg({"evaluations": "mean", "flop": "mean", "seconds": "sum"})
 
     def trace(self, arm: str) -> dict[str, np.ndarray]:
-        """times [calls], weights and posteriors [samples, calls, experts], seeds [samples].
+        """Return times [calls], weights and posteriors [samples, calls, experts], seeds [samples].
 
-        The samples of all trainings, one training after the other.
+        Samples are those of all training seeds, one after the other.
         """
         return self._joined("traces", arm, shared=("times",))
 
     def cluster_features(self, arm: str) -> np.ndarray:
-        """Features [samples, dim] where cluster shares are counted, in the order of `trace`."""
+        """Return the features [samples, dim] by which samples are assigned to clusters.
+
+        Samples are in the order of `trace`.
+        """
         i = list(self.arms).index(arm)
         return self.job.arrays("cluster_features", i)["features"]
 
     def samples(self, arm: str, num: int) -> np.ndarray:
-        """The first `num` generated samples, not clipped; latents are decoded to images.
+        """Return the first `num` generated samples, not clipped; latents are decoded to images.
 
-        By the autoencoder that made the latents; ValueError if its folder now holds other weights.
+        The autoencoder is the one that encoded the data. Raises ValueError if the weights in its
+        folder have changed since.
         """
         parts, missing = [], num
         for part in self.sample_shards(arm):
@@ -91,82 +101,85 @@ class FigureInputs(ConfigView):
         return values if self.spec["autoencoder"] is None else self._decoded(values, arm)
 
     def sample_shards(self, arm: str) -> Iterator[np.ndarray]:
-        """What the arm's experts made (latents stay latents), shard by shard of the seeds."""
+        """Yield the generated samples shard by shard; latents are not decoded."""
         for i in self._shards("samples", arm):
             yield self.job.mapped("samples", i)["samples"]
 
     def trajectories(self, arm: str) -> np.ndarray:
-        """States [seeds, calls + 1, ...] of the first seeds: before every call, and the end."""
+        """Return states [seeds, calls + 1, ...] of the first seeds, from t = 1 to t = 0."""
         return self._joined("trajectories", arm)["states"]
 
     def expert_loss(self, partition: str, cluster: int) -> pd.DataFrame:
-        """step, images, loss of one expert."""
+        """Return the loss curve of one expert: step, images, loss."""
         i = self.spec["experts"].index([partition, cluster])
-        self._expect("losses", i, partition=partition, cluster=cluster)
+        self._check_spec("losses", i, partition=partition, cluster=cluster)
         return self.job.table("losses", i)
 
     def router_loss(self, partition: str, router: str) -> pd.DataFrame:
-        """step, images, loss of one learned router."""
+        """Return the loss curve of one learned router: step, images, loss."""
         return self.job.table("router_losses", self._router("router_losses", partition, router))
 
     def router_report(self, partition: str, router: str) -> pd.DataFrame:
-        """version, t_low, t_high, num_states, quantity, value, training."""
-        return self._of_trainings("router_reports", partition, router)
+        """Return version, t_low, t_high, num_states, quantity, value, training_seed."""
+        return self._of_all_seeds("router_reports", partition, router)
 
     def reliability(self, partition: str, router: str) -> pd.DataFrame:
-        """version, bin, num_states, confidence, accuracy, training."""
-        return self._of_trainings("reliability", partition, router)
+        """Return version, bin, num_states, confidence, accuracy, training_seed."""
+        return self._of_all_seeds("reliability", partition, router)
 
     def probe(self, partition: str) -> tuple[pd.DataFrame, np.ndarray]:
-        """States (number, row, t, is_null, part, training) and their Gram matrices."""
-        per_training, first = self.spec["num_probe_shards"], self.spec["probed"].index(partition)
+        """Return the states (state, row, t, is_null, split, training_seed) and Gram matrices.
+
+        The probe is a set of noised held-out images on which all experts were evaluated.
+        """
+        per_seed, first = self.spec["num_probe_shards"], self.spec["probed"].index(partition)
         tables, grams = [], []
-        for training in range(self.num_training_seeds):
-            for part in range(per_training):
-                i = (first * self.num_training_seeds + training) * per_training + part
-                self._expect("grams", i, partition=partition, training_seed=training)
-                tables.append(self.job.table("states", i).assign(training_seed=training))
+        for training_seed in range(self.num_training_seeds):
+            for part in range(per_seed):
+                i = (first * self.num_training_seeds + training_seed) * per_seed + part
+                self._check_spec("grams", i, partition=partition, training_seed=training_seed)
+                tables.append(self.job.table("states", i).assign(training_seed=training_seed))
                 grams.append(self.job.arrays("grams", i)["gram"])
         return pd.concat(tables, ignore_index=True), np.concatenate(grams)
 
     @cached_property
     def index(self) -> pd.DataFrame:
-        """split, label, shard and row of every real sample (needs `data`)."""
+        """Columns split, label, shard and row of all real samples (needs `data`)."""
         return self.job.table("index", columns=["split", "label", "shard", "row"])
 
     def images(self, rows: np.ndarray) -> np.ndarray:
-        """Real values [rows, ...] in [-1, 1], by positions in the index (needs `data`)."""
-        return self._real.take(rows)
+        """Return real samples [rows, ...] in [-1, 1], by position in `index` (needs `data`)."""
+        return self._real_samples.take(rows)
 
     @cached_property
     def levels(self) -> int | None:
-        """Largest stored value of the images; None for points (needs `data`)."""
+        """Largest stored value of an image; None if samples are points (needs `data`)."""
         return self.job.metadata("data")["levels"]
 
     @cached_property
     def world(self) -> dict | None:
-        """weights, means, stds of a closed-form world, else None (needs `data`)."""
+        """weights, means and stds if the data are a Gaussian mixture, else None (needs `data`)."""
         return self.job.metadata("data")["world"]
 
     def centroids(self, partition: str) -> np.ndarray:
-        """Centroids [clusters, dim] in the space of `place` (needs `partitions`)."""
+        """Return centroids [clusters, dim] in the space of `cluster_features`."""
         return self.job.arrays("centroids", self._partition("centroids", partition))["centroids"]
 
     def assignments(self, partition: str, columns: list[str] | None = None) -> pd.DataFrame:
-        """cluster, second (if clusters overlap), distance_<k> of all real samples, by position."""
+        """Return cluster, second (if clusters overlap) and distance_<k> of all real samples."""
         i = self._partition("partitions", partition)
         return self.job.table("partitions", i, columns=columns)
 
     def clusters(self, partition: str) -> np.ndarray:
-        """Cluster of every real sample, the nearest if clusters overlap (needs `partitions`)."""
+        """Return the cluster of each real sample, the nearest one if clusters overlap."""
         return self.assignments(partition, ["cluster"])["cluster"].to_numpy()
 
     def partition_report(self, partition: str) -> pd.DataFrame:
-        """quantity, cluster (-1: of the whole partition), value (needs `reports`)."""
+        """Return quantity, cluster (-1: the whole partition) and value (needs `reports`)."""
         return self.job.table("reports", self._partition("reports", partition))
 
     def cluster_sizes(self, partition: str) -> np.ndarray:
-        """Training images per cluster (needs `partitions`)."""
+        """Return the number of training images of each cluster (needs `partitions`)."""
         return self.job.arrays("centroids", self._partition("centroids", partition))["sizes"]
 
     def cluster_shares(self, partition: str) -> np.ndarray:
@@ -176,16 +189,16 @@ class FigureInputs(ConfigView):
 
     def _partition(self, name: str, partition: str) -> int:
         i = list(self.num_experts).index(partition)
-        self._expect(name, i, partition=partition)
+        self._check_spec(name, i, partition=partition)
         return i
 
     def _router(self, name: str, partition: str, router: str) -> int:
         i = self.spec["routers"].index([partition, router])
-        self._expect(name, i, partition=partition, router_name=router)
+        self._check_spec(name, i, partition=partition, router_name=router)
         return i
 
     @cached_property
-    def _real(self) -> shards.Shards:
+    def _real_samples(self) -> shards.Shards:
         return shards.values(self.job, self.index, "data")
 
     def _decoded(self, latents: np.ndarray, arm: str) -> np.ndarray:
@@ -193,37 +206,36 @@ class FigureInputs(ConfigView):
 
         from routing.pretrained import autoencoders
 
-        made = self.job.metadata("samples", self._shards("samples", arm)[0])
-        loaded = autoencoders.load(
-            made["autoencoder"]
-        )  # with the sha256 of then: those weights or none
+        metadata = self.job.metadata("samples", self._shards("samples", arm)[0])
+        loaded = autoencoders.load(metadata["autoencoder"])  # its sha256 is checked
         return loaded.decode(torch.from_numpy(latents.astype(np.float32))).numpy()
 
     @cached_property
     def _replicates(self) -> pd.DataFrame:
         return self.job.table("replicates")
 
-    def _of_trainings(self, name: str, partition: str, router: str) -> pd.DataFrame:
+    def _of_all_seeds(self, name: str, partition: str, router: str) -> pd.DataFrame:
         first = self.spec["routers"].index([partition, router]) * self.num_training_seeds
         parts = []
-        for training in range(self.num_training_seeds):
-            whose = {"partition": partition, "router_name": router, "training_seed": training}
-            self._expect(name, first + training, **whose)
-            parts.append(self.job.table(name, first + training).assign(training_seed=training))
+        for training_seed in range(self.num_training_seeds):
+            whose = {"partition": partition, "router_name": router, "training_seed": training_seed}
+            self._check_spec(name, first + training_seed, **whose)
+            table = self.job.table(name, first + training_seed)
+            parts.append(table.assign(training_seed=training_seed))
         return pd.concat(parts, ignore_index=True)
 
     def _shards(self, name: str, arm: str) -> range:
-        # Of all trainings or of the first: as many as the rule hands over.
+        # The rule passes the files of all training seeds, or of the first one only.
         num, first = self.job.count(name) // len(self.arms), list(self.arms).index(arm)
         own = range(first * num, (first + 1) * num)
         for i in own:
-            self._expect(name, i, arm_name=arm)
+            self._check_spec(name, i, arm_name=arm)
         return own
 
-    def _expect(self, name: str, i: int, **whose: object) -> None:
-        """Hold the order of the files against what they themselves say they are."""
-        said = self.job.metadata(name, i)["spec"]
-        wrong = {key: said[key] for key in whose if said.get(key, whose[key]) != whose[key]}
+    def _check_spec(self, name: str, i: int, **whose: object) -> None:
+        """Check that file `i` of `name` was made for the arm, partition and so on of `whose`."""
+        spec = self.job.metadata(name, i)["spec"]
+        wrong = {key: spec[key] for key in whose if spec.get(key, whose[key]) != whose[key]}
         assert not wrong, f"{name} {i}: wanted {whose}, got {wrong}; the rule has another order"
 
     def _joined(self, name: str, arm: str, shared: tuple = ()) -> dict[str, np.ndarray]:

@@ -1,4 +1,10 @@
-"""Curves over the guidance scale, one per family of arms and kind of guidance."""
+"""Curves over the guidance scale, one per kind of weights and family of arms.
+
+A family is a set of arms that differ in guidance only. `separate` guidance weights each branch by
+its own posterior, `shared` guidance weights both by the posterior of the unconditional branch; see
+`routing.ensemble.guidance`. An arm without guidance is the point at scale 0 of both kinds, a
+`conditional` arm the point at scale 1 of `separate`.
+"""
 
 from typing import Any
 
@@ -7,18 +13,22 @@ import pandas as pd
 from routing.figures.shared import arm_selection, arm_styles
 from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.intervals import draw_intervals
 
-LINES = {
+LINES = {  # by kind of weights
     "separate": {"color": "#0072B2", "linestyle": "-"},
     "shared": {"color": "#D55E00", "linestyle": "--"},
     "monolith": {"color": arm_styles.MONOLITH_COLOUR, "linestyle": "-."},
 }
-KINDS = {"none": ("separate", "shared"), "conditional": ("separate",)}  # other kinds are their own
+KINDS = {  # of weights, by name of the guidance; other names are kinds themselves
+    "none": ("separate", "shared"),
+    "conditional": ("separate",),
+}
 KEYS = ("partition", "router", "policy", "sampler")
 
 
 def curve_points(inputs: FigureInputs, arm: str) -> list[tuple[str, str, str, float]]:
-    """(arm, family, kind, scale) of each curve that the arm is a point of."""
+    """Return (arm, family, kind, scale) for each curve that the arm is a point of."""
     of, guidance = inputs.arms[arm], arm_selection.guidance_of(inputs, arm)
     scale = arm_selection.guidance_scale(inputs, arm) or 0.0
     if arm_selection.is_monolith(inputs, arm):
@@ -29,13 +39,12 @@ def curve_points(inputs: FigureInputs, arm: str) -> list[tuple[str, str, str, fl
 
 
 def draw_curve(axes: Any, rows: pd.DataFrame, name: str, kind: str, marker: str) -> Any:
-    """One curve with its intervals; returns its handle."""
-    error = [rows["value"] - rows["lo"], rows["hi"] - rows["value"]]
-    look = LINES.get(
-        kind, {"color": arm_styles.pick_by_name(arm_styles.OTHER_COLOURS, kind), "linestyle": ":"}
-    )
-    look |= {"marker": "*" if kind == "monolith" else marker}
-    look |= {"markersize": 6 if kind == "monolith" else 3.6}
-    drawn = axes.errorbar(rows["scale"], rows["value"], yerr=error, elinewidth=0.8, **look)
+    """Draw one curve with its intervals; return its legend handle."""
+    other = {"color": arm_styles.pick_by_name(arm_styles.OTHER_COLOURS, kind), "linestyle": ":"}
+    point = {"marker": marker, "markersize": 3.6}
+    if kind == "monolith":
+        point = {"marker": "*", "markersize": 6}
+    line = LINES.get(kind, other) | point
+    drawn = draw_intervals(axes, rows, x=rows["scale"], elinewidth=0.8, **line)
     drawn.set_label(name)
     return drawn

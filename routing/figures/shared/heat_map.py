@@ -6,7 +6,7 @@ import numpy as np
 
 
 def draw_heat_map(axes: Any, dark: np.ndarray) -> None:
-    """Squares in one tone, `dark` in 0..1 (white where it is nan), with white lines between."""
+    """Draw cells of darkness `dark` in [0, 1]; cells with NaN are white."""
     from matplotlib.colors import LinearSegmentedColormap
 
     tone = LinearSegmentedColormap.from_list("tone", ["#F3F6FA", "#2C7FB8", "#08306B"])
@@ -19,12 +19,12 @@ def draw_heat_map(axes: Any, dark: np.ndarray) -> None:
 
 
 def text_colour(dark: float) -> str:
-    """Return the colour of a text that is readable on a cell of this darkness (0 to 1)."""
+    """Return the colour of text on a cell of this darkness."""
     return "white" if dark > 0.42 else "black"
 
 
 def outline_cell(axes: Any, i: int, j: int) -> None:
-    """A frame around the cell in row `i`, column `j`."""
+    """Draw a frame around the cell in row `i`, column `j`."""
     from matplotlib.patches import Rectangle
 
     look = {"fill": False, "edgecolor": "#EDA81C", "linewidth": 1.6}

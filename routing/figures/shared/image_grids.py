@@ -1,4 +1,4 @@
-"""Images on paper: stored integers, contact sheets, and how sheets are shown."""
+"""Images in figures: stored integers, grids of images, and how grids are shown."""
 
 from typing import Any
 
@@ -6,28 +6,29 @@ import numpy as np
 
 from routing.data import pixel_values
 
-GAP = 32  # a tile's width over the white between tiles, at least a pixel
-SHARP = 400  # pixels across, up to which each one is a square on paper
+GAP = 32  # width of an image divided by the gap between images, which is at least one pixel
+SHARP = 400  # largest side, in pixels, of a grid that is drawn without smoothing
 
 
 def stored_integers(values: np.ndarray, levels: int | None, figure: str) -> np.ndarray:
-    """Integers [samples, channels, height, width] of `values`, clipped as images are when stored.
+    """Return integers [samples, channels, height, width], clipped as stored images are.
 
-    Raises ValueError for `figure` if these are no images: points, or neither grey nor colour.
+    Raises ValueError, which names `figure`, unless `values` are images with 1 or 3 channels.
+    `levels` is the largest integer, or None if samples are points.
     """
     if levels is None:
-        raise ValueError(f"{figure} wants images, got points; draw densities instead")
+        raise ValueError(f"{figure}: wanted images, got points; use the figure densities instead")
     if values.shape[1] not in (1, 3):
         raise ValueError(
-            f"{figure} wants images of 1 or 3 channels, got {values.shape[1]}; decode them first"
+            f"{figure}: wanted images with 1 or 3 channels, got {values.shape[1]}; decode them"
         )
     return pixel_values.to_stored(values, levels)
 
 
 def image_grid(tiles: np.ndarray, columns: int, levels: int) -> np.ndarray:
-    """`tiles` [images, channels, height, width] in rows of `columns`; white between and after.
+    """Arrange `tiles` [images, channels, height, width] in rows of `columns` images.
 
-    Returns [height, width, 3] in [0, 1].
+    Returns an image [height, width, 3] in [0, 1] with a white background.
     """
     num, channels, height, width = tiles.shape
     rows, gap = -(-num // columns), max(1, width // GAP)
@@ -40,20 +41,20 @@ def image_grid(tiles: np.ndarray, columns: int, levels: int) -> np.ndarray:
 
 
 def show_grid(axes, paper: np.ndarray) -> None:
-    """Put a sheet into axes of its own; a large one is smoothed where paper is too coarse."""
+    """Show a grid of images in its own axes; a large one is smoothed when it is scaled down."""
     is_large = max(paper.shape[:2]) > SHARP
     axes.imshow(paper, interpolation="auto" if is_large else "none")
     axes.set_axis_off()
 
 
 def evenly_spaced(num_wanted: int, rows: np.ndarray) -> np.ndarray:
-    """`num_wanted` of `rows` (all, if there are fewer), evenly spaced from the first one."""
+    """Return up to `num_wanted` of `rows`, evenly spaced, starting with the first."""
     num = min(num_wanted, len(rows))
     return rows[np.arange(num) * len(rows) // max(1, num)]
 
 
 def label_row(axes: Any, text: str) -> None:
-    """Text to the left of a strip."""
+    """Write `text` to the left of a row of images."""
     axes.annotate(
         text, (0, 0.5), (-4, 0), xycoords="axes fraction", textcoords="offset points",
         ha="right", va="center", linespacing=1.25,

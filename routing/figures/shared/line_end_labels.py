@@ -1,11 +1,12 @@
-"""Names at the ends of lines: in a column on the right of the axes, none upon another.
+"""Labels at the right ends of lines: one column beside the axes, without overlap.
 
-Every name wants the height y_i of its line's end. Heights z_i at least `gap` apart in the order
-of the y_i, as near to them as can be,
+The label of line i should be at the height y_i where the line ends. The nearest heights z_i that
+are at least `gap` apart, in the order of the y_i,
 
     min sum_i (z_i - y_i)^2   with   z_{i+1} - z_i >= gap ,
 
-are an isotonic regression of y_i - i gap: neighbours that are too near are pooled at their mean.
+are the isotonic regression of y_i - i gap, plus i gap. It is computed by pooling adjacent
+violators: neighbours that are too close are replaced by their mean.
 """
 
 from dataclasses import dataclass
@@ -13,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-FONT_SIZE = 6.5  # of the type, points
-SPACE = 8.0  # from the axes to the names, points
+FONT_SIZE = 6.5  # points
+SPACE = 8.0  # between axes and labels, points
 
 
 def spread_heights(heights: np.ndarray, gap: float) -> np.ndarray:
-    """Heights [n] nearest to `heights` of which no two are closer than `gap`, in their order."""
+    """Return the heights [n] nearest to `heights` in the same order and at least `gap` apart."""
     order = np.argsort(heights, kind="stable")
-    pools: list[list[float]] = []  # [sum, number]
-    for place, i in enumerate(order):
-        pools.append([heights[i] - place * gap, 1])
+    pools: list[list[float]] = []  # [sum, count]
+    for position, i in enumerate(order):
+        pools.append([heights[i] - position * gap, 1])
         while len(pools) > 1 and pools[-2][0] / pools[-2][1] > pools[-1][0] / pools[-1][1]:
             total, num = pools.pop()
             pools[-1][0] += total
@@ -35,7 +36,7 @@ def spread_heights(heights: np.ndarray, gap: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LineEndLabels:
-    """Names of the lines of one axes, for their ends [n, 2] in data units."""
+    """Labels of the lines of one axes; `points` [n, 2] are the ends of the lines in data units."""
 
     axes: Any
     points: np.ndarray
@@ -44,9 +45,9 @@ class LineEndLabels:
 
 
 def write_labels(panels: list[LineEndLabels]) -> None:
-    """Write the names right of their axes, each joined by a thin line to its end.
+    """Write the labels to the right of their axes, each joined to its line by a thin line.
 
-    To be called once for all panels of a figure, when everything else is drawn and all axes have
+    Call this once for all panels of a figure, after everything else is drawn and all axes have
     their limits.
     """
     texts = [
@@ -59,7 +60,7 @@ def write_labels(panels: list[LineEndLabels]) -> None:
         ]
         for panel in panels
     ]  # fmt: skip
-    panels[0].axes.figure.draw_without_rendering()  # makes room for them: now pixels are known
+    panels[0].axes.figure.draw_without_rendering()  # makes room for the labels
     for panel, own in zip(panels, texts, strict=True):
         _place(panel, own)
 
@@ -69,7 +70,7 @@ def _place(panel: LineEndLabels, texts: list) -> None:
     unit, window = axes.figure.dpi / 72, axes.get_window_extent()
     pixels = axes.transData.transform(panel.points)
     heights = spread_heights(pixels[:, 1], 1.15 * FONT_SIZE * unit)
-    if np.ptp(heights) < window.height:  # all within the panel, if they fit
+    if np.ptp(heights) < window.height:  # move all labels into the panel if they fit
         heights += max(0, window.y0 - heights.min()) - max(0, heights.max() - window.y1)
     for text, z, end, colour in zip(texts, heights, pixels, panel.colours, strict=True):
         text.set_position((SPACE, (z - (window.y0 + window.y1) / 2) / unit))

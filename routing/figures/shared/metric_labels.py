@@ -1,9 +1,10 @@
-"""Metrics in words: what a name of the long table says, which way is better, how to round.
+"""Labels of metrics in figures and tables, their direction and range, and rounded values.
 
-A metric's name is `<begin>_<space>`, with options that are not the published ones, the number of
-samples where it was asked for and the cluster where it is of one; or `<what>_share_<category>`.
-Where nothing else is said it begins with its kind in `routing.metrics.table` (or another package's
-measures), which knows the direction and the range. To give a kind words, add a row to WORDS.
+The name of a metric is `<prefix>_<feature space>[_<option>][_<number of samples>][_cluster_<k>]`,
+where options are present if they differ from the published ones, or `<what>_share_<category>`. The
+prefix is a kind in `routing.metrics.table` (or in the table of an installed package), unless
+PREFIXES lists others for that kind. The kind has the direction and the range of the metric. To
+give a kind a label, add a row to METRIC_LABELS.
 """
 
 import functools
@@ -16,18 +17,18 @@ import pandas as pd
 from routing.figures.shared.config_view import display_name
 from routing.metrics.feature_space_names import WEIGHTS
 
-METRIC_LABELS = {  # by what a name begins with
+METRIC_LABELS = {  # by prefix of the name
     "fid": "FID",
-    "fid_infinity": "FID of infinitely many samples",
+    "fid_infinity": "FID extrapolated to infinite samples",
     "fd": "Fréchet distance",
-    "fd_infinity": "Fréchet distance of infinitely many samples",
+    "fd_infinity": "Fréchet distance extrapolated to infinite samples",
     "kid": "KID",
     "kd": "kernel distance",
     "energy": "energy distance",
     "cmmd": "CMMD",
-    "cmmd_unbiased": "CMMD without bias",
+    "cmmd_unbiased": "unbiased CMMD",
     "mmd": "Gaussian MMD",
-    "mmd_unbiased": "Gaussian MMD without bias",
+    "mmd_unbiased": "unbiased Gaussian MMD",
     "is": "Inception score",
     "inception_score": "Inception score",
     "precision": "precision",
@@ -35,9 +36,9 @@ METRIC_LABELS = {  # by what a name begins with
     "density": "density",
     "coverage": "coverage",
     "vendi": "Vendi score",
-    "copy_ratio": "distance to training images (held-out images: 1)",
+    "copy_ratio": "distance to training images relative to held-out images",
     "authenticity": "authenticity",
-    "agreement": "agreement with the class asked for",
+    "agreement": "agreement with the requested class",
     "clip_score": "CLIP score",
     "clip_score_hessel": "CLIP score (2.5 max(cos, 0))",
     "clip_score_hundred": "CLIP score (100 cos)",
@@ -47,11 +48,11 @@ METRIC_LABELS = {  # by what a name begins with
     "cluster_share": "share of cluster",
     "cluster_tv": "total variation of cluster shares",
     "cluster_kl": "KL divergence of cluster shares (nats)",
-    "cluster_coverage": "share of the worst-served cluster, over its share in the data",
+    "cluster_coverage": "smallest ratio of a cluster's share to its share in the data",
     "lpips_diversity": "LPIPS diversity",
     "lpips_to": "LPIPS distance",
 }
-BEGINS = {  # by kind of the measures: what names begin with instead
+PREFIXES = {  # of the names, by kind; other kinds are prefixes themselves
     "frechet": ("fid", "fd"),
     "frechet_infinity": ("fid_infinity", "fd_infinity"),
     "kernel": ("kid", "kd"),
@@ -62,18 +63,21 @@ BEGINS = {  # by kind of the measures: what names begin with instead
 SHARE = re.compile(r"(\w+?_share)_(.*)")
 CLUSTER = re.compile(r"(.*)_cluster_(\d+|worst)")
 LPIPS = re.compile(r"lpips_([a-z0-9]+(?:_other)?)_(?:(diversity)(?:_within_(\w+))?|(to)_(.*))")
-SPACES = [*WEIGHTS, *(name.removeprefix("clip_") for name in WEIGHTS)]  # some end in a number
-ENDS = re.compile(r"(.*?)(?:_(k|splits)(\d+))?(?:_(\d+k?))?")
-OPTIONS = {
+FEATURE_SPACES = [
+    *WEIGHTS,
+    *(name.removeprefix("clip_") for name in WEIGHTS),
+]  # some end in a number
+SUFFIX = re.compile(r"(.*?)(?:_(k|splits)(\d+))?(?:_(\d+k?))?")
+OPTIONS = {  # letter or word in a name: prefixes of the metrics that have the option
     "k": ("precision", "recall", "density", "coverage"),
-    "splits": BEGINS["inception_score"],
+    "splits": PREFIXES["inception_score"],
 }
 
 
 def metric_label(metric: str) -> str:
-    """`metric` in words with its feature space, e.g. 'Fréchet distance, digits features'.
+    """Return the label of `metric`, e.g. 'Fréchet distance, digits features'.
 
-    What is not known stands there as it is, with spaces.
+    Unknown metrics are labelled by their name, with spaces instead of underscores.
     """
     if metric in METRIC_LABELS:
         return METRIC_LABELS[metric]
@@ -82,31 +86,31 @@ def metric_label(metric: str) -> str:
     if found := LPIPS.fullmatch(metric):
         what = METRIC_LABELS[f"lpips_{found[2] or found[4]}"]
         what += f" to {display_name(found[5])}" if found[4] else ""
-        what += f" within what was {display_name(found[3])}" if found[3] else ""
+        what += f" within one {display_name(found[3])}" if found[3] else ""
         return f"{what} ({found[1]})"
     if found := CLUSTER.fullmatch(metric):
         which = "worst cluster" if found[2] == "worst" else f"cluster {found[2]}"
         return f"{metric_label(found[1])}, {which}"
-    begin = _begin(metric)
-    if begin in (None, metric):
+    prefix = _prefix(metric)
+    if prefix in (None, metric):
         return display_name(metric)
-    return ", ".join([METRIC_LABELS.get(begin, display_name(begin)), *_rest(begin, metric)])
+    return ", ".join([METRIC_LABELS.get(prefix, display_name(prefix)), *_rest(prefix, metric)])
 
 
 def direction(metric: str) -> int:
-    """1 where higher is better, -1 where lower is, 0 where neither is or nobody knows."""
+    """Return 1 if higher is better, -1 if lower is better, 0 if neither or unknown."""
     kind = metric_kind(metric)
     return kind.direction if kind else 0
 
 
 def value_range(metric: str) -> tuple[float, float]:
-    """The least and the largest value that there can be, as far as it is known."""
+    """Return the smallest and the largest possible value; infinite if unknown."""
     kind = metric_kind(metric)
     return (float(kind.low), float(kind.high)) if kind else (-math.inf, math.inf)
 
 
 def clip_intervals(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows (metric, value, lo, hi) with intervals cut to the metric's range, to be drawn."""
+    """Return `table` (metric, value, lo, hi) with intervals clipped to the range of the metric."""
     ends = pd.DataFrame([value_range(m) for m in table["metric"]], table.index, ["low", "high"])
     lo = table["lo"].clip(lower=ends["low"].clip(upper=table["value"]))
     hi = table["hi"].clip(upper=ends["high"].clip(lower=table["value"]))
@@ -114,16 +118,16 @@ def clip_intervals(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def metric_kind(metric: str) -> Any:
-    """The metric's `routing.metrics.table.Kind`; None if no measure writes such a name."""
+    """Return the `routing.metrics.table.Kind` of the metric; None if it is unknown."""
     if found := LPIPS.fullmatch(metric):
         return metric_kinds().get(f"lpips_{found[2] or found[4]}")
-    begin = _begin(metric)
-    return metric_kinds()[begin] if begin else None
+    prefix = _prefix(metric)
+    return metric_kinds()[prefix] if prefix else None
 
 
 @functools.cache
 def metric_kinds() -> dict[str, Any]:
-    """The kinds of all measures, those of other packages too, by what names begin with."""
+    """Return {prefix: Kind} of all metrics, including those of installed packages."""
     from routing.metrics.table import METRICS
     from routing.workflow import choices
 
@@ -131,60 +135,59 @@ def metric_kinds() -> dict[str, Any]:
     for measure in choices.with_plugins("metrics", METRICS).values():
         for name, kind in measure.kinds.items():
             plain = name.removesuffix("_cluster")  # `recall_cluster` of recall_<space>_cluster_<k>
-            for begin in BEGINS.get(plain, (plain,)):
-                found.setdefault(begin, kind)
+            for prefix in PREFIXES.get(plain, (plain,)):
+                found.setdefault(prefix, kind)
     return found
 
 
 def is_per_category(metric: str) -> bool:
-    """Whether it is of one category or one cluster: one number of many."""
+    """Return whether the metric is the share of one category or a value of one cluster."""
     return "_share_" in metric or re.search(r"_cluster_\d+$", metric) is not None
 
 
-def _begin(metric: str) -> str | None:
-    """The longest word of `kinds` that the name begins with."""
-    return max(
-        (b for b in metric_kinds() if f"{metric}_".startswith(f"{b}_")), key=len, default=None
-    )
+def _prefix(metric: str) -> str | None:
+    """Return the longest known prefix of the name, or None."""
+    known = [prefix for prefix in metric_kinds() if f"{metric}_".startswith(f"{prefix}_")]
+    return max(known, key=len, default=None)
 
 
-def _rest(begin: str, metric: str) -> list[str]:
-    """What stands behind `begin`, in words: the space, an option, the number of samples."""
-    rest = metric.removeprefix(f"{begin}_")
-    known = max((s for s in SPACES if f"{rest}_".startswith(f"{s}_")), key=len, default="")
-    tail, option, value, num = ENDS.fullmatch(rest.removeprefix(known)).groups()
-    if option and begin not in OPTIONS[option]:
+def _rest(prefix: str, metric: str) -> list[str]:
+    """Labels of what follows the prefix: feature space, option, number of samples."""
+    rest = metric.removeprefix(f"{prefix}_")
+    known = max((s for s in FEATURE_SPACES if f"{rest}_".startswith(f"{s}_")), key=len, default="")
+    tail, option, value, num = SUFFIX.fullmatch(rest.removeprefix(known)).groups()
+    if option and prefix not in OPTIONS[option]:
         tail, option = f"{tail}_{option}{value}", None
-    told = [f"{display_name(known + tail)} features"]
+    labels = [f"{display_name(known + tail)} features"]
     if option:
-        told.append(f"k = {value}" if option == "k" else f"splits: {value}")
-    return [*told, f"{num} samples"] if num else told
+        labels.append(f"k = {value}" if option == "k" else f"splits: {value}")
+    return [*labels, f"{num} samples"] if num else labels
 
 
 def direction_text(metric: str) -> str:
-    """The direction in words; empty where there is none."""
+    """Return "higher is better", "lower is better" or an empty string."""
     return {1: "higher is better", -1: "lower is better", 0: ""}[direction(metric)]
 
 
 def axis_label(metric: str, note: str = "") -> str:
-    """Words, a note, and the direction."""
-    return "; ".join(
-        part for part in (metric_label(metric) + note, direction_text(metric)) if part
-    )
+    """Return the label of `metric` with `note` and the direction."""
+    parts = (metric_label(metric) + note, direction_text(metric))
+    return "; ".join(part for part in parts if part)
 
 
 def format_value(value: float, half_width: float | None = None) -> str:
-    """`value` to the second digit of its half-width (three digits without), which follows it.
+    """Return `value`, or `value ± half_width`, as text.
 
-    A half-width of 0 is exact and rounds nothing away that three digits show.
+    Both are rounded to the second significant digit of the half-width. Without a half-width, or
+    with one of 0, the value has three significant digits.
     """
     if not math.isfinite(value):
         return f"{value}"
     if not half_width or not math.isfinite(half_width):
         text = _fixed(value, 3)
         return text if half_width is None else f"{text} ± {half_width:g}"
-    places = max(0, 1 - math.floor(math.log10(abs(half_width))))
-    return f"{value:z.{places}f} ± {half_width:.{places}f}"
+    decimals = max(0, 1 - math.floor(math.log10(abs(half_width))))
+    return f"{value:z.{decimals}f} ± {half_width:.{decimals}f}"
 
 
 def _fixed(value: float, digits: int) -> str:

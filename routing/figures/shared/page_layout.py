@@ -1,4 +1,4 @@
-"""Sizes and arrangement of figures: panels, wrapped texts, legends, axes of time."""
+"""Layout of figures: panels, wrapped labels, legends and time axes."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ WIDER = 1.05  # rendered text is at most this much wider than the font metrics s
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure of this size (in) that makes room for its labels itself."""
+    """Return an empty figure of this size (in) with constrained layout."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def text_width(texts: list[str], of: str = "ytick.labelsize") -> float:
-    """Width of the widest of `texts` as names at an axis (or in the size `of` of style.RC), in."""
+    """Return the width of the widest of `texts`, in; `of` is the font size, a key of style.RC."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -28,7 +28,7 @@ def text_width(texts: list[str], of: str = "ytick.labelsize") -> float:
 
 
 def wrap_text(text: str, width: float) -> list[str]:
-    """Lines of `text` as the label of an axis `width` in long: cut at "; ", else "," or spaces."""
+    """Split `text` into lines of at most `width` in: at "; ", then at ", ", then at spaces."""
     lines = [text]
     for between, kept in (("; ", ""), (", ", ","), (" ", "")):
         packed = (_packed(line.split(between), between, kept, width) for line in lines)
@@ -37,7 +37,7 @@ def wrap_text(text: str, width: float) -> list[str]:
 
 
 def _packed(parts: list[str], between: str, kept: str, width: float) -> list[str]:
-    """Lines of as many of `parts` as fit, one at least; of `between` a cut leaves `kept`."""
+    """Join `parts` with `between` into lines; all lines but the last end in `kept`."""
     lines = parts[:1]
     for i, part in enumerate(parts[1:], 2):
         longer = f"{lines[-1]}{between}{part}"
@@ -51,12 +51,12 @@ def _packed(parts: list[str], between: str, kept: str, width: float) -> list[str
 
 
 def balanced_columns(num: int, most: int) -> int:
-    """The fewest columns, at most `most`, that need no more rows than `most` columns do."""
+    """Return the fewest columns that need no more rows than `most` columns do."""
     return -(-num // -(-num // most))
 
 
 def panel_grid(num: int, columns: int, width: float, height: float, **options: Any) -> tuple:
-    """A figure with `num` axes in reading order, each row `height` in high."""
+    """Return a figure with `num` axes in reading order; each row is `height` in high."""
     rows = -(-num // columns)
     figure = new_figure(width, height * rows)
     axes = figure.subplots(rows, columns, squeeze=False, **options).ravel()
@@ -66,9 +66,9 @@ def panel_grid(num: int, columns: int, width: float, height: float, **options: A
 
 
 def panel_columns(num: int, rows: int, widest: int, height: float) -> tuple[Any, list[np.ndarray]]:
-    """A figure with `num` columns of `rows` axes: `widest` side by side, then another band.
+    """Return a figure with `num` columns of `rows` axes, `widest` columns side by side.
 
-    A band is `height` in high.
+    Further columns are in another band below. A band is `height` in high.
     """
     across = min(widest, num)
     bands = -(-num // across)
@@ -85,17 +85,17 @@ def panel_columns(num: int, rows: int, widest: int, height: float) -> tuple[Any,
     return figure, found
 
 
-def label_column(axes: np.ndarray, words: list[str]) -> None:
-    """Names and ticks of a column of axes along t: on the left of a band and at its bottom."""
+def label_column(axes: np.ndarray, labels: list[str]) -> None:
+    """Label a column of axes along t: y on the left of a band, t at its bottom."""
     is_first = axes[0].get_subplotspec().is_first_col()
-    for ax, text in zip(axes, words, strict=True):
+    for ax, text in zip(axes, labels, strict=True):
         time_axis(ax)
         ax.tick_params(labelleft=is_first, labelbottom=ax is axes[-1])
         ax.set_ylabel(text if is_first else "")
 
 
 def step_curve(rows: pd.DataFrame) -> list[np.ndarray]:
-    """Corners t, value, low and high of a step curve over the bins t_low..t_high, cut at gaps."""
+    """Return t, value, low and high of a step curve over bins of t, with NaN in gaps."""
     rows = rows.sort_values("t_low")
     low, high = rows["t_low"].to_numpy(), rows["t_high"].to_numpy()
     corners = [np.stack([low, high], 1).ravel()]
@@ -105,15 +105,16 @@ def step_curve(rows: pd.DataFrame) -> list[np.ndarray]:
 
 
 def legend_above(figure: Any, handles: list, columns: int) -> None:
-    """A legend above the axes, outside of them."""
+    """Draw a legend above the axes."""
     figure.legend(handles=handles, loc="outside upper center", ncols=min(columns, len(handles)))
 
 
 def fit_scale(axes: Any, which: str, values: np.ndarray, half_widths: np.ndarray) -> None:
-    """Give the axis `which` (x, y) the scale that shows all `values`, linear where that does.
+    """Set a scale of the axis `which` ("x" or "y") that shows all `values`; linear if possible.
 
-    Logarithmic where all intervals are positive and span a factor of 30; where some reach zero,
-    linear within the power of ten above the median half-width and logarithmic outside.
+    The scale is logarithmic if all intervals are positive and the values span a factor of 30. If
+    some intervals reach zero, it is linear within the power of ten above the median half-width and
+    logarithmic outside.
     """
     low, high = (values - half_widths).min(), np.abs(values).max()
     set_scale = getattr(axes, f"set_{which}scale")
@@ -126,6 +127,6 @@ def fit_scale(axes: Any, which: str, values: np.ndarray, half_widths: np.ndarray
 
 
 def time_axis(axes: Any) -> None:
-    """x runs as the sampler does, from t = 1 (noise) to t = 0 (data)."""
+    """Set the x axis from t = 1 (noise) to t = 0 (data), the direction of sampling."""
     axes.set_xlim(1, 0)
     axes.set_xticks([1, 0.5, 0], ["1", "0.5", "0"])

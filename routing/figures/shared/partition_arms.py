@@ -1,9 +1,9 @@
-"""Quality by partition and policy: the arms that differ in these two alone, and their looks.
+"""Metrics of arms that differ in partition and policy, and the styles of families of partitions.
 
-A family is a named list of partitions, one notion with several numbers of experts: the config
-says which belong together, nothing is read off names. Colour is the method of the family's first
-partition, dashes and filling tell families of one method apart. To give a method a colour of its
-own, add a row to COLOURS; without one it takes one of OTHERS by its name.
+A family is a named list of partitions in the config, such as one method with several numbers of
+clusters. Its colour is that of the method of its first partition; dashes and fill styles
+distinguish families of one method. To give a method its own colour, add it to METHOD_COLOURS;
+otherwise it gets one of OTHER_COLOURS that depends on its name.
 """
 
 from typing import Any
@@ -26,19 +26,19 @@ METHOD_COLOURS = {  # by method
 }
 OTHER_COLOURS = ("#A03A3A", "#3F8F8F", "#A6A11B")
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)))
-FILLS = ("full", "none", "left", "top", "right")  # of families of one method, as DASHES
+FILLS = ("full", "none", "left", "top", "right")  # used with DASHES
 MONOLITH = "monolith"
-WHOLE_PARTITION = -1  # what a report calls the partition itself
+WHOLE_PARTITION = -1  # column `cluster` of a report: the quantity of the whole partition
 Families = dict[str, list[str]]
 
 
 def metric_rows(inputs: FigureInputs, of: Any, families: Families) -> pd.DataFrame:
-    """Rows of the metric `of.metric` with family, partition, num_experts and policy.
+    """Return the rows of a metric with family, partition, num_experts and policy.
 
-    Of each partition of `families` and each of `of.policies` (all, if none is named) the arm with
-    `of.sampler`, `of.guidance` and, where it is named, `of.router`; the last row is the monolith
-    under the same sampler and strength of guidance, if there is one. ValueError on unknown names,
-    where two routers are left for one row, and where no row is.
+    `of` is a figure with the options metric, sampler, guidance, router (None: any) and policies
+    (empty: all). There is one row per partition of `families` and policy, if such an arm exists,
+    and a last row for the monolith with the same sampler and guidance scale. Raises ValueError on
+    unknown names, if two routers are left for one row, and if no row is left.
     """
     for policy in of.policies:
         require_known(policy, list(inputs.policies), "policies")
@@ -71,13 +71,13 @@ def metric_rows(inputs: FigureInputs, of: Any, families: Families) -> pd.DataFra
 
 
 def policies_in(inputs: FigureInputs, of: Any, table: pd.DataFrame) -> list[str]:
-    """The policies of the table: in the order asked for, else in that of the config."""
+    """Return the policies of the table in the order of `of.policies`, or of the config."""
     own = set(table["policy"][table["family"] != MONOLITH])
     return [policy for policy in of.policies or inputs.policies if policy in own]
 
 
 def require_families(figure: str, families: Families) -> None:
-    """Raise ValueError unless there are families, and partitions in each."""
+    """Raise ValueError unless there is a family, and every family has a partition."""
     if not families or not all(families.values()):
         raise ValueError(
             f"{figure}: wanted families {{name: [partition, ...]}}, got {families}; name some"
@@ -85,24 +85,23 @@ def require_families(figure: str, families: Families) -> None:
 
 
 def family_style(inputs: FigureInputs, families: Families, family: str) -> dict[str, Any]:
-    """Colour and dashes of lines of `family`, and the filling of its points."""
+    """Return the colour, dashes and fill style of a family, as keyword arguments of a line."""
     methods = {name: _method(inputs, members[0]) for name, members in families.items()}
     before = list(methods)[: list(methods).index(family)]
-    place = sum(methods[name] == methods[family] for name in before)
-    colour = METHOD_COLOURS.get(methods[family]) or arm_styles.pick_by_name(
-        OTHER_COLOURS, methods[family]
-    )
+    position = sum(methods[name] == methods[family] for name in before)
+    other = arm_styles.pick_by_name(OTHER_COLOURS, methods[family])
+    colour = METHOD_COLOURS.get(methods[family], other)
     return {
         "color": colour,
-        "linestyle": DASHES[place % len(DASHES)],
-        "fillstyle": FILLS[place % len(FILLS)],
+        "linestyle": DASHES[position % len(DASHES)],
+        "fillstyle": FILLS[position % len(FILLS)],
         "markerfacecoloralt": "white",
         "markeredgewidth": 0.9,
-    } | ({"markerfacecolor": "white"} if FILLS[place % len(FILLS)] == "none" else {})
+    } | ({"markerfacecolor": "white"} if FILLS[position % len(FILLS)] == "none" else {})
 
 
 def draw_monolith(axes: Any, table: pd.DataFrame) -> list:
-    """Line and band of the monolith, if the table has it; the legend's handle."""
+    """Draw the value and interval of the monolith, if any; return the legend handles."""
     rows = table[table["family"] == MONOLITH]
     if rows.empty:
         return []
@@ -114,12 +113,12 @@ def draw_monolith(axes: Any, table: pd.DataFrame) -> list:
 
 
 def axis_label(metric: str) -> str:
-    """Words and direction in lines that are as long as a panel is high."""
+    """Return label and direction of `metric`, wrapped to the height of a panel."""
     return "\n".join(page_layout.wrap_text(metric_labels.axis_label(metric), 1.6))
 
 
 def partition_quantities(report: pd.DataFrame) -> dict[str, float]:
-    """The quantities of a partition as a whole."""
+    """Return {quantity: value} of the whole partition."""
     rows = report[report["cluster"] == WHOLE_PARTITION]
     return dict(zip(rows["quantity"], rows["value"], strict=True))
 
@@ -129,12 +128,12 @@ def _method(inputs: FigureInputs, partition: str) -> str:
 
 
 def _arms(inputs: FigureInputs, of: Any, partition: str) -> list[str]:
-    """The arms of one partition, at most one per policy."""
+    """Return the arms of one partition, at most one per policy."""
     require_known(partition, list(inputs.partitions), "families")
     if inputs.num_experts[partition] == 1:
         raise ValueError(
-            f"families: wanted partitions with experts to choose from, got {partition!r} with "
-            f"one; the monolith is drawn by itself, take it out"
+            f"families: wanted partitions with at least two experts, got {partition!r} with one; "
+            f"remove it, the monolith is drawn without being named"
         )
     by_policy: dict[str, str] = {}
     by_cell = arm_selection.arms_by_router_and_policy(

@@ -1,10 +1,11 @@
-"""Labels beside points of a plot, without overlap: a small greedy search, always the same answer.
+"""Labels beside the points of a plot, placed by a deterministic greedy search.
 
-Points above each other that are too near for their labels get these in a stack on one side, in
-the order of the points, so that the lines to them do not cross. Each other label tries places
-around its point, near ones first, and takes the first that is free: that lies within the axes and
-covers no point, interval, line or label. If none is free it takes the place that covers least. A
-label away from its point gets a thin line to it. All in pixels.
+Points that are above each other and too close for their labels get these as a stack on one side,
+in the order of the points, so that the lines from points to labels do not cross. For every other
+label a list of positions around its point is tried, near ones first. The first one that is within
+the axes and overlaps no point, interval, line or label is taken; if there is none, the one that
+overlaps least. A label at a distance from its point is joined to it by a thin line. All
+coordinates are pixels.
 """
 
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ import numpy as np
 
 from routing.figures.shared import line_end_labels
 
-FONT_SIZE = 6.5  # of the type, points
-PITCH = 1.2  # of lines in a stack, in heights of a label
-STEEP = 4  # lines that a label may be above its point beside which it stands near
-FEW = 2  # labels above each other find a place without a stack
+FONT_SIZE = 6.5  # points
+PITCH = 1.2  # distance of the lines of a stack, in heights of a label
+STEEP = 4  # shift of a label, in lines of a stack, from which a stack is placed further away
+FEW = 2  # up to so many labels above each other are placed without a stack
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Box:
     y1: float
 
     def overlap(self, other: "Box") -> float:
-        """Area shared with `other`."""
+        """Return the area of the intersection with `other`."""
         width = min(self.x1, other.x1) - max(self.x0, other.x0)
         height = min(self.y1, other.y1) - max(self.y0, other.y0)
         return max(0.0, width) * max(0.0, height)
@@ -45,10 +46,11 @@ class Box:
 def place_labels(
     points: np.ndarray, sizes: np.ndarray, taken: list[Box], frame: Box, gap: float
 ) -> list[Box]:
-    """Boxes of labels of `sizes` [labels, 2] for `points` [labels, 2], clear of each other.
+    """Return boxes for labels of `sizes` [labels, 2] at `points` [labels, 2].
 
-    `taken` is what they may not cover, `frame` where they must lie, `gap` the distance of the
-    nearest place. Stacks choose first, the higher ones before; then the most crowded points.
+    `taken` are boxes that labels should not overlap, `frame` is the area in which they should be,
+    `gap` the distance of the nearest position. Stacks are placed first, the largest one before the
+    others, then the labels of points that have the most points around them.
     """
     distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
     crowd = (distance < 6 * sizes[:, 1].max()).sum(1)
@@ -77,13 +79,14 @@ def write_labels(
     colours: list[str],
     lines: list[str],
 ) -> None:
-    """Write `names` at `points` (data units), clear of the segments `taken` [n, 2 ends, 2].
+    """Write `names` at `points` [n, 2], away from the line segments `taken` [segments, 2 ends, 2].
 
-    `colours` are of the names, `lines` the colours of the lines from points to names.
-    To be called when everything else is drawn and the axes have their limits.
+    Points and segments are in data units. `colours` are those of the names, `lines` those of the
+    lines from points to names. Call this after everything else is drawn and the axes have their
+    limits.
     """
     figure = axes.figure
-    figure.draw_without_rendering()  # settles the layout, so that pixels are known
+    figure.draw_without_rendering()  # the layout fixes pixels
     texts = [
         axes.annotate(
             name,
@@ -115,14 +118,14 @@ def write_labels(
         end = np.array([box.x0 - unit if box.x0 > point[0] else box.x1 + unit, middle])
         if np.linalg.norm(end - point) > 7 * unit:
             path = axes.transData.inverted().transform([point, end])
-            still = {"scalex": False, "scaley": False}  # or all labels would leave their points
-            axes.plot(*path.T, color=colour, linewidth=0.5, zorder=1, **still)
+            fixed = {"scalex": False, "scaley": False}  # new limits would move the points
+            axes.plot(*path.T, color=colour, linewidth=0.5, zorder=1, **fixed)
 
 
 def _crowded(points: np.ndarray, sizes: np.ndarray, gap: float) -> list[list[int]]:
-    """Columns of points, from low to high, with labels that do not fit beside each; high first.
+    """Return columns of points whose labels do not fit beside them, the largest column first.
 
-    A column are points of which each is within `gap` of the next in x.
+    Neighbours of a column differ by at most `gap` in x. Points are listed from low to high.
     """
     order = np.argsort(points[:, 0], kind="stable")
     starts = np.flatnonzero(np.diff(points[order, 0]) > gap) + 1
@@ -136,7 +139,7 @@ def _crowded(points: np.ndarray, sizes: np.ndarray, gap: float) -> list[list[int
 
 
 def _stacks(points: np.ndarray, sizes: np.ndarray, frame: Box, gap: float) -> list[list[Box]]:
-    """Places of the labels of a column, near ones first: on the right, then on the left."""
+    """Return candidate stacks for a column, near ones first, each on the right, then the left."""
     pitch, half = PITCH * sizes[:, 1].max(), sizes[:, 1] / 2
     heights, steps = (
         line_end_labels.spread_heights(points[:, 1], pitch),
@@ -156,7 +159,7 @@ def _stacks(points: np.ndarray, sizes: np.ndarray, frame: Box, gap: float) -> li
 
 
 def _around(point: np.ndarray, size: np.ndarray, gap: float) -> list[Box]:
-    """Candidate boxes, near ones first; of equally near ones above first, then on the right."""
+    """Return candidate boxes, near ones first; of equal distance, above and right come first."""
     (x, y), (width, height) = point, size
     found = []
     for ring, up, side, push in product(range(12), (1, -1), (1, -1), (0, 2, 5, 9)):
@@ -173,7 +176,7 @@ def _cost(box: Box, taken: list[Box], frame: Box) -> float:
 
 
 def _around_segment(a: np.ndarray, b: np.ndarray, unit: float) -> list[Box]:
-    """Boxes along a segment: one if it is level or upright, else a chain of small ones."""
+    """Return boxes that cover a segment: one if it is horizontal or vertical, else many."""
     is_slanted = np.abs(b - a).min() > 2 * unit
     num = max(1, int(np.linalg.norm(b - a) / (6 * unit))) if is_slanted else 1
     at = a + (b - a) * np.linspace(0, 1, num + 1)[:, None]

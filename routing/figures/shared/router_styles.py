@@ -1,9 +1,10 @@
-"""Routers in the eye and in words: colour is the objective (or kind), dashes the place.
+"""Colours, dashes and loss labels of routers.
 
-A learned router is coloured by what it was trained for, one without training by what it is.
-Dashes go by its place among the config's routers, so that two of one objective differ, and
-lightness steps from each colour to the next: lines can be told in grey. To give an objective a
-colour and its loss a name, add a row to COLOURS and to LOSSES; without, it takes one of OTHERS.
+The colour of a learned router is its objective, that of another router its name. Dashes depend on
+the position of the router in the config, so that two routers with one objective differ.
+Neighbouring colours differ in lightness and remain distinguishable in greyscale. To give an
+objective its own colour and a label for its loss, add it to ROUTER_COLOURS and to LOSS_LABELS;
+otherwise it gets one of OTHER_COLOURS that depends on its name.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ from routing.figures.shared import arm_styles
 from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
 
-ROUTER_COLOURS = {  # by kind
+ROUTER_COLOURS = {  # by objective, or by name
     "cluster": "#000000",
     "soft_cluster": "#8C8C8C",
     "expert_error": "#0072B2",
@@ -31,45 +32,45 @@ ROUTER_COLOURS = {  # by kind
 OTHER_COLOURS = ("#7A5C99", "#A03A3A", "#3F8F8F")
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
-NATS, SQUARED = "cross-entropy (nats)", "squared error of the mixed $v$"
-LOSS_LABELS = {  # what the loss of an objective is, on the axis of its panel
+NATS, SQUARED = "cross-entropy (nats)", "squared error of the ensemble $v$"
+LOSS_LABELS = {  # by objective
     "cluster": NATS,
     "soft_cluster": NATS,
     "expert_error": NATS,
     "velocity": SQUARED,
     "velocity_topk": SQUARED,
-    "consistency": "squared residual of consistency",
+    "consistency": "squared consistency residual",
 }
 
 
 def router_kind(router: dict) -> str:
-    """The objective of a learned router, the name of another one."""
+    """Return the objective of a learned router, or the name of another router."""
     return router["objective"]["name"] if is_learned(router) else router["name"]
 
 
 def is_learned(router: dict) -> bool:
-    """Whether it is trained."""
+    """Return whether the router is trained."""
     return router["name"] == "learned"
 
 
 def loss_label(router: dict) -> str:
-    """What the loss of a learned router is, with its unit."""
+    """Return the label of the loss of a learned router, with its unit."""
     return LOSS_LABELS.get(router_kind(router), f"loss of {display_name(router_kind(router))}")
 
 
 def router_colour(inputs: FigureInputs, name: str) -> str:
-    """The colour of the router `name`."""
+    """Return the colour of the router `name`."""
     of = router_kind(inputs.routers[name])
     return ROUTER_COLOURS.get(of) or arm_styles.pick_by_name(OTHER_COLOURS, of)
 
 
 def router_line(inputs: FigureInputs, name: str) -> dict[str, Any]:
-    """Colour and dashes of lines of the router `name`."""
-    place = list(inputs.routers).index(name)
-    return {"color": router_colour(inputs, name), "linestyle": DASHES[place % len(DASHES)]}
+    """Return colour and dashes of a line of the router `name`."""
+    position = list(inputs.routers).index(name)
+    return {"color": router_colour(inputs, name), "linestyle": DASHES[position % len(DASHES)]}
 
 
 def sampling_version(inputs: FigureInputs, name: str) -> str:
-    """The version of the reports that samples: raw, or with its fitted temperatures."""
+    """Return the version of the router reports that is used for sampling, e.g. "raw"."""
     temperature = inputs.routers[name].get("temperature", "none")
     return "raw" if temperature == "none" else temperature

@@ -1,8 +1,9 @@
-"""One look for all figures: sizes, type, scales, and what a finished drawing is.
+"""Sizes, fonts and colours of all figures, and the finished drawing.
 
-Sizes are inches on paper: a column (3.3) or a page (6.9) wide, type of 7 points, so that nothing
-is scaled when printed. Fonts come with matplotlib and are embedded; there are no dates, so that
-equal figures are equal files. Only object figures, no pyplot: nothing global is changed.
+Sizes are inches on paper: a figure is one column (3.3) or a page (6.9) wide and its text has 7
+points, so nothing is scaled in print. Fonts come with matplotlib and are embedded. Files contain
+no dates, so equal figures are equal files. Figures are objects without pyplot, so no global state
+of matplotlib changes.
 """
 
 import functools
@@ -15,7 +16,7 @@ import pandas as pd
 
 COLUMN, PAGE = 3.3, 6.9  # widths, in
 ROW = 0.135  # height of a row of text, in
-LINE = 0.15  # height of a line of a label or of a legend, in
+LINE = 0.15  # height of a line of an axis label or a legend, in
 GREY, BAND = "#595959", "#E4E4E4"
 DOTTED = {"color": GREY, "linewidth": 0.8, "dashes": (1, 1.5)}
 TIME_LABEL = "time $t$, from noise (1) to data (0)"
@@ -66,35 +67,35 @@ RC = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A matplotlib figure (or texts by format) and the numbers behind it."""
+    """A matplotlib figure, or texts by format, and the table of the numbers in it."""
 
     table: pd.DataFrame
     figure: Any = None
     texts: dict[str, str] | None = None
 
     def rendered(self, kind: str) -> bytes:
-        """The file of format `kind`."""
+        """Return the content of the file in format `kind`."""
         if self.texts is not None:
             return self.texts[kind].encode()
         buffer = io.BytesIO()
         metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]
-        with _look():
+        with _settings():
             self.figure.savefig(buffer, format=kind, metadata=metadata)
         return buffer.getvalue()
 
 
 def styled(draw: Callable) -> Callable:
-    """`draw` under this look and no other, whatever the user's own matplotlib settings are."""
+    """Decorate `draw` to use the settings RC instead of the user's matplotlib settings."""
 
     @functools.wraps(draw)
     def drawn(*args: Any) -> Drawing:
-        with _look():
+        with _settings():
             return draw(*args)
 
     return drawn
 
 
-def _look() -> Any:
+def _settings() -> Any:
     from matplotlib import style
 
     return style.context(RC, after_reset=True)

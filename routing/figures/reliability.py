@@ -1,0 +1,102 @@
+"""Reliability diagrams of learned routers: accuracy over confidence, on held-out states.
+
+The confidence is the largest probability of the posterior, the accuracy the fraction of states
+whose true cluster is the most probable one, in bins of confidence over all t. A router is
+calibrated if both are equal. Lines are means over training seeds, bands go from the smallest to
+the largest value. Source: Guo et al. 2017, arXiv:1706.04599.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from routing.figures.shared import calibration_curves, page_layout, router_styles, style
+from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.style import Drawing
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Accuracy over confidence, a panel per router."""
+
+    needs: ClassVar[tuple[str, ...]] = ("reliability",)
+    formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
+
+    @style.styled
+    def draw(self, inputs: FigureInputs) -> Drawing:
+        """Draw one panel per router; bars are the shares of the states in each bin."""
+        pairs = calibration_curves.trained_routers(inputs, "reliability")
+        table = pd.concat([diagram_rows(inputs, *pair) for pair in pairs], ignore_index=True)
+        columns = page_layout.balanced_columns(len(pairs), calibration_curves.MAX_COLUMNS)
+        size = style.PAGE / max(columns, 3)
+        height = size + 0.5 / -(-len(pairs) // columns)
+        figure, axes = page_layout.panel_grid(len(pairs), columns, size * columns, height)
+        for i, (ax, pair) in enumerate(zip(axes, pairs, strict=True)):
+            mine = table[(table["partition"] == pair[0]) & (table["router"] == pair[1])]
+            _diagram(ax, inputs, mine, pair[1])
+            ax.set_title(calibration_curves.panel_title(pairs, pair))
+            ax.tick_params(labelleft=i % columns == 0, labelbottom=i >= len(pairs) - columns)
+        figure.supxlabel("confidence (largest probability)")
+        figure.supylabel("accuracy")
+        dotted = calibration_curves.legend_line("calibrated", **style.DOTTED)
+        page_layout.legend_above(
+            figure,
+            [*calibration_curves.legend_handles(), dotted, _bar("share of the states")],
+            (1, 2, 4)[min(columns, 3) - 1],
+        )
+        return Drawing(table, figure)
+
+
+def diagram_rows(inputs: FigureInputs, partition: str, router: str) -> pd.DataFrame:
+    """Return partition, router, version, bin, num_states, confidence, accuracy, low and high.
+
+    Confidence and accuracy are means over training seeds, weighted by numbers of states. Bins
+    without states are left out.
+    """
+    found = inputs.reliability(partition, router)
+    found = found[found["num_states"] > 0]
+    for name in ("confidence", "accuracy"):
+        found = found.assign(**{f"sum_{name}": found[name] * found["num_states"]})
+    ends = found.groupby(["version", "bin"], as_index=False, sort=False).agg(
+        num_states=("num_states", "sum"),
+        confidence=("sum_confidence", "sum"),
+        accuracy=("sum_accuracy", "sum"),
+        low=("accuracy", "min"),
+        high=("accuracy", "max"),
+    )
+    ends[["confidence", "accuracy"]] = ends[["confidence", "accuracy"]].div(
+        ends["num_states"], axis=0
+    )
+    return ends.assign(partition=partition, router=router)
+
+
+def _diagram(axes: Any, inputs: FigureInputs, mine: pd.DataFrame, router: str) -> None:
+    colour = router_styles.router_colour(inputs, router)
+    axes.plot([0, 1], [0, 1], **style.DOTTED)
+    before = mine[mine["version"] == "raw"]
+    share = before["num_states"] / before["num_states"].sum()
+    num_bins = max(10, int(mine["bin"].max()) + 1)
+    axes.bar((before["bin"] + 0.5) / num_bins, share, 0.8 / num_bins, color=style.BAND, zorder=0)
+    for version, line in (
+        ("raw", calibration_curves.BEFORE),
+        (calibration_curves.scaled_version(inputs, router), calibration_curves.AFTER),
+    ):
+        own = mine[mine["version"] == version].sort_values("bin")
+        look = {"color": colour, "marker": "o" if version == "raw" else "s", "markersize": 2.8}
+        look |= {"markerfacecolor": colour if version == "raw" else "white"}
+        axes.fill_between(
+            own["confidence"], own["low"], own["high"], color=colour, alpha=0.2, linewidth=0
+        )
+        axes.plot(own["confidence"], own["accuracy"], **look, **line)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axes.set_aspect("equal")
+
+
+def _bar(text: str) -> Any:
+    from matplotlib.patches import Patch
+
+    return Patch(label=text, facecolor=style.BAND)
