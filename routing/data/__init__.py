@@ -1,1 +1,1 @@
-"""Samples: sources, decoding, shards, prompts and probe states."""
+"""Data: sources, image decoding, shards, conditioners and the states of the probe."""

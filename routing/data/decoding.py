@@ -1,10 +1,10 @@
-"""One rule from encoded bytes to pixels: `decode(data, rule)` is uint8 [3, size, size].
+"""Decode encoded images to squares of one size: `decode(data, rule)` is uint8 [3, size, size].
 
-In this order, on the original pixels:
+The steps, in this order:
 
     decode    the whole image at full size (no draft mode, no reducing gap: both change pixels)
-    turn      as EXIF or XMP orientation says; a block that cannot be read says nothing
-    crop      the largest central square; of an odd margin the smaller half is left and above
+    turn      by the EXIF or XMP orientation; an unreadable block is ignored
+    crop      the largest central square; if the margin is odd, the left and upper half is smaller
     colour    to RGB of 8 bits. Alpha, also of palettes and key colours, over white; 16-bit grey
               to the nearest of  v * 255 / 65535 ; CMYK and YCbCr by formula, no colour profiles;
               16-bit colour by its high byte (as Pillow reads it)
@@ -12,11 +12,12 @@ In this order, on the original pixels:
 
 The filters are Pillow's convolutions, whose support grows with the reduction, so they are
 antialiased: `lanczos` (a = 3), `bicubic` (a = -0.5), `area` (the mean of the covered pixels).
-The crop comes first, so no pixel outside of the square is seen. A smaller image is enlarged.
+The crop comes first, so no pixel outside of the square counts. A smaller image is enlarged.
 
-What cannot be decoded by this rule is `Rejected` with a reason of the fixed vocabulary below.
-Pillow is not configured: a truncated file is no image here. The size is read from the header
-before any pixel is. To add a filter, give it a row in FILTERS.
+An image that cannot be decoded raises `Rejected` with one of REASONS; a truncated file is one of
+them. The size is read from the header, before any pixel.
+
+To add a filter, give it a row in FILTERS.
 """
 
 import io
@@ -36,10 +37,10 @@ FILTERS = {
     "area": Resampling.BOX,
     "bicubic": Resampling.BICUBIC,
 }
-# No EPS, which would start another program, and nothing rare.
+# Without EPS, which would start another program, and without rare formats.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
-MOST_PIXELS = 178_956_970  # Pillow opens nothing larger
+MAX_PIXELS = 178_956_970  # Pillow opens no larger image
 
 EMPTY = "empty file"
 NO_IMAGE = "not an image"
@@ -51,7 +52,7 @@ NO_RANGE = "mode without a defined range of 8 or 16 bits"
 REASONS = (EMPTY, NO_IMAGE, BROKEN, SMALL, LARGE, ANIMATED, NO_RANGE)
 
 ORIENTATION = 0x0112
-TURNS = {  # from how it is stored to how it is seen
+TURNS = {  # from the stored image to the displayed one
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
     4: Transpose.FLIP_TOP_BOTTOM,
@@ -63,19 +64,18 @@ TURNS = {  # from how it is stored to how it is seen
 
 
 class Rejected(Exception):
-    """These bytes give no image by the rule; `reason` is one of REASONS."""
+    """The rule gives no image for these bytes; `reason` is one of REASONS."""
 
     def __init__(self, reason: str):
-        """Keep the reason."""
         super().__init__(reason)
         self.reason = reason
 
 
 @dataclass(frozen=True)
 class ImageRule:
-    """What every image becomes, `size` pixels square, and which images are refused.
+    """How images are cropped and resized to squares of `size` pixels.
 
-    Refused are images with a side under `min_side` pixels or with more than `max_pixels`.
+    Images with a side below `min_side` pixels or with more than `max_pixels` are rejected.
     """
 
     size: int
@@ -84,8 +84,8 @@ class ImageRule:
     max_pixels: int = 89_478_485
 
     def __post_init__(self) -> None:
-        """Refuse sizes that are none."""
-        for name, most in (("size", 8192), ("min_side", MOST_PIXELS), ("max_pixels", MOST_PIXELS)):
+        """Validate the options."""
+        for name, most in (("size", 8192), ("min_side", MAX_PIXELS), ("max_pixels", MAX_PIXELS)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(
                     f"image.{name}: wanted 1 to {most}, got {getattr(self, name)}; change it"
@@ -93,12 +93,12 @@ class ImageRule:
 
     @property
     def name(self) -> str:
-        """All that decides about pixels, as a part of a path."""
+        """Name of the rule, used as the name of a folder."""
         return f"center_{self.filter}_{self.size}"
 
 
 def decode(data: bytes, rule: ImageRule) -> UInt8[np.ndarray, "3 size size"]:
-    """The pixels of one encoded image; raises Rejected."""
+    """Return the pixels of one encoded image. Raises Rejected."""
     image = _loaded(data, rule)
     is_16_bit = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
     turn = TURNS.get(_orientation(image))
@@ -113,10 +113,10 @@ def decode(data: bytes, rule: ImageRule) -> UInt8[np.ndarray, "3 size size"]:
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Silence Pillow's warnings about single files: what matters of them is a reason here.
+def ignore_pillow_warnings() -> Iterator[None]:
+    """Ignore Pillow's warnings about single files; what matters raises Rejected.
 
-    Filters of warnings belong to the process; enter this once, around all threads that decode.
+    Warning filters belong to the process, so enter this once, around all threads that decode.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
@@ -125,14 +125,14 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def _parsing(reason: str) -> Iterator[None]:
-    """Whatever Pillow raises here means `reason`."""
+    """Turn all errors of Pillow into Rejected with `reason`."""
     try:
         yield
     except (Rejected, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Rejected(LARGE) from None
-    except Exception:  # OSError, SyntaxError, struct.error, KeyError ...: hostile bytes reach all
+    except Exception:  # broken bytes cause OSError, SyntaxError, struct.error, KeyError ...
         raise Rejected(reason) from None
 
 
@@ -147,7 +147,7 @@ def _loaded(data: bytes, rule: ImageRule) -> Image.Image:
     if min(width, height) < rule.min_side:
         raise Rejected(SMALL)
     with _parsing(BROKEN):
-        # A camera's MPO is a photograph with previews behind it: the first picture is meant.
+        # A camera's MPO is a photograph followed by previews; the first picture is used.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             raise Rejected(ANIMATED)
         image.load()
@@ -155,7 +155,7 @@ def _loaded(data: bytes, rule: ImageRule) -> Image.Image:
 
 
 def _looks_like_image(data: bytes) -> bool:
-    """Whether the first bytes are those of a common format, so that the rest must be broken."""
+    """Return whether the first bytes are those of a common image format."""
     if data.startswith(b"RIFF"):
         return data[8:12] == b"WEBP"
     return data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*"))
@@ -164,7 +164,7 @@ def _looks_like_image(data: bytes) -> bool:
 def _orientation(image: Image.Image) -> object:
     try:
         return image.getexif().get(ORIENTATION, 1)
-    except Exception:  # see _parsing; the pixels are whole, and nothing says how to turn them
+    except Exception:  # see _parsing; the pixels are complete, the orientation is unknown
         return 1
 
 
@@ -178,7 +178,7 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode not in MODES:
         raise Rejected(NO_RANGE)
-    with _parsing(BROKEN):  # such as a key colour that the palette does not have
+    with _parsing(BROKEN):  # for example a key colour that is not in the palette
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

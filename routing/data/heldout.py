@@ -1,4 +1,4 @@
-"""The held-out real images as a set: what a perfect generator of that many images would score."""
+"""The held-out real images as one more set of samples: the score of a perfect generator."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from routing.workflow import seeds
 
 
 def rows(split: np.ndarray, seed: int, num_blocks: int, most: int | None = None) -> np.ndarray:
-    """Positions in the index of the held-out images, as many as fill whole blocks.
+    """Return the positions in the index of held-out images, as many as fill whole blocks.
 
-    `split` is the index's column; no more than `most`. In random order: a source may be sorted,
-    and blocks must be alike.
+    `split` is a column of the index; `most` limits the number. The order is random, because a
+    source may be sorted and the jackknife needs blocks that are alike.
     """
     found = seeds.stream(seed, "evaluation", 1).permutation(np.flatnonzero(split != "train"))
     found = found[:most]

@@ -1,74 +1,75 @@
-"""Stored integers and the real values that networks see:  x = 2 i / levels - 1  in [-1, 1].
+"""Stored integers i, and the values of images that networks read:  x = 2 i / levels - 1.
 
-`levels` is the largest stored value (16 for the digits, 255 for bytes). Points of a closed-form
-world are stored as they are (`levels` None). Generated samples are clipped and rounded to the
-same grid before any feature is computed, as real images were when they were stored.
+`levels` is the largest stored value: 16 for the digits, 255 for bytes. Points of an exact world
+(a Gaussian mixture) are stored unchanged, with `levels` None. Generated samples are clipped and
+rounded to the same grid before features are computed, as real images were when they were stored.
 """
 
 import numpy as np
 
-FAR, MOST_FAR = 10, 0.05  # a value that far out is no overshoot, and so large a share no accident
+# Values of samples may lie outside [-1, 1]; few lie beyond 10.
+LARGE_VALUE, MAX_LARGE_FRACTION = 10, 0.05
 
 
 def to_values(stored: np.ndarray, levels: int | None) -> np.ndarray:
-    """float32 values of `stored` [samples, ...]."""
+    """Return the float32 values in [-1, 1] of `stored` [samples, ...]."""
     if levels is None:
         return stored.astype(np.float32)
     return (stored.astype(np.float32) * (2 / levels) - 1).astype(np.float32)
 
 
 def to_stored(values: np.ndarray, levels: int | None) -> np.ndarray:
-    """The nearest storable integers of `values` [samples, ...], clipped to [-1, 1] first."""
+    """Clip `values` [samples, ...] to [-1, 1] and round them to the nearest stored integers."""
     if levels is None:
         return values.astype(np.float32)
     return np.rint((np.clip(values, -1, 1) + 1) * (levels / 2)).astype(np.uint8)
 
 
 def quantised(values: np.ndarray, levels: int | None) -> np.ndarray:
-    """`values` as a reader of the stored image would see them."""
+    """Return `values` after storing: clipped and rounded."""
     return to_values(to_stored(values, levels), levels)
 
 
-def refuse_broken(stored: np.ndarray, levels: int | None, path: object) -> None:
-    """Raise ValueError (one line) on what no image (no point, no latent) is stored as.
+def check_stored(stored: np.ndarray, levels: int | None, path: object) -> None:
+    """Raise ValueError unless `stored` holds images, points or latents.
 
-    Integers are images in bytes of 0..levels. All else is floats, and finite; of a scale that
-    is not [-1, 1] see `refuse_scale`.
+    Images are bytes in 0..levels or floats, points and latents are floats; floats are finite.
+    `check_scale` checks the scale of floats.
     """
     kind = stored.dtype.kind
     if kind != "f" and (stored.dtype != np.uint8 or levels is None):
         wanted = "floats" if levels is None else f"uint8 (0..{levels}) or floats in [-1, 1]"
         raise ValueError(
-            f"{path}: wanted samples that are {wanted}, got {stored.dtype}; store them so"
+            f"{path}: wanted samples that are {wanted}, got {stored.dtype}; convert them"
         )
     if kind == "f":
         broken = ~np.isfinite(stored).all(axis=tuple(range(1, stored.ndim)))
         if bad := int(broken.sum()):
             raise ValueError(
-                f"{path}: wanted finite samples, got nan or inf in {bad} of {len(stored)}; look "
-                f"at the arm that drew them"
+                f"{path}: wanted finite samples, got nan or inf in {bad} of {len(stored)}; check "
+                f"the arm that drew them"
             )
     elif stored.max(initial=0) > levels:
         raise ValueError(
-            f"{path}: wanted bytes of 0..{levels}, got {stored.max()}; they are of other levels "
-            f"than the file says"
+            f"{path}: wanted bytes of 0..{levels}, got {stored.max()}; the metadata of the "
+            f"file has other levels"
         )
 
 
-def refuse_scale(stored: np.ndarray, levels: int | None, path: object) -> None:
-    """Raise ValueError (one line) if floats are images of another scale than [-1, 1].
+def check_scale(stored: np.ndarray, levels: int | None, path: object) -> None:
+    """Raise ValueError if floats are images of another scale than [-1, 1].
 
-    Samples may overshoot it and are clipped, so what is refused is a set of which more than a
-    twentieth of the values are beyond -10 or 10: images in 0..255 or 0..16 are, even mostly black
-    ones, and noise is not. A scale inside of that (0..1) cannot be told from samples.
+    Samples may lie outside [-1, 1] and are clipped later. The error is raised if more than a
+    twentieth of the values are beyond -10 or 10, which holds for images in 0..255 or 0..16, even
+    mostly black ones, and not for noise. A smaller scale (0..1) cannot be recognised.
     """
     if levels is None or stored.dtype.kind != "f" or not stored.size:
         return
-    share = float((np.abs(stored) > FAR).mean())
-    if share > MOST_FAR:
+    fraction = float((np.abs(stored) > LARGE_VALUE).mean())
+    if fraction > MAX_LARGE_FRACTION:
         low, high = float(stored.min()), float(stored.max())
         raise ValueError(
             f"{path}: wanted images in [-1, 1], got values from {low:.4g} to {high:.4g}, "
-            f"{share:.0%} of them beyond +-{FAR}; bring them to that scale, or look at the arm "
-            f"that drew them"
+            f"{fraction:.0%} of them beyond +-{LARGE_VALUE}; rescale them, or check the arm that "
+            f"drew them"
         )

@@ -21,8 +21,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from routing.data.decoding import ImageRule, Rejected, decode, quietly
-from routing.data.sources import SOURCES, Item, MixtureSource, Ready, Streamed, share
+from routing.data.decoding import ImageRule, Rejected, decode, ignore_pillow_warnings
+from routing.data.sources import (
+    SOURCES,
+    InMemorySource,
+    Item,
+    MixtureSource,
+    StreamedSource,
+    shard_range,
+)
 from routing.workflow import choices
 
 BLOCK_SIZE = 256  # images written at once,
@@ -39,21 +46,25 @@ def run(job) -> None:
         raise ValueError(
             f"shard: wanted 0 to {spec['num_shards'] - 1}, got {spec['shard']}; correct --spec"
         )
-    if isinstance(source, Ready) is (spec["image"] is not None):
-        wanted = "no image rule, for" if isinstance(source, Ready) else "an image rule (size), for"
+    if isinstance(source, InMemorySource) is (spec["image"] is not None):
+        wanted = (
+            "no image rule, for"
+            if isinstance(source, InMemorySource)
+            else "an image rule (size), for"
+        )
         raise ValueError(
             f"data.image: wanted {wanted} the source {spec['source']['name']!r}, got "
             f"{spec['image']}; change it"
         )
-    if isinstance(source, Ready):
+    if isinstance(source, InMemorySource):
         _write_ready(job, source)
     else:
         _write_streamed(job, source, ImageRule(**spec["image"]))
 
 
-def _write_ready(job, source: Ready) -> None:
+def _write_ready(job, source: InMemorySource) -> None:
     samples = source.load(job.spec["seed"])
-    in_shard = share(len(samples.labels), job.spec["shard"], job.spec["num_shards"])
+    in_shard = shard_range(len(samples.labels), job.spec["shard"], job.spec["num_shards"])
     part = slice(in_shard.start, in_shard.stop)
     rows = pd.DataFrame(
         {
@@ -74,7 +85,7 @@ def _write_ready(job, source: Ready) -> None:
     job.write_table("rejected", _rejected([]), **metadata)
 
 
-def _write_streamed(job, source: Streamed, rule: ImageRule) -> None:
+def _write_streamed(job, source: StreamedSource, rule: ImageRule) -> None:
     records = ShardRecords(source.path)
     threads = _num_threads()
     items = source.items(job.spec["shard"], job.spec["num_shards"])
@@ -90,7 +101,7 @@ def _write_streamed(job, source: Streamed, rule: ImageRule) -> None:
         "visibility": source.visibility,
         "origin": records.origin,
     }
-    with quietly(), ThreadPoolExecutor(threads) as pool:
+    with ignore_pillow_warnings(), ThreadPoolExecutor(threads) as pool:
         decoded = map_in_order(pool, pixels, records.valid_items(items), PREFETCH * threads)
         blocks = ({"samples": block} for block in records.blocks(decoded, rule.size))
         job.write_array_blocks(

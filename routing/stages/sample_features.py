@@ -83,8 +83,8 @@ def check_shape(shape: tuple[int, ...], extractor: dict[str, Any], path: object)
         wanted = [extractor["model"]["channels"], side, side]
     if list(shape) != wanted:
         raise ValueError(
-            f"{path}: wanted samples of shape {wanted}, as those that the feature extractor was "
-            f"fitted on, got {list(shape)}; embed them with one that was fitted on such samples"
+            f"{path}: wanted samples of shape {wanted} (that of the images which the feature "
+            f"extractor was fitted on), got {list(shape)}; embed them with another extractor"
         )
 
 

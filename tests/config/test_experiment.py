@@ -138,7 +138,7 @@ def test_a_wrong_world_is_one_line(where, value, beginning):
 def test_lists_of_different_lengths():
     line = refusal(changed(ORACLE, "data.source.weights", [0.1, 0.2, 0.7]))
     assert line.startswith(
-        "data.source: mixture wants as many weights as means and stds, got 3, 4"
+        "data.source: mixture: wanted as many weights as means and stds, got 3, 4"
     )
 
 

@@ -6,12 +6,20 @@ import warnings
 
 import numpy as np
 import pytest
-from pictures import bomb, encoded, mean_of_boxes, noise, oriented, smooth
+from encoded_images import bomb, encoded, mean_of_boxes, noise, oriented, smooth
 from PIL import Image, ImageFile
 from stages import refused
 
 from routing.data import decoding as module
-from routing.data.decoding import FILTERS, FORMATS, REASONS, ImageRule, Rejected, decode, quietly
+from routing.data.decoding import (
+    FILTERS,
+    FORMATS,
+    REASONS,
+    ImageRule,
+    Rejected,
+    decode,
+    ignore_pillow_warnings,
+)
 
 RULE = ImageRule(8, "area", min_side=1)
 
@@ -22,7 +30,7 @@ def pixels(data, rule=RULE):
 
 
 def reason(data, rule=RULE):
-    with pytest.raises(Rejected) as error, quietly():
+    with pytest.raises(Rejected) as error, ignore_pillow_warnings():
         decode(data, rule)
     assert error.value.reason in REASONS
     return error.value.reason
@@ -172,7 +180,7 @@ def test_an_unreadable_exif_says_nothing(exif):
     data = encoded(array, "JPEG", quality=98, subsampling=0, exif=exif)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with quietly():
+        with ignore_pillow_warnings():
             found = pixels(data)
     assert close(found, np.rint(mean_of_boxes(array, 8)), 3)
 
@@ -401,7 +409,7 @@ def test_pillow_is_left_as_it_was():
     before = settings()
     for data in (bomb(60_000, 60_000), encoded(noise(64, 64))[:99], encoded(noise(8, 8))):
         try:
-            with quietly():
+            with ignore_pillow_warnings():
                 decode(data, RULE)
         except Rejected:
             pass

@@ -8,7 +8,7 @@ from scipy.stats import kstest
 from stages import refused
 
 from routing.data import probe_states
-from routing.data.probe_states import PARTS
+from routing.data.probe_states import SPLITS
 
 HELDOUT = np.array([3, 4, 8, 10, 11, 15, 16, 20, 21, 29])  # rows of an index of 30 images
 SHARES = {"fit": 0.5, "calibrate": 0.3}
@@ -46,7 +46,7 @@ def test_times_are_uniform_within_their_strata_and_in_every_part():
     made = table(4000)
     assert ((made["t"] >= 0) & (made["t"] <= 1)).all() and made["t"].dtype == np.float32
     assert kstest(made["t"] * 400 % 1, "uniform").pvalue > 0.01
-    for part in PARTS:
+    for part in SPLITS:
         mine = np.sort(made["t"][made["split"] == part])
         middle = (np.arange(len(mine)) + 0.5) / len(mine)
         assert np.abs(mine - middle).max() <= 1 / 400  # stratified: no part lacks a time
@@ -69,7 +69,7 @@ def test_parts_are_of_images_and_of_the_asked_sizes():
 def test_sizes_are_the_nearest(fit, calibrate, sizes, root):
     made = table(root=root, shares={"fit": fit, "calibrate": calibrate})
     counts = made.groupby("split")["row"].nunique()
-    assert [counts[part] for part in PARTS] == sizes  # ends at 2.5 -> 3, 5; at 3.4 -> 3, 6.7 -> 7
+    assert [counts[part] for part in SPLITS] == sizes  # ends at 2.5 -> 3, 5; at 3.4 -> 3, 6.7 -> 7
 
 
 def test_all_comes_from_the_seed():
@@ -83,7 +83,7 @@ def test_half_are_told_nothing():
     made = table(20_000)
     for rows in (made["split"] == "fit", made["t"] < 0.2, made["row"] == HELDOUT[0]):
         share, num = made["is_null"][rows].mean(), rows.sum()
-        assert abs(share - probe_states.NULL_SHARE) < 4 * 0.5 / num**0.5
+        assert abs(share - probe_states.NULL_FRACTION) < 4 * 0.5 / num**0.5
 
 
 def test_a_state_is_on_the_line_between_image_and_noise():
@@ -161,5 +161,7 @@ def test_directions_are_standard_normal():
     ],
 )
 def test_an_empty_part_is_refused(num, shares, part):
-    with refused(rf"probe: wanted states in every part, got none to {part} \({num} states of 10"):
+    with refused(
+        rf"probe: wanted states in every split, got none in '{part}' \({num} states of 10"
+    ):
         table(num, shares=shares)

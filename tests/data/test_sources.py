@@ -3,17 +3,17 @@
 import json
 import os
 
-import albums
+import image_sources
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from albums import NUM, numbers
-from pictures import encoded, noise
+from image_sources import NUM, numbers
+from encoded_images import encoded, noise
 from places import SHARED
 from stages import refused
 
-from routing.data.sources import SOURCES, Ready, Streamed, base, share
-from routing.data.sources.base import files
+from routing.data.sources import SOURCES, InMemorySource, StreamedSource, base, shard_range
+from routing.data.sources.base import list_files
 from routing.data.sources.hf_disk import HfDisk
 from routing.data.sources.image_folder import ImageFolder
 from routing.data.sources.parquet import Parquet
@@ -22,14 +22,14 @@ from routing.workflow import choices
 
 KINDS = {
     "parquet": lambda f: Parquet(
-        str(albums.parquet(f)), label="label", caption="text", source_id="key", licence="rights"
+        str(image_sources.parquet(f)), label="label", caption="text", source_id="key", licence="rights"
     ),
-    "image_folder": lambda f: ImageFolder(str(albums.image_folder(f)), "CC0", "sidecar"),
+    "image_folder": lambda f: ImageFolder(str(image_sources.image_folder(f)), "CC0", "sidecar"),
     "webdataset": lambda f: WebDataset(
-        str(albums.tars(f)), label="cls", caption="txt", licence="json.rights"
+        str(image_sources.tars(f)), label="cls", caption="txt", licence="json.rights"
     ),
     "hf_disk": lambda f: HfDisk(
-        str(albums.hf_disk(f)), label="label", caption="text", licence_text="CC0", batch_rows=4
+        str(image_sources.hf_disk(f)), label="label", caption="text", licence_text="CC0", batch_rows=4
     ),
 }
 MOST = {"webdataset": 3}  # shards: tar files are not divided
@@ -48,7 +48,7 @@ def test_every_source_is_asked():
 def test_a_source_follows_the_protocol(kind, tmp_path):
     source = KINDS[kind](tmp_path)
     assert isinstance(source, SOURCES[kind])
-    assert isinstance(source, Streamed) and not isinstance(source, Ready)
+    assert isinstance(source, StreamedSource) and not isinstance(source, InMemorySource)
     described = choices.describe(SOURCES, source)
     assert choices.build(SOURCES, json.loads(json.dumps(described)), "s") == source
 
@@ -63,7 +63,7 @@ def test_shards_are_one_order_in_parts(kind, num_shards, tmp_path):
     if kind not in MOST:
         sizes = [len(part) for part in parts]
         assert max(sizes) - min(sizes) <= 1
-    wanted = albums.order_of_folder() if kind == "image_folder" else list(range(NUM))
+    wanted = image_sources.order_of_folder() if kind == "image_folder" else list(range(NUM))
     assert numbers(everything(source)) == wanted
 
 
@@ -73,14 +73,14 @@ def test_items_say_all(kind, tmp_path):
     assert len({item.source_id for item in items}) == NUM
     for i, item in zip(numbers(items), items, strict=True):
         own = {"parquet": i % 3, "webdataset": i % 3}
-        assert item.label == own.get(kind, albums.LABELS[i % 3]) and item.problem is None
+        assert item.label == own.get(kind, image_sources.LABELS[i % 3]) and item.problem is None
         assert item.caption == (f"picture {i}" if i % 5 else "")
         rights = {"parquet": "CC0" if i % 2 else "MIT", "webdataset": "MIT"}
         assert item.licence == rights.get(kind, "CC0")
         deep = "deep/" if i % 2 else ""
         ids = {
             "parquet": f"id-{i}",
-            "image_folder": f"{albums.LABELS[i % 3]}/{deep}{i:02d}.png",
+            "image_folder": f"{image_sources.LABELS[i % 3]}/{deep}{i:02d}.png",
             "hf_disk": f"row:{i}",
         }
         tar = 0 if i < 9 else 1 if i < 10 else 2
@@ -90,7 +90,7 @@ def test_items_say_all(kind, tmp_path):
 
 def test_shares_are_neighbours():
     for num, num_shards in ((10, 3), (2, 5), (0, 2), (7, 7)):
-        parts = [share(num, shard, num_shards) for shard in range(num_shards)]
+        parts = [shard_range(num, shard, num_shards) for shard in range(num_shards)]
         assert [i for part in parts for i in part] == list(range(num))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -105,7 +105,7 @@ def test_files_are_one_or_a_folder_or_a_glob(tmp_path):
     suffixes = (".tar",)
 
     def found(path):
-        return [name for name, _ in files(str(path), suffixes, "webdataset")]
+        return [name for name, _ in list_files(str(path), suffixes, "webdataset")]
 
     assert found(tmp_path) == ["0.tar", "a/1.tar", "b/2.tar"]
     assert found(tmp_path / "a" / "1.tar") == ["1.tar"]
@@ -129,7 +129,7 @@ def test_a_relative_path_is_of_the_working_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_source_needs_a_path_and_a_licence(kind, tmp_path):
     options = {"path": str(tmp_path / "gone"), "licence_text": "CC0"}
-    with refused(f"{kind}: path '.*gone' (does not exist|is no folder); correct `path`"):
+    with refused(f"{kind}: path '.*gone' (does not exist|is not a folder); correct `path`"):
         everything(SOURCES[kind](**options))
     with refused(f"{kind}: wanted a licence for every image, got neither"):
         SOURCES[kind](**options | {"licence_text": "" if kind == "image_folder" else None})
@@ -141,20 +141,20 @@ def test_a_source_needs_a_path_and_a_licence(kind, tmp_path):
 
 
 def test_parquet_without_columns(tmp_path):
-    items = everything(Parquet(str(albums.parquet(tmp_path)), licence_text="MIT"))
+    items = everything(Parquet(str(image_sources.parquet(tmp_path)), licence_text="MIT"))
     assert {(item.label, item.caption, item.licence) for item in items} == {(-1, "", "MIT")}
     ids = [f"part-0.parquet:{i}" for i in range(10)] + [f"part-2.parquet:{i}" for i in range(13)]
     assert [item.source_id for item in items] == ids
 
 
 def test_parquet_images_may_be_structures_and_labels_text(tmp_path):
-    structures = [{"bytes": data, "path": f"{i}.png"} for i, data in enumerate(albums.images())]
+    structures = [{"bytes": data, "path": f"{i}.png"} for i, data in enumerate(image_sources.images())]
     structures[4] = {"bytes": None, "path": "4.png"}
     structures[5] = None
-    names = pa.array(albums.columns()["label_name"]).dictionary_encode()
-    folder = albums.parquet(tmp_path, image=structures, label_name=names)
+    names = pa.array(image_sources.columns()["label_name"]).dictionary_encode()
+    folder = image_sources.parquet(tmp_path, image=structures, label_name=names)
     items = everything(Parquet(str(folder), label="label_name", licence_text="MIT"))
-    assert [item.label for item in items] == albums.columns()["label_name"]
+    assert [item.label for item in items] == image_sources.columns()["label_name"]
     assert [i for i, item in enumerate(items) if item.problem] == [4, 5]
     assert items[4].problem == items[5].problem == base.NO_IMAGE
     assert numbers(items[:4]) == [0, 1, 2, 3]
@@ -162,7 +162,7 @@ def test_parquet_images_may_be_structures_and_labels_text(tmp_path):
 
 @pytest.mark.parametrize("num_shards", [1, 4])
 def test_parquet_keeps_what_where_allows(num_shards, tmp_path):
-    folder = str(albums.parquet(tmp_path))
+    folder = str(image_sources.parquet(tmp_path))
 
     def kept(*where):
         source = Parquet(folder, licence_text="MIT", where=where, batch_rows=3)
@@ -179,11 +179,11 @@ def test_parquet_keeps_what_where_allows(num_shards, tmp_path):
 
 
 def test_parquet_rows_that_lack_something(tmp_path):
-    found = albums.columns()
+    found = image_sources.columns()
     for row, name in enumerate(("text", "key", "label", "rights")):
         found[name][row] = None
     names = {"label": "label", "caption": "text", "source_id": "key", "licence": "rights"}
-    folder = str(albums.parquet(tmp_path, **found))
+    folder = str(image_sources.parquet(tmp_path, **found))
     items = everything(Parquet(folder, **names))
     problems = [None, base.NO_ID, base.NO_LABEL, base.NO_LICENCE, None]
     assert [item.problem for item in items[:5]] == problems
@@ -203,7 +203,7 @@ def test_parquet_rows_that_lack_something(tmp_path):
         ({"licence": "right"}, "licence: .* has no column 'right'; did you mean 'rights'"),
         ({"where": (("lable", 1),)}, "where: .* has no column 'lable'; did you mean 'label'"),
         ({"image": "text"}, "image: wanted a column of encoded bytes, got 'text' of type string"),
-        ({"label": "image"}, "label: wanted a column of whole numbers or text, got 'image'"),
+        ({"label": "image"}, "label: wanted a column of integers or text, got 'image'"),
         ({"caption": "label"}, "caption: wanted a column of text, got 'label' of type int64"),
         (
             {"where": (("label", "a"),)},
@@ -212,16 +212,16 @@ def test_parquet_rows_that_lack_something(tmp_path):
     ],
 )
 def test_parquet_columns_that_are_none(options, message, tmp_path):
-    source = Parquet(str(albums.parquet(tmp_path)), **{"licence_text": "MIT"} | options)
+    source = Parquet(str(image_sources.parquet(tmp_path)), **{"licence_text": "MIT"} | options)
     with refused(message):
         everything(source)
 
 
 def test_parquet_files_that_are_none(tmp_path):
-    path = albums.parquet(tmp_path) / "part-2.parquet"
+    path = image_sources.parquet(tmp_path) / "part-2.parquet"
     source, whole = Parquet(str(tmp_path), licence_text="MIT"), path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with refused("parquet: .*part-2.parquet cannot be read (.*); mend the file or leave it out"):
+    with refused("parquet: .*part-2.parquet cannot be read (.*); repair the file or remove it"):
         everything(source)
     broken = bytearray(whole)
     broken[100:4000] = bytes(3900)
@@ -229,7 +229,7 @@ def test_parquet_files_that_are_none(tmp_path):
     with refused("parquet: .*part-2.parquet cannot be read"):
         everything(source)
     with refused("parquet: path '.*' has no rows; correct `path`"):
-        everything(Parquet(str(albums.parquet(tmp_path / "e", sizes=(0,))), licence_text="MIT"))
+        everything(Parquet(str(image_sources.parquet(tmp_path / "e", sizes=(0,))), licence_text="MIT"))
     with refused("parquet: wanted batch_rows >= 1, got 0; raise it"):
         Parquet("x", licence_text="MIT", batch_rows=0)
 
@@ -243,7 +243,7 @@ def test_parquet_reads_the_row_groups_that_it_needs(tmp_path, monkeypatch):
         return whole(self, size, groups, names, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
-    source = Parquet(str(albums.parquet(tmp_path)), licence_text="MIT", where=(("label", 1),))
+    source = Parquet(str(image_sources.parquet(tmp_path)), licence_text="MIT", where=(("label", 1),))
     list(source.items(1, 5))  # rows 4..8 of the first file, whose groups have 4
     assert requested == [([1, 2], ["image", "label"])]
     requested.clear()
@@ -254,7 +254,7 @@ def test_parquet_reads_the_row_groups_that_it_needs(tmp_path, monkeypatch):
 def test_openmix_is_divided():
     if not OPENMIX.is_file():
         pytest.skip("the images of openmix are not here")
-    sizes = [len(share(27_611, shard, 12)) for shard in range(12)]
+    sizes = [len(shard_range(27_611, shard, 12)) for shard in range(12)]
     source = Parquet(str(OPENMIX), source_id="source_id", licence="license", label="label_name")
     first = [item for _, item in zip(range(50), source.items(11, 12), strict=False)]
     assert sum(sizes) == pq.read_metadata(OPENMIX).num_rows == 27_611
@@ -268,7 +268,7 @@ def test_openmix_is_divided():
 
 
 def test_image_folder_captions(tmp_path):
-    path = str(albums.image_folder(tmp_path))
+    path = str(image_sources.image_folder(tmp_path))
     assert {item.caption for item in everything(ImageFolder(path, "CC0"))} == {""}
     labels = {item.caption for item in everything(ImageFolder(path, "CC0", "label"))}
     assert labels == {"ash tree", "birch", "cedar"}
@@ -290,7 +290,7 @@ def test_image_folder_flat(tmp_path):
 
 
 def test_image_folder_follows_links(tmp_path):
-    folder = albums.image_folder(tmp_path / "real")
+    folder = image_sources.image_folder(tmp_path / "real")
     linked = tmp_path / "linked"
     linked.mkdir()
     os.symlink(folder / "birch", linked / "birch")
@@ -298,7 +298,7 @@ def test_image_folder_follows_links(tmp_path):
     os.symlink(tmp_path / "nowhere", linked / "two.png")
     items = everything(ImageFolder(str(linked), "CC0"))
     assert [item.source_id for item in items[-2:]] == ["one.png", "two.png"]
-    birches = [i for i in albums.order_of_folder() if albums.LABELS[i % 3] == "birch"]
+    birches = [i for i in image_sources.order_of_folder() if image_sources.LABELS[i % 3] == "birch"]
     assert numbers(items[:-1]) == [*birches, 2]
     assert items[-1].problem == base.NO_FILE and items[-1].image is None
     os.symlink(folder, folder / "cedar" / "up")
@@ -314,14 +314,16 @@ def tar_items(path, **options):
 
 
 def test_webdataset_fields(tmp_path):
-    path = albums.tars(tmp_path)
+    path = image_sources.tars(tmp_path)
     items = tar_items(path, source_id="json.key", caption="json.text")
     assert [item.source_id for item in items] == [f"id-{i}" for i in range(NUM)]
     assert [item.caption for item in items] == [
         f"picture {i}" if i % 5 else "" for i in range(NUM)
     ]
     assert {(item.label, item.licence) for item in items} == {(-1, "CC0")}
-    with refused("webdataset: wanted at most a shard per tar file, got 4 shards of 3 files; ask"):
+    with refused(
+        "webdataset: wanted at most one shard per tar file, got 4 shards for 3 files; lower"
+    ):
         list(WebDataset(str(path), licence_text="CC0").items(0, 4))
 
 
@@ -331,7 +333,7 @@ def test_webdataset_labels_are_numbers_or_text(tmp_path):
     members = []
     for i, label in enumerate(labels):
         members += [(f"{i}.png", image), (f"{i}.cls", label.encode())]
-    items = tar_items(albums.tar(tmp_path / "x.tar", members), label="cls")
+    items = tar_items(image_sources.tar(tmp_path / "x.tar", members), label="cls")
     assert [item.label for item in items] == list(labels.values())
 
 
@@ -348,7 +350,7 @@ def test_webdataset_samples_that_lack_something(tmp_path):
         *(("utf.png", image), ("utf.cls", b"\xff"), ("utf.json", b'{"l": "MIT"}')),
         *(("again.cls", b"0"), ("whole.cls", b"0"), ("README", b"nothing")),
     ]
-    path = albums.tar(tmp_path / "x.tar", members)
+    path = image_sources.tar(tmp_path / "x.tar", members)
     items = tar_items(path, label="cls", licence="json.l", caption="json.c", licence_text=None)
     found = {item.source_id.removeprefix("x.tar/"): item.problem for item in items[:-3]}
     assert found == {
@@ -370,19 +372,19 @@ def test_webdataset_samples_that_lack_something(tmp_path):
 
 def test_webdataset_takes_the_first_image_named(tmp_path):
     one, other = encoded(noise(8, 8)), encoded(noise(8, 8, seed=1))
-    path = albums.tar(tmp_path / "x.tar", [("a.png", one), ("a.jpg", other), ("a.tif", b"")])
+    path = image_sources.tar(tmp_path / "x.tar", [("a.png", one), ("a.jpg", other), ("a.tif", b"")])
     assert tar_items(path)[0].image == other
     assert tar_items(path, image=("png", "jpg"))[0].image == one
     assert tar_items(path, image=("tif",))[0].image == b""
-    assert tar_items(albums.tar(tmp_path / "y.tar", [("a.JPG", one)]))[0].image == one
+    assert tar_items(image_sources.tar(tmp_path / "y.tar", [("a.JPG", one)]))[0].image == one
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.xz"])
 @pytest.mark.parametrize("share_", [0.0, 0.002, 0.3, 0.6, 0.8])
 def test_webdataset_cut_short(suffix, share_, tmp_path):
     mode = "w" if suffix == ".tar" else f"w:{suffix[5:]}"
-    members = [m for i, data in enumerate(albums.images()) for m in albums.sample(i, data)]
-    path = albums.tar(tmp_path / f"x{suffix}", members, mode)
+    members = [m for i, data in enumerate(image_sources.images()) for m in image_sources.sample(i, data)]
+    path = image_sources.tar(tmp_path / f"x{suffix}", members, mode)
     whole = tar_items(path, label="cls")
     assert numbers(whole) == list(range(NUM))
     data = path.read_bytes()
@@ -400,8 +402,8 @@ def test_webdataset_cut_short(suffix, share_, tmp_path):
 
 def test_webdataset_cut_between_members_or_spoilt(tmp_path):
     """What tarfile takes for a regular end."""
-    members = [m for i, data in enumerate(albums.images()) for m in albums.sample(i, data)]
-    path = albums.tar(tmp_path / "x.tar", members)
+    members = [m for i, data in enumerate(image_sources.images()) for m in image_sources.sample(i, data)]
+    path = image_sources.tar(tmp_path / "x.tar", members)
     whole = path.read_bytes()
     blocks = sum(512 + -(-len(data) // 512) * 512 for _, data in members[:10])
     spoilt = bytearray(whole)
@@ -415,7 +417,7 @@ def test_webdataset_cut_between_members_or_spoilt(tmp_path):
 
 
 def test_webdataset_goes_on_with_the_next_file(tmp_path):
-    folder = albums.tars(tmp_path)
+    folder = image_sources.tars(tmp_path)
     (folder / "part-1.tar.gz").write_bytes(b"no archive")
     items = tar_items(folder)
     assert [item.source_id for item in items if item.problem] == ["part-1.tar.gz"]
@@ -427,28 +429,28 @@ def test_webdataset_goes_on_with_the_next_file(tmp_path):
 
 
 def test_hf_disk_splits(tmp_path):
-    path = str(albums.hf_disk(tmp_path / "d", split="train"))
+    path = str(image_sources.hf_disk(tmp_path / "d", split="train"))
     items = everything(HfDisk(path, "train", licence_text="CC0"))
     assert numbers(items) == list(range(NUM)) and items[3].source_id == "train:3"
     assert len(everything(HfDisk(path, "rest", licence_text="CC0"))) == 1
     for split in ("trein", None):
         with refused(f"hf_disk: split: path '.*' has no split {split!r}; "):
             everything(HfDisk(path, split, licence_text="CC0"))
-    plain = str(albums.hf_disk(tmp_path / "p"))
-    with refused("hf_disk: split: path '.*' is one dataset without splits, got 'train'; leave"):
+    plain = str(image_sources.hf_disk(tmp_path / "p"))
+    with refused("hf_disk: split: path '.*' is one dataset without splits, got 'train'; remove"):
         everything(HfDisk(plain, "train", licence_text="CC0"))
     with refused("hf_disk: label: .* has no column 'lebel'; did you mean 'label'"):
         everything(HfDisk(plain, label="lebel", licence_text="CC0"))
-    with refused("hf_disk: wanted what save_to_disk writes in path '.*', got other files"):
+    with refused("hf_disk: wanted a folder written by save_to_disk, got '.*', which has other files"):
         everything(HfDisk(str(tmp_path), licence_text="CC0"))
 
 
 def test_hf_disk_rows_chosen_and_classes_unknown(tmp_path):
     from datasets import ClassLabel, Dataset, Features, Image
 
-    image = [{"bytes": data, "path": None} for data in albums.images()]
+    image = [{"bytes": data, "path": None} for data in image_sources.images()]
     label = [-1 if i == 2 else None if i == 4 else i % 3 for i in range(NUM)]
-    features = Features(image=Image(), label=ClassLabel(names=albums.LABELS))
+    features = Features(image=Image(), label=ClassLabel(names=image_sources.LABELS))
     dataset = Dataset.from_dict({"image": image, "label": label}, features=features)
     order = [5, 2, 4, 17, 0]
     dataset.select(order).save_to_disk(str(tmp_path / "d"))

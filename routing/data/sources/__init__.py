@@ -1,11 +1,11 @@
-"""Sources: where samples and images come from, a kind per file.
+"""Sources of samples and images, one kind per file.
 
-To add one, write a frozen dataclass with the methods of `Ready` (its samples are stored as they
-are) or of `Streamed` (its images are decoded by the image rule) and give it a row in SOURCES;
-the tests find it there.
+To add a source, write a frozen dataclass with the methods of `InMemorySource` (its samples are
+stored unchanged) or of `StreamedSource` (its images are decoded by the image rule), and give it a
+row in SOURCES.
 """
 
-from routing.data.sources.base import Item, Ready, Samples, Streamed, share
+from routing.data.sources.base import InMemorySource, Item, Samples, StreamedSource, shard_range
 from routing.data.sources.digits import Digits
 from routing.data.sources.hf_disk import HfDisk
 from routing.data.sources.image_folder import ImageFolder
@@ -22,4 +22,13 @@ SOURCES = {
     "hf_disk": HfDisk,
 }
 
-__all__ = ["SOURCES", "Digits", "Item", "MixtureSource", "Ready", "Samples", "Streamed", "share"]
+__all__ = [
+    "SOURCES",
+    "Digits",
+    "InMemorySource",
+    "Item",
+    "MixtureSource",
+    "Samples",
+    "StreamedSource",
+    "shard_range",
+]

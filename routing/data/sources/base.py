@@ -1,9 +1,9 @@
-"""What a source is: `load(root)` for what is ready as it stands, `items(...)` for what is read.
+"""The two kinds of sources, and what they yield.
 
-A ready source makes all its samples at once. A streamed one yields encoded images one after the
-other: `items(shard, num_shards)` is a part of one fixed order, and the parts of all shards, one
-behind the other, are everything exactly once. It holds a few items at a time, however long it is.
-What it finds damaged is an item with a problem, not an error: nothing is left out in silence.
+An in-memory source returns all its samples at once (`load`). A streamed source yields encoded
+images in a fixed order, of which `items(shard, num_shards)` is one part; the parts of all shards,
+concatenated, have every image exactly once. It holds a few items in memory. A damaged image is an
+item with a problem, not an error, so that every image is accounted for.
 """
 
 import glob
@@ -26,7 +26,7 @@ PROBLEMS = (NO_IMAGE, NO_FILE, NO_ID, NO_LABEL, NO_LICENCE, NO_TEXT, CUT_ARCHIVE
 
 @dataclass(frozen=True)
 class Samples:
-    """What a ready source yields: stored samples, labels and what must be known about them."""
+    """What an in-memory source returns: stored samples with their labels and licence."""
 
     stored: np.ndarray  # [samples, channels, height, width] integers or [samples, dim] points
     labels: np.ndarray  # [samples]
@@ -35,11 +35,11 @@ class Samples:
     levels: int | None  # the largest stored value; None for points
     licence: str
     visibility: str = "public"
-    components: np.ndarray | None = None  # [samples], in a world of components
+    components: np.ndarray | None = None  # [samples]: mixture components, in an exact world
 
 
 class Item(NamedTuple):
-    """One encoded image and what its source says of it, or the problem with it."""
+    """One encoded image with its metadata, or the problem with it."""
 
     source_id: str
     image: bytes | None
@@ -50,34 +50,34 @@ class Item(NamedTuple):
 
 
 @runtime_checkable
-class Ready(Protocol):
-    """A source that makes all its samples at once."""
+class InMemorySource(Protocol):
+    """A source that returns all its samples at once, stored as they are."""
 
     def load(self, root: int) -> Samples:
-        """All samples, drawn from the streams of `root`."""
+        """Return all samples; random ones are drawn from the streams of the seed `root`."""
 
 
 @runtime_checkable
-class Streamed(Protocol):
+class StreamedSource(Protocol):
     """A source of encoded images in a fixed order."""
 
     path: str
     visibility: str
 
     def items(self, shard: int, num_shards: int) -> Iterator[Item]:
-        """The part `shard` of `num_shards`."""
+        """Yield the items of part `shard` of `num_shards`."""
 
 
-def share(num: int, shard: int, num_shards: int) -> range:
-    """The positions of 0..num-1 that belong to `shard`: neighbours, as many as in any other."""
+def shard_range(num: int, shard: int, num_shards: int) -> range:
+    """Return the positions among 0..num-1 in `shard`: neighbours, in parts of equal size."""
     return range(num * shard // num_shards, num * (shard + 1) // num_shards)
 
 
-def files(path: str, suffixes: tuple[str, ...], kind: str) -> list[tuple[str, Path]]:
-    """(name, path) of a file, of all files under a folder, or of a glob, in order of names.
+def list_files(path: str, suffixes: tuple[str, ...], kind: str) -> list[tuple[str, Path]]:
+    """Return (name, path) of a file, of all files under a folder, or of a glob, sorted by name.
 
-    Names are relative to the folder, or to the last folder before the first wild card. Under a
-    folder, links to files are followed, those to folders are not (a glob follows both).
+    Names are relative to the folder, or to the last folder before the first wildcard. Under a
+    folder, links to files are followed and links to folders are not; a glob follows both.
     """
     here = Path(path)
     if here.is_file():
@@ -98,10 +98,10 @@ def files(path: str, suffixes: tuple[str, ...], kind: str) -> list[tuple[str, Pa
     return named
 
 
-def need_licence(kind: str, licence: str | None, licence_text: str | None) -> None:
-    """Refuse a source whose images would have no licence."""
+def require_licence(kind: str, licence: str | None, licence_text: str | None) -> None:
+    """Raise ValueError if the images of a source would have no licence."""
     if not (licence or licence_text):
         raise ValueError(
-            f"{kind}: wanted a licence for every image, got neither `licence` (where the data "
-            f"says it) nor `licence_text`; give one"
+            f"{kind}: wanted a licence for every image, got neither `licence` (the name of "
+            f"the field with it) nor `licence_text`; give one"
         )

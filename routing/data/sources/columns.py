@@ -1,9 +1,9 @@
-"""Items from the columns of a table, whoever wrote it: which column says what, by name.
+"""Items from the columns of a table; options name the columns.
 
-An image column holds encoded bytes, or the structure {bytes, path} that Hugging Face writes, of
-which the bytes count. Labels are whole numbers or text and stay what they are; a dictionary
-column is what its values are. An image column that is null in a row is an item with a problem,
-and so is a label, an id or a licence that its column lacks; a null caption is an empty one.
+An image column has encoded bytes, or the structure {bytes, path} that Hugging Face writes, of
+which the bytes are read. Labels are integers or text. A dictionary column is read as its values.
+A row with a null image, label, id or licence becomes an item with a problem; a null caption
+becomes an empty one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from routing.workflow import choices
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of a table's columns; `kind` names the source in errors."""
+    """The names of the columns of a table; `kind` is the source, named in errors."""
 
     kind: str
     image: str
@@ -30,17 +30,17 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """Every column that is read, once."""
+        """The columns that are read, without duplicates."""
         named = (self.image, self.label, self.caption, self.source_id, self.licence)
         return list(dict.fromkeys(name for name in named if name))
 
     def check(self, schema: pa.Schema, where: str) -> None:
-        """Refuse columns that `schema`, that of the file `where`, lacks or has of other types."""
+        """Raise ValueError unless `schema` of the file `where` has these columns and types."""
         wanted = {
             "image": (_is_image, "encoded bytes"),
-            "label": (_is_label, "whole numbers or text"),
+            "label": (_is_label, "integers or text"),
             "caption": (_is_text, "text"),
-            "source_id": (_is_label, "text or whole numbers"),
+            "source_id": (_is_label, "text or integers"),
             "licence": (_is_text, "text"),
         }
         for option, (fits, what) in wanted.items():
@@ -55,7 +55,7 @@ class Columns:
                 )
 
     def field(self, schema: pa.Schema, option: str, name: str, where: str) -> pa.Field:
-        """The column `name` that `option` asks for."""
+        """Return the column `name`, the value of `option`."""
         if name not in schema.names:
             raise ValueError(
                 f"{self.kind}: {option}: {where} has no column {name!r}"
@@ -69,9 +69,9 @@ class Columns:
         positions: Sequence[str],
         names: Callable[[str, object], object] = lambda column, value: value,
     ) -> Iterator[Item]:
-        """An item per row; `positions` are the ids of rows whose table has none.
+        """Yield an item per row; `positions` are the ids if the table has no id column.
 
-        `names(column, value)` turns what is stored into what is meant (the name of a class).
+        `names(column, value)` converts a stored value, such as a class number to its name.
         """
         image = batch.column(self.image)
         if pa.types.is_struct(image.type):
@@ -79,13 +79,13 @@ class Columns:
         rest = {name: batch.column(name).to_pylist() for name in self.names if name != self.image}
         for row in range(len(batch)):
 
-            def said(column: str | None, row: int = row) -> object:
+            def read(column: str | None, row: int = row) -> object:
                 return None if column is None else names(column, rest[column][row])
 
-            yield self._item(image[row].as_py(), said, positions[row])
+            yield self._item(image[row].as_py(), read, positions[row])
 
-    def _item(self, image: bytes | None, said: Callable, position: str) -> Item:
-        own, label, licence = said(self.source_id), said(self.label), said(self.licence)
+    def _item(self, image: bytes | None, read: Callable, position: str) -> Item:
+        own, label, licence = read(self.source_id), read(self.label), read(self.licence)
         licence = licence or self.licence_text
         problems = {
             NO_IMAGE: image is None,
@@ -97,7 +97,7 @@ class Columns:
             source_id=position if own is None else str(own),
             image=image,
             label=-1 if label is None else label,
-            caption=str(said(self.caption) or ""),
+            caption=str(read(self.caption) or ""),
             licence=licence or "",
             problem=next((problem for problem, is_so in problems.items() if is_so), None),
         )

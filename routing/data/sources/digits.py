@@ -1,4 +1,4 @@
-"""The embedded images: scikit-learn's handwritten digits."""
+"""The digits of scikit-learn, the data of the default experiment."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Digits:
     """scikit-learn's handwritten digits: 1,797 grey images of 8 x 8, values 0..16."""
 
     def load(self, root: int) -> Samples:
-        """Read the images that come with scikit-learn (UCI, Alpaydin and Kaynak 1998)."""
+        """Return the images that come with scikit-learn (UCI, Alpaydin and Kaynak 1998)."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from routing.data.sources.base import Item, need_licence, share
+from routing.data.sources.base import Item, require_licence, shard_range
 from routing.data.sources.columns import Columns
 from routing.workflow import choices
 
@@ -16,9 +16,9 @@ from routing.workflow import choices
 class HfDisk:
     """A `Dataset`, or the `split` of a `DatasetDict`, saved as Arrow files in a folder.
 
-    Images stay encoded as they were saved; a class label is the name of its class (-1: none).
-    Shards divide the rows. Ids are those of the column `source_id`, or "split:row". Files are
-    memory-mapped and read `batch_rows` rows at a time.
+    Images are read as they were encoded. A class label becomes the name of its class; -1 means no
+    label. Shards divide the rows. Ids are the values of the column `source_id`, or "split:row".
+    Files are memory-mapped and read `batch_rows` rows at a time.
     """
 
     path: str
@@ -33,13 +33,13 @@ class HfDisk:
     visibility: Literal["public", "private"] = "public"
 
     def __post_init__(self) -> None:
-        """Refuse images without a licence, and batches without rows."""
-        need_licence("hf_disk", self.licence, self.licence_text)
+        """Validate the options."""
+        require_licence("hf_disk", self.licence, self.licence_text)
         if self.batch_rows < 1:
             raise ValueError(f"hf_disk: wanted batch_rows >= 1, got {self.batch_rows}; raise it")
 
     def items(self, shard: int, num_shards: int) -> Iterator[Item]:
-        """The rows of `shard`, in order."""
+        """Yield the rows of `shard`, in order."""
         dataset, columns = self._dataset(), self._columns()
         classes = {n: f.names for n, f in dataset.features.items() if hasattr(f, "int2str")}
         stored = dataset.features.arrow_schema
@@ -52,7 +52,7 @@ class HfDisk:
             return classes[column][value] if value >= 0 else None
 
         arrow = dataset.select_columns(columns.names).with_format("arrow")
-        mine, split = share(len(dataset), shard, num_shards), self.split or "row"
+        mine, split = shard_range(len(dataset), shard, num_shards), self.split or "row"
         for first in range(mine.start, mine.stop, self.batch_rows):
             table = arrow[first : min(first + self.batch_rows, mine.stop)]
             at = first
@@ -65,13 +65,13 @@ class HfDisk:
         from datasets import DatasetDict, load_from_disk
 
         if not Path(self.path).is_dir():
-            raise ValueError(f"hf_disk: path {self.path!r} is no folder; correct `path`")
+            raise ValueError(f"hf_disk: path {self.path!r} is not a folder; correct `path`")
         try:
             found = load_from_disk(self.path)
         except FileNotFoundError:
             raise ValueError(
-                f"hf_disk: wanted what save_to_disk writes in path {self.path!r}, got other "
-                f"files; correct `path`"
+                f"hf_disk: wanted a folder written by save_to_disk, got {self.path!r}, which has "
+                f"other files; correct `path`"
             ) from None
         if isinstance(found, DatasetDict):
             if self.split not in found:
@@ -83,7 +83,7 @@ class HfDisk:
         elif self.split is not None:
             raise ValueError(
                 f"hf_disk: split: path {self.path!r} is one dataset without splits, got "
-                f"{self.split!r}; leave it out"
+                f"{self.split!r}; remove it"
             )
         if not len(found):
             raise ValueError(f"hf_disk: path {self.path!r} has no rows; correct `path`")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from routing.data.sources.base import NO_FILE, NO_TEXT, Item, need_licence, share
+from routing.data.sources.base import NO_FILE, NO_TEXT, Item, require_licence, shard_range
 
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pgm", ".png", ".pnm", ".ppm"),
@@ -17,12 +17,12 @@ SUFFIXES = (
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The image files under a folder, known by their suffix, sorted by name folder by folder.
+    """The image files under a folder, recognised by their suffix, sorted by name in each folder.
 
-    The label is the first folder of the relative path ("" for a file at the top), the id the
-    relative path. Captions are none, the label with spaces for underscores, or what the text
-    beside the image says (a.jpg, a.txt), empty where there is none. Hidden files are left alone;
-    links are followed, and one that leads back to a folder above it is an error.
+    The label is the first folder of the relative path ("" for a file at the top), the id is the
+    relative path. `captions`: "none"; "label", the label with spaces for underscores; "sidecar",
+    the text file beside the image (a.txt for a.jpg), empty if there is none. Hidden files are
+    ignored. Links are followed; a link to a folder above it is an error.
     """
 
     path: str
@@ -31,21 +31,21 @@ class ImageFolder:
     visibility: Literal["public", "private"] = "public"
 
     def __post_init__(self) -> None:
-        """Refuse images without a licence."""
-        need_licence("image_folder", None, self.licence_text)
+        """Validate the options."""
+        require_licence("image_folder", None, self.licence_text)
 
     def items(self, shard: int, num_shards: int) -> Iterator[Item]:
-        """The files of `shard`, in order; the folder is walked twice, and never held."""
+        """Yield the files of `shard`, in order. The folder is walked twice."""
         root = Path(self.path)
         if not root.is_dir():
-            raise ValueError(f"image_folder: path {self.path!r} is no folder; correct `path`")
+            raise ValueError(f"image_folder: path {self.path!r} is not a folder; correct `path`")
         num = sum(1 for _ in _walk(root, ()))
         if not num:
             raise ValueError(
                 f"image_folder: wanted images ({', '.join(SUFFIXES)}) under path {self.path!r}, "
                 f"got none; correct `path`"
             )
-        mine = share(num, shard, num_shards)
+        mine = shard_range(num, shard, num_shards)
         for path in itertools.islice(_walk(root, ()), mine.start, mine.stop):
             yield self._item(path, path.relative_to(root))
 
@@ -54,7 +54,7 @@ class ImageFolder:
         item = Item(name.as_posix(), None, label, licence=self.licence_text)
         try:
             item = item._replace(image=path.read_bytes())
-        except FileNotFoundError:  # a link to nowhere
+        except FileNotFoundError:  # a broken link
             return item._replace(problem=NO_FILE)
         if self.captions == "label":
             return item._replace(caption=label.replace("_", " "))
@@ -68,7 +68,7 @@ class ImageFolder:
 
 
 def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """The image files under `folder` in order; `above` are the folders that led here."""
+    """Yield the image files under `folder` in order; `above` are the folders that contain it."""
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:

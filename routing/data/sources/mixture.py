@@ -1,4 +1,4 @@
-"""Points of a world with closed-form answers: a Gaussian mixture in the plane."""
+"""An exact world: a Gaussian mixture, whose posterior and velocities have a closed form."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class MixtureSource:
     """Points of a Gaussian mixture in the plane, with exact component counts.
 
     Component c has weight `weights[c]`, mean `means[c]`, the isotropic standard deviation
-    `stds[c]` and the label `labels[c]`; without labels every component is its own.
+    `stds[c]` and the label `labels[c]`; without labels its label is c.
     """
 
     weights: tuple[float, ...]
@@ -23,25 +23,25 @@ class MixtureSource:
     labels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse lists of different lengths and components that are none."""
+        """Validate the options."""
         if not len(self.weights) == len(self.means) == len(self.stds):
             raise ValueError(
-                f"mixture wants as many weights as means and stds, got {len(self.weights)}, "
+                f"mixture: wanted as many weights as means and stds, got {len(self.weights)}, "
                 f"{len(self.means)} and {len(self.stds)}; give one of each per component"
             )
         if self.labels is not None and len(self.labels) != len(self.weights):
             raise ValueError(
-                f"mixture wants as many labels as weights, got {len(self.labels)} and "
-                f"{len(self.weights)}; give one per component or leave them out"
+                f"mixture: wanted as many labels as weights, got {len(self.labels)} and "
+                f"{len(self.weights)}; give one per component or none"
             )
         if not (self.weights and min(self.weights) > 0 and min(self.stds) > 0):
             raise ValueError(
-                f"mixture wants components with weights and stds > 0, got weights "
-                f"{list(self.weights)} and stds {list(self.stds)}; leave empty components out"
+                f"mixture: wanted weights and stds > 0, got weights "
+                f"{list(self.weights)} and stds {list(self.stds)}; remove empty components"
             )
 
     def load(self, root: int) -> Samples:
-        """Draw the points from the stream `world`."""
+        """Return points drawn from the stream `world`, with exact numbers per component."""
         shares = np.asarray(self.weights) / sum(self.weights) * self.num_points
         counts = np.floor(shares).astype(int)
         counts[np.argsort(counts - shares, kind="stable")[: self.num_points - counts.sum()]] += 1

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from routing.data.sources.base import Item, files, need_licence, share
+from routing.data.sources.base import Item, list_files, require_licence, shard_range
 from routing.data.sources.columns import Columns
 
 
@@ -18,10 +18,10 @@ from routing.data.sources.columns import Columns
 class Parquet:
     """Encoded images in Parquet: a file, all `*.parquet` under a folder, or a glob.
 
-    Shards divide the rows of all files, so a row group may belong to several. Of the rows, those
-    are kept that `where`, pairs (column, value), allows: the value of every column named must be
-    among those given for it; they are not counted among the rejected. Ids are those of the
-    column `source_id`, or "file:row". Files are read a buffer and `batch_rows` rows at a time.
+    Shards divide the rows of all files. `where` has pairs (column, value); a row is kept if its
+    value in every such column is one of those given for it. Other rows are not counted as
+    rejected. Ids are the values of the column `source_id`, or "file:row". Files are read
+    `batch_rows` rows at a time.
     """
 
     path: str
@@ -36,18 +36,18 @@ class Parquet:
     visibility: Literal["public", "private"] = "public"
 
     def __post_init__(self) -> None:
-        """Refuse images without a licence, and batches without rows."""
-        need_licence("parquet", self.licence, self.licence_text)
+        """Validate the options."""
+        require_licence("parquet", self.licence, self.licence_text)
         if self.batch_rows < 1:
             raise ValueError(f"parquet: wanted batch_rows >= 1, got {self.batch_rows}; raise it")
 
     def items(self, shard: int, num_shards: int) -> Iterator[Item]:
-        """The rows of `shard`, in the order of files and rows."""
-        named = files(self.path, (".parquet",), "parquet")
+        """Yield the rows of `shard`, in the order of files and rows."""
+        named = list_files(self.path, (".parquet",), "parquet")
         counts = [_metadata(path).num_rows for _, path in named]
         if not sum(counts):
             raise ValueError(f"parquet: path {self.path!r} has no rows; correct `path`")
-        mine, first = share(sum(counts), shard, num_shards), 0
+        mine, first = shard_range(sum(counts), shard, num_shards), 0
         for (name, path), num in zip(named, counts, strict=True):
             rows = range(max(mine.start - first, 0), min(mine.stop - first, num))
             first += num
@@ -73,7 +73,7 @@ class Parquet:
         return Columns("parquet", *names, self.licence_text)
 
     def _allowed(self, columns: Columns, schema: pa.Schema, where: str) -> dict[str, pa.Array]:
-        """The values that `where` allows, by column and of its type."""
+        """Return the values that `where` allows, by column, in the type of the column."""
         allowed = {}
         for name in dict(self.where):
             field = columns.field(schema, "where", name, where)
@@ -84,7 +84,7 @@ class Parquet:
             except (pa.ArrowException, TypeError):
                 raise ValueError(
                     f"parquet: where: wanted values of type {kind} for the column {name!r} of "
-                    f"{where}, got {values}; write them so"
+                    f"{where}, got {values}; convert them"
                 ) from None
         return allowed
 
@@ -92,7 +92,7 @@ class Parquet:
 def _batches(
     file: pq.ParquetFile, rows: range, names: list[str], size: int
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """(number of its first row, batch) for `rows`, from the row groups that have some of them."""
+    """Yield (position of the first row, batch) for `rows`; only their row groups are read."""
     sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     first = int(np.searchsorted(starts, rows.start, "right")) - 1
@@ -125,4 +125,4 @@ def _metadata(path: Path) -> pq.FileMetaData:
 
 def _damaged(path: Path, error: Exception) -> ValueError:
     detail = " ".join(str(error).split())[:160]
-    return ValueError(f"parquet: {path} cannot be read ({detail}); mend the file or leave it out")
+    return ValueError(f"parquet: {path} cannot be read ({detail}); repair the file or remove it")

@@ -1,4 +1,4 @@
-"""WebDataset: tar files in which neighbours with one name up to the first dot are one sample."""
+"""WebDataset: tar files; neighbouring members with one name up to the first dot are a sample."""
 
 import json
 import re
@@ -15,25 +15,24 @@ from routing.data.sources.base import (
     NO_LICENCE,
     NO_TEXT,
     Item,
-    files,
-    need_licence,
-    share,
+    list_files,
+    require_licence,
+    shard_range,
 )
 
-Fields = dict[str, bytes]  # what a sample holds, by extension
+Fields = dict[str, bytes]  # the files of a sample, by extension
 
 
 @dataclass(frozen=True)
 class WebDataset:
     """Tar files (plain, .gz, .bz2 or .xz): one, all under a folder, or a glob.
 
-    Shards divide the files. A sample is its neighbouring members whose path is the same up to
-    the first dot of the name; the rest, in small letters, is the extension. `image` names the
-    extensions that hold the image, the first present one counts; `label`, `caption` and
-    `licence` name an extension or, as "json.field", a field of a JSON member. A label of digits
-    is a number. The id is "tar/path", or what `source_id` names. A file that ends early, or
-    without the mark of its end, is rejected under its own name, with the sample in which it
-    breaks; what came before stays.
+    Shards divide the files. A sample consists of neighbouring members whose path is the same up
+    to the first dot of the name; the rest, in lower case, is the extension. `image` lists the
+    extensions of the image; the first that is present is read. `label`, `caption`, `licence` and
+    `source_id` name an extension or, as "json.field", a field of a JSON member. A label of digits
+    is a number. Without `source_id` the id is "tar/path". A truncated file is rejected under its
+    own name, together with its last sample; the samples before are kept.
     """
 
     path: str
@@ -46,19 +45,19 @@ class WebDataset:
     visibility: Literal["public", "private"] = "public"
 
     def __post_init__(self) -> None:
-        """Refuse images without a licence."""
-        need_licence("webdataset", self.licence, self.licence_text)
+        """Validate the options."""
+        require_licence("webdataset", self.licence, self.licence_text)
 
     def items(self, shard: int, num_shards: int) -> Iterator[Item]:
-        """The samples of the files of `shard`, as they come."""
+        """Yield the samples of the files of `shard`, in their order."""
         suffixes = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-        named = files(self.path, suffixes, "webdataset")
+        named = list_files(self.path, suffixes, "webdataset")
         if num_shards > len(named):
             raise ValueError(
-                f"webdataset: wanted at most a shard per tar file, got {num_shards} shards of "
-                f"{len(named)} files; ask for fewer shards"
+                f"webdataset: wanted at most one shard per tar file, got {num_shards} shards for "
+                f"{len(named)} files; lower data.num_shards"
             )
-        for number in share(len(named), shard, num_shards):
+        for number in shard_range(len(named), shard, num_shards):
             name, path = named[number]
             for key, fields in _samples(path, self._wanted()):
                 if key is None:
@@ -75,11 +74,11 @@ class WebDataset:
     def _item(self, name: str, fields: Fields) -> Item:
         item = Item(name, next((fields[key] for key in self.image if key in fields), None))
         try:
-            label = _said(fields, self.label)
-            caption = _said(fields, self.caption)
-            own = _said(fields, self.source_id)
-            licence = _said(fields, self.licence) or self.licence_text
-        except ValueError:  # UnicodeDecodeError and JSONDecodeError are
+            label = _value(fields, self.label)
+            caption = _value(fields, self.caption)
+            own = _value(fields, self.source_id)
+            licence = _value(fields, self.licence) or self.licence_text
+        except ValueError:  # includes UnicodeDecodeError and JSONDecodeError
             return item._replace(problem=NO_TEXT)
         if isinstance(label, str) and re.fullmatch("-?[0-9]{1,18}", label):
             label = int(label)
@@ -98,11 +97,11 @@ class WebDataset:
 
 
 class _Header(tarfile.TarInfo):
-    """A header whose damage is an error; tarfile takes it for the end of the file."""
+    """A header that raises an error if it is damaged, which tarfile takes for the end."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
-        """The header in `buf`."""
+        """Return the header in `buf`."""
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.EOFHeaderError:
@@ -112,12 +111,15 @@ class _Header(tarfile.TarInfo):
 
 
 def _samples(path: Path, wanted: set[str]) -> Iterator[tuple[str | None, Fields | None]]:
-    """(key, fields) of each sample; (key, None) of one cut short, then (None, None) for `path`."""
+    """Yield (key, fields) of each sample.
+
+    At a truncation: (key, None) for the sample, then (None, None) for the file `path`.
+    """
     key, fields = None, {}
     try:
         with tarfile.open(path, "r|*", tarinfo=_Header) as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # it would remember every header
+                tar.members.clear()  # else it keeps every header
                 if not member.isfile():
                     continue
                 folder, slash, base = member.name.rpartition("/")
@@ -138,12 +140,12 @@ def _samples(path: Path, wanted: set[str]) -> Iterator[tuple[str | None, Fields 
 
 
 def _member(name: str) -> str:
-    """The extension that `name` is read from."""
+    """Return the extension that `name` is read from."""
     return "json" if name.startswith("json.") else name
 
 
-def _said(fields: Fields, name: str | None) -> object:
-    """What a sample says under `name`; None if nothing."""
+def _value(fields: Fields, name: str | None) -> object:
+    """Return the value of a sample under `name`; None if there is none."""
     data = None if name is None else fields.get(_member(name))
     if data is None:
         return None
@@ -152,5 +154,5 @@ def _said(fields: Fields, name: str | None) -> object:
     found = json.loads(data)
     value = found.get(name.removeprefix("json.")) if isinstance(found, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | str | None):
-        raise ValueError(f"{name} is neither text nor a whole number")
+        raise ValueError(f"{name} is neither text nor an integer")
     return value
