@@ -1,7 +1,7 @@
 import pytest
 import torch
+from exact_mixtures import CLUSTERS, NUM_CLUSTERS, exact_experts, labelled, states
 from torch.autograd.functional import jacobian
-from worlds import CLUSTERS, NUM_CLUSTERS, exact_experts, labelled, states
 
 from routing.ensemble.guidance import GUIDANCE, Guidance
 from routing.ensemble.policies import Full, Sticky, TopK

@@ -1,7 +1,6 @@
 import pytest
 import torch
-from posteriors import with_soft_pilot
-from worlds import (
+from exact_mixtures import (
     CLUSTERS,
     LABELS,
     NUM_CLUSTERS,
@@ -11,6 +10,7 @@ from worlds import (
     prior,
     states,
 )
+from posteriors import with_soft_pilot
 
 from routing.ensemble.policies import POLICIES, Full, Sample, Sticky, Switch, TopK
 from routing.ensemble.routed_field import RoutedField, ensemble_velocity

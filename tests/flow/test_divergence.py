@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 import torch
+from exact_mixtures import labelled, states
 from torch.autograd.functional import jacobian
-from worlds import labelled, states
 
 from routing.flow.divergence import num_products, with_divergence
 

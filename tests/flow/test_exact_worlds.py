@@ -4,10 +4,10 @@ from dataclasses import FrozenInstanceError, replace
 import jaxtyping
 import pytest
 import torch
+from exact_mixtures import CLUSTERS as CLUSTERS_OF_LABELLED
+from exact_mixtures import LABELS, NULL, NUM_LABELS, exact_experts, labelled, members
 from torch.autograd.functional import jacobian
 from torch.distributions import MultivariateNormal
-from worlds import CLUSTERS as CLUSTERS_OF_LABELLED
-from worlds import LABELS, NULL, NUM_LABELS, exact_experts, labelled, members
 
 from routing.flow import paths
 from routing.flow.conditions import Condition

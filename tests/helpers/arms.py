@@ -1,4 +1,4 @@
-"""Artifacts from which arms draw: random networks, and exact worlds, by the real stages."""
+"""Inputs of the stage samples: random networks, and Gaussian mixtures, by the real stages."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ SIZED = {"first_seed": 0, "num_seeds": 16, "batch_size": 64, "num_trajectories":
 
 
 def spec(router="learned", policy=FULL, steps=4, num=16, **more) -> dict:
-    """What a job of the stage samples sees."""
+    """The spec of a job of the stage samples."""
     router = {"name": router} if isinstance(router, str) else router
     parts = {"arm_name": "arm", "router": router, "policy": policy, "guidance": {"name": "none"}}
     parts |= {"sampler": {"name": "euler", "num_steps": steps}}
@@ -34,7 +34,10 @@ def spec(router="learned", policy=FULL, steps=4, num=16, **more) -> dict:
 
 
 def draw(folder, inputs, parts) -> dict:
-    """Arrays of all outputs and the bill; the router's weights only go to arms that learned it."""
+    """Run the stage samples; return arrays of all outputs and the cost.
+
+    Only arms with a learned router get the weights of the router.
+    """
     if parts["router"]["name"] != "learned":
         inputs = inputs | {"router": []}
     files = run("samples", folder, parts, **inputs)
@@ -43,7 +46,7 @@ def draw(folder, inputs, parts) -> dict:
 
 
 def network(path, stage, generator, num_logits=None, conditioner=None, **notes):
-    """A network whose weights are all random: fresh ones say zero."""
+    """A network whose weights are all random: initial ones give zero outputs."""
     told = {} if conditioner is None else conditioner.options()
     note = models.dit_config(SHAPE, **NETWORK, num_logits=num_logits, **told)
     net = models.build_dit(note)
@@ -99,7 +102,7 @@ def networks(folder, condition=None, temperatures=None) -> dict:
 
 
 def probe(folder, made, num_states, shard_size=None) -> dict:
-    """The probe of these experts, by the stage."""
+    """Run the stage probe on these experts."""
     shard_size = shard_size or num_states
     sizes = {"num_states": num_states, "shard_size": shard_size, "num_directions": 1}
     parts = {"seed": ROOT, "partition": "any", "probe": sizes | {"fit": 0.4, "calibrate": 0.4}}
@@ -145,7 +148,7 @@ def exact(folder, source=WORLD, condition="none", names=PARTITIONS) -> dict:
 
 
 def whole_world(inputs):
-    """The mixture of all experts of these inputs, labelled if they are."""
+    """Return the mixture of all experts of these inputs, with labels if they have them."""
     arrays = [artifacts.read_arrays(path) for path in inputs["experts"]]
     joined = {key: np.concatenate([a[key] for a in arrays]) for key in arrays[0]}
     return models.load(joined, artifacts.read_provenance(inputs["experts"][0]))

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from encoder_worlds import save_resnet
+from encoded_images import encoded, smooth
+from encoder_fixtures import save_resnet
 from filelock import FileLock
-from pictures import encoded, smooth
 from places import ROOT
 from pretrained import autoencoder, both_towers, vgg16
 

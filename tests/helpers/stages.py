@@ -1,4 +1,4 @@
-"""Stages run in this process as a rule runs them: through files, sealed and with provenance."""
+"""Run stages in this process as a rule runs them: on files, with checksums and provenance."""
 
 import importlib
 import json
@@ -67,7 +67,7 @@ WORLD = {
 
 
 def run(stage: str, folder: Path, spec: dict, **inputs) -> dict[str, Path]:
-    """Run `stage`; its output files by name, in `folder`."""
+    """Run `stage`; return its output files in `folder`, by name."""
     files = {n: [p] if isinstance(p, Path) else list(p) for n, p in inputs.items()}
     outputs = {name: folder / f"{name}.{kind}" for name, kind in OUTPUTS[stage].items()}
     with Job(stage, files, outputs, json.loads(json.dumps(spec))) as job:
@@ -78,7 +78,7 @@ def run(stage: str, folder: Path, spec: dict, **inputs) -> dict[str, Path]:
 def read(
     folder: Path, source: dict, heldout=0.2, seed=ROOT, image=None, num_shards=1, rejects=0.01
 ) -> dict:
-    """`samples` (a file, or one for each of several shards) and `index` of a source."""
+    """Read a source; return `samples` (one file, or a list of shards) and `index`."""
     spec = {"seed": seed, "source": source, "image": image, "num_shards": num_shards}
     shards = [run("data", folder / f"{i}", spec | {"shard": i}) for i in range(num_shards)]
     spec = {"seed": seed, "heldout_fraction": heldout, "max_rejected_fraction": rejects}
@@ -89,7 +89,7 @@ def read(
 
 
 def embed(folder: Path, encoder: dict, data: dict, seed=ROOT) -> dict:
-    """`encoder` and `features` (files) of the samples of `data`."""
+    """Fit an encoder on `data`; return the files `encoder` and `features`."""
     spec = {"seed": seed, "encoder": encoder}
     samples = [data["samples"]] if isinstance(data["samples"], Path) else data["samples"]
     fitted = run("fit_encoder", folder, spec, samples=samples, index=data["index"])["encoder"]
@@ -101,7 +101,7 @@ def embed(folder: Path, encoder: dict, data: dict, seed=ROOT) -> dict:
 
 
 def make(stage: str, path: Path, content, **notes) -> Path:
-    """A made-up artifact of `stage`: a table, or arrays."""
+    """Write an artifact of `stage` with this content, a table or arrays."""
     with Job(stage, {}, {"made": path}, {}) as job:
         write = job.write_table if isinstance(content, pd.DataFrame) else job.write_arrays
         write("made", content, **notes)
@@ -111,7 +111,7 @@ def make(stage: str, path: Path, content, **notes) -> Path:
 def make_data(
     folder: Path, stored, is_train, labels=None, clusters=None, levels=None
 ) -> dict[str, Path]:
-    """Made-up inputs of the training stages: samples, index and assignments."""
+    """Write inputs of the training stages: samples, index and assignments."""
     num = len(stored)
     labels = np.zeros(num, np.int64) if labels is None else np.asarray(labels)
     clusters = np.zeros(num, np.int64) if clusters is None else np.asarray(clusters, np.int64)
@@ -134,7 +134,7 @@ def make_data(
 def make_probe(
     folder: Path, data: dict[str, Path], experts, num_states=400, num_shards=1, num_directions=2
 ) -> dict[str, list[Path]]:
-    """A made-up probe of `data`: expert k says `experts[k](x, t)`, all conditions are ignored."""
+    """Write a probe of `data` where expert k is `experts[k](x, t)`; conditions are ignored."""
     index = artifacts.read_table(data["index"])
     notes, stored = (
         artifacts.read_provenance(data["samples"]),
@@ -147,11 +147,11 @@ def make_probe(
     for i, chosen in enumerate(np.array_split(np.arange(num_states), num_shards)):
         rows = table.iloc[chosen].reset_index(drop=True)
         shard = probe_states.states(rows, values[rows["row"]], ROOT)
-        said = torch.stack([expert(shard.x, shard.t) for expert in experts])
+        v = torch.stack([expert(shard.x, shard.t) for expert in experts])
         along = probe_states.directions(rows, num_directions, values.shape[1:], ROOT)
         arrays = {
-            "gram": gram(said, shard.target).numpy(),
-            "projections": torch.einsum("sj...,ks...->sjk", along, said).numpy(),
+            "gram": gram(v, shard.target).numpy(),
+            "projections": torch.einsum("sj...,ks...->sjk", along, v).numpy(),
         }
         files["gram"].append(make("probe", folder / f"g{i}.safetensors", arrays))
         files["states"].append(make("probe", folder / f"s{i}.parquet", rows))
@@ -159,12 +159,12 @@ def make_probe(
 
 
 def content(path: Path) -> str:
-    """The digest of the data alone."""
+    """Return the digest of the data of an artifact, without its metadata."""
     return artifacts.read_provenance(path)["content"]
 
 
 def refused(message: str):
-    """Expect a ValueError of one line that matches `message` and offers a remedy."""
+    """Expect a ValueError whose one line matches `message` and has a remedy."""
     return _Refused(message)
 
 

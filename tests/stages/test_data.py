@@ -6,11 +6,11 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import albums
+import image_sources
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import bomb, encoded, mean_of_boxes, noise, oriented, smooth
+from encoded_images import bomb, encoded, mean_of_boxes, noise, oriented, smooth
 from places import SHARED
 from sklearn.datasets import load_digits
 from stages import content, refused, run
@@ -158,14 +158,14 @@ def test_components_may_share_labels(tmp_path):
 
 def test_a_mixture_of_odd_parts_is_refused():
     means = ((0.0, 0.0), (1.0, 1.0))
-    with refused("mixture wants as many weights as means and stds, got 1, 2 and 2"):
+    with refused("mixture: wanted as many weights as means and stds, got 1, 2 and 2"):
         MixtureSource((1.0,), means, (1.0, 1.0))
     for weights, stds in (((1.0, 0.0), (1.0, 1.0)), ((1.0, 1.0), (1.0, -1.0))):
-        with refused("mixture wants components with weights and stds > 0, got"):
+        with refused("mixture: wanted weights and stds > 0, got"):
             MixtureSource(weights, means, stds)
-    with refused("mixture wants components"):
+    with refused("mixture: wanted weights and stds > 0"):
         MixtureSource((), (), ())
-    with refused("mixture wants as many labels as weights, got 1 and 2"):
+    with refused("mixture: wanted as many labels as weights, got 1 and 2"):
         MixtureSource((1.0, 1.0), means, (1.0, 1.0), labels=(0,))
 
 
@@ -189,7 +189,7 @@ def folder_of(path, files):
 def test_images_are_stored_in_their_order(threads, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     monkeypatch.setattr(data, "BLOCK_SIZE", 5)
-    path = str(albums.parquet(tmp_path / "in"))
+    path = str(image_sources.parquet(tmp_path / "in"))
     names = {"label": "label_name", "caption": "text", "source_id": "key", "licence": "rights"}
     source = {"name": "parquet", "path": path, **names}
     files = run("data", tmp_path, spec(source, image=IMAGE))
@@ -197,17 +197,17 @@ def test_images_are_stored_in_their_order(threads, tmp_path, monkeypatch):
         artifacts.map_arrays(files["samples"])["samples"],
         artifacts.read_table(files["rows"]),
     )
-    wanted = [decode(image, ImageRule(**IMAGE)) for image in albums.images()]
+    wanted = [decode(image, ImageRule(**IMAGE)) for image in image_sources.images()]
     assert stored.dtype == np.uint8 and np.array_equal(stored, np.stack(wanted))
-    found = albums.columns()
+    found = image_sources.columns()
     for column, own in (("label", "label_name"), ("caption", "text"), ("source_id", "key")):
         assert rows[column].tolist() == found[own]
     assert rows["licence"].tolist() == found["rights"]
-    assert rows["row"].tolist() == list(range(albums.NUM))
+    assert rows["row"].tolist() == list(range(image_sources.NUM))
     digest = hashlib.sha256()
-    for image in albums.images():
+    for image in image_sources.images():
         digest.update(len(image).to_bytes(8, "little") + image)
-    origin = {"path": path, "images": albums.NUM, "sha256": digest.hexdigest()}
+    origin = {"path": path, "images": image_sources.NUM, "sha256": digest.hexdigest()}
     for path in files.values():
         note = artifacts.read_provenance(path)
         assert note["licence"] == ["CC0", "MIT"] and note["visibility"] == "public"
@@ -218,14 +218,20 @@ def test_images_are_stored_in_their_order(threads, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("num_shards", [2, 7, 30])
 def test_shards_of_images_are_the_whole_in_parts(num_shards, tmp_path):
-    source = {"name": "parquet", "path": str(albums.parquet(tmp_path / "in")), "label": "label"}
+    source = {
+        "name": "parquet",
+        "path": str(image_sources.parquet(tmp_path / "in")),
+        "label": "label",
+    }
     source["licence_text"] = "MIT"
     ((whole, rows, _),) = shards(tmp_path, 1, source=source, image=IMAGE)
     parts = shards(tmp_path, num_shards, source=source, image=IMAGE)
     assert np.array_equal(np.concatenate([samples for samples, _, _ in parts]), whole)
     again = pd.concat([part for _, part, _ in parts], ignore_index=True)
     assert again.drop(columns="row").equals(rows.drop(columns="row"))
-    assert again["label"].dtype == np.int64 and again["caption"].tolist() == [""] * albums.NUM
+    assert (
+        again["label"].dtype == np.int64 and again["caption"].tolist() == [""] * image_sources.NUM
+    )
 
 
 def test_odd_images_are_handled_or_listed(tmp_path):
@@ -270,14 +276,14 @@ def _image(array):
 
 
 def test_later_ids_are_duplicates(tmp_path):
-    keys = [f"id-{i}" for i in range(albums.NUM)]
+    keys = [f"id-{i}" for i in range(image_sources.NUM)]
     keys[5], keys[9], keys[20] = keys[4], keys[4], keys[7]
-    images = albums.images()
+    images = image_sources.images()
     images[7] = b"broken"
-    path = albums.parquet(tmp_path / "in", key=keys, image=images)
+    path = image_sources.parquet(tmp_path / "in", key=keys, image=images)
     source = {"name": "parquet", "path": str(path), "source_id": "key", "licence_text": "MIT"}
     ((samples, rows, rejected),) = shards(tmp_path, 1, source=source, image=IMAGE)
-    wanted = [i for i in range(albums.NUM) if i not in (5, 7, 9, 20)]
+    wanted = [i for i in range(image_sources.NUM) if i not in (5, 7, 9, 20)]
     assert rows["source_id"].tolist() == [keys[i] for i in wanted]
     rule = ImageRule(**IMAGE)
     assert np.array_equal(samples, [decode(images[i], rule) for i in wanted])
@@ -299,17 +305,17 @@ def test_a_shard_may_be_empty(tmp_path):
 
 
 def test_a_whole_number_of_blocks_has_no_empty_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "BLOCK_SIZE", albums.NUM)
+    monkeypatch.setattr(data, "BLOCK_SIZE", image_sources.NUM)
     sizes = []
     keep = data.ShardRecords._keep
     monkeypatch.setattr(
         data.ShardRecords, "_keep", lambda s, i: (sizes.append(len(i)), keep(s, i))
     )
-    path = str(albums.parquet(tmp_path / "in"))
+    path = str(image_sources.parquet(tmp_path / "in"))
     shards(
         tmp_path, 1, source={"name": "parquet", "path": path, "licence_text": "MIT"}, image=IMAGE
     )
-    assert sizes == [albums.NUM]
+    assert sizes == [image_sources.NUM]
 
 
 def test_large_images_are_written_in_smaller_blocks():
@@ -338,7 +344,7 @@ def test_a_shard_of_openmix(tmp_path):
 def test_labels_are_of_one_kind(tmp_path):
     image = encoded(noise(8, 8))
     members = [("a.png", image), ("a.cls", b"3"), ("b.png", image), ("b.cls", b"oak")]
-    path = str(albums.tar(tmp_path / "x.tar", members))
+    path = str(image_sources.tar(tmp_path / "x.tar", members))
     source = {"name": "webdataset", "path": path, "label": "cls", "licence_text": "MIT"}
     with refused("data.source: wanted labels that are all whole numbers or all text, got 3 and"):
         run("data", tmp_path / "out", spec(source, image=IMAGE))
@@ -346,7 +352,7 @@ def test_labels_are_of_one_kind(tmp_path):
 
 
 def test_names_that_are_no_text_are_written_out(tmp_path):
-    path = albums.tar(tmp_path / "x.tar", [("caf\udce9.png", encoded(noise(8, 8)))])
+    path = image_sources.tar(tmp_path / "x.tar", [("caf\udce9.png", encoded(noise(8, 8)))])
     source = {"name": "webdataset", "path": str(path), "licence_text": "MIT"}
     ((_, rows, _),) = shards(tmp_path, 1, source=source, image=IMAGE)
     assert rows["source_id"].tolist() == ["x.tar/caf\\udce9"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from encoder_worlds import LEVELS, fitted, stage, world
+from encoder_fixtures import LEVELS, fitted, sharded_data, stage
 from stages import content, make, refused
 
 from routing.data import pixel_values
@@ -11,7 +11,7 @@ from routing.metrics import feature_space_names
 from routing.stages import embed
 from routing.workflow import artifacts
 
-pytest_plugins = ["encoder_worlds"]
+pytest_plugins = ["encoder_fixtures"]
 EXAMPLES = {"pca": {"name": "pca", "dim": 12}, "identity": {"name": "identity"}}
 
 
@@ -35,7 +35,7 @@ def test_shards_together_are_the_whole(spec, digits, shards, tmp_path):
 
 @pytest.mark.parametrize("spec", EXAMPLES.values(), ids=EXAMPLES.keys())
 def test_one_shard_is_bit_equal_to_the_product(spec, digits, tmp_path):
-    whole = world(tmp_path, *digits)
+    whole = sharded_data(tmp_path, *digits)
     encoder = fitted(tmp_path, spec, **whole)
     arrays, values = artifacts.read_arrays(encoder), pixel_values.to_values(digits[0], LEVELS)
     found = features(embedded(tmp_path, encoder, whole["samples"][0]))
@@ -46,7 +46,7 @@ def test_one_shard_is_bit_equal_to_the_product(spec, digits, tmp_path):
 
 
 def test_train_features_are_white(digits, tmp_path):
-    whole = world(tmp_path, *digits)
+    whole = sharded_data(tmp_path, *digits)
     encoder = fitted(tmp_path, EXAMPLES["pca"], **whole)
     found = features(embedded(tmp_path, encoder, whole["samples"][0])).astype(np.float64)
     train = digits[1]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from encoder_worlds import LEVELS, fitted, world
+from encoder_fixtures import LEVELS, fitted, sharded_data
 from sklearn.decomposition import PCA as Decomposition
 from stages import content, refused
 
@@ -13,7 +13,7 @@ from routing.loading.feature_encoders import fitted_encoders
 from routing.loading.feature_encoders.fitting_samples import subsample
 from routing.workflow import artifacts, seeds
 
-pytest_plugins = ["encoder_worlds"]
+pytest_plugins = ["encoder_fixtures"]
 
 
 def test_pca_is_bit_equal_to_scikit_learn_on_all_training_rows(digits, shards, tmp_path):
@@ -49,14 +49,14 @@ def test_held_out_images_change_nothing(digits, shards, tmp_path):
     truth = content(fitted(tmp_path, spec, **shards))
     stored = stored.copy()
     stored[~train] = np.random.default_rng(0).integers(17, size=stored[~train].shape)
-    assert content(fitted(tmp_path, spec, **world(tmp_path / "b", stored, train))) == truth
+    assert content(fitted(tmp_path, spec, **sharded_data(tmp_path / "b", stored, train))) == truth
     stored[np.flatnonzero(train)[0]] = 16
-    assert content(fitted(tmp_path, spec, **world(tmp_path / "c", stored, train))) != truth
+    assert content(fitted(tmp_path, spec, **sharded_data(tmp_path / "c", stored, train))) != truth
 
 
 def test_shards_change_nothing(digits, shards, tmp_path):
     one = fitted(tmp_path / "a", {"name": "pca", "dim": 5}, **shards)
-    other = fitted(tmp_path / "b", {"name": "pca", "dim": 5}, **world(tmp_path, *digits))
+    other = fitted(tmp_path / "b", {"name": "pca", "dim": 5}, **sharded_data(tmp_path, *digits))
     assert content(one) == content(other)
 
 
@@ -81,7 +81,7 @@ def test_no_more_than_max_fit_are_seen(digits, shards, tmp_path):
     stored = stored.copy()
     stored[np.setdiff1d(np.arange(len(stored)), numbers)] = 0
     spec = {"name": "pca", "dim": 5, "max_fit": 100}
-    other = fitted(tmp_path, spec, **world(tmp_path / "b", stored, train))
+    other = fitted(tmp_path, spec, **sharded_data(tmp_path / "b", stored, train))
     assert content(other) == content(path)
 
 
@@ -97,7 +97,7 @@ def test_the_identity_is_exact_and_small(digits, shards, tmp_path):
 
 def test_latents_are_taken_as_they_are(tmp_path):
     stored = np.random.default_rng(0).normal(size=(40, 4, 2, 2)).astype(np.float16) * 3
-    inputs = world(tmp_path, stored, np.arange(40) < 30, levels=None)
+    inputs = sharded_data(tmp_path, stored, np.arange(40) < 30, levels=None)
     path = fitted(tmp_path, {"name": "pca", "dim": 3, "reads": "latents"}, **inputs)
     flat = stored[:30].reshape(30, -1).astype(np.float64)
     assert np.array_equal(artifacts.read_arrays(path)["mean"], flat.mean(0))
@@ -117,7 +117,7 @@ def test_what_cannot_be_fitted_is_refused(shards, digits, tmp_path):
     with refused(
         "encoder: wanted training samples to fit on, got none; lower data.heldout_fraction"
     ):
-        none = world(tmp_path / "none", digits[0], np.zeros(len(digits[0]), bool))
+        none = sharded_data(tmp_path / "none", digits[0], np.zeros(len(digits[0]), bool))
         fitted(tmp_path, {"name": "identity"}, **none)
 
 
@@ -190,12 +190,18 @@ def test_features_of_unit_length(digits, few, resnet, tmp_path):
 
 
 def test_what_a_network_cannot_see_is_refused_when_it_is_fitted(resnet, few, tmp_path):
-    points = world(tmp_path / "p", np.zeros((9, 2), np.float32), np.arange(9) < 6, levels=None)
+    points = sharded_data(
+        tmp_path / "p", np.zeros((9, 2), np.float32), np.arange(9) < 6, levels=None
+    )
     with refused("encoder: a network wants images .* got samples of shape .2.; use pca"):
         fitted(tmp_path, resnet, **points)
     latents = np.zeros((9, 4, 8, 8), np.float32)
     with refused("wants images of 1 or 3 channels, got 4"):
-        fitted(tmp_path, resnet, **world(tmp_path / "l", latents, np.arange(9) < 6, levels=None))
+        fitted(
+            tmp_path,
+            resnet,
+            **sharded_data(tmp_path / "l", latents, np.arange(9) < 6, levels=None),
+        )
     for options, said in (
         ({"dim": 0}, "encoder: timm wants dim >= 1 or null, got 0"),
         ({"max_fit": 0}, "encoder: timm wants max_fit >= 1, got 0"),

@@ -441,7 +441,7 @@ def reported(request, inputs, quick, told_label):
     index, net = artifacts.read_table(inputs["index"]), network(files)
     conditioner = from_metadata(artifacts.read_provenance(files["weights"])["conditioner"])
     parts = {}
-    for part in probe_states.PARTS:
+    for part in probe_states.SPLITS:
         chosen = table[table["split"] == part]
         held = probe_states.states(chosen, images[chosen["row"]], ROOT)
         told = None

@@ -2,12 +2,12 @@
 
 import math
 
-import elsewhere
 import numpy as np
 import pandas as pd
 import pytest
+import simulated_gpu
 import torch
-from elsewhere import Device, Here, Mixed
+from simulated_gpu import GPUTensor, MixedDevices, SimulatedGPU
 from stages import make, make_data, refused, run
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -39,8 +39,8 @@ CONDITIONS = ["none", "label", "text"]
 @pytest.fixture
 def gpu(monkeypatch):
     """A GPU that `best` finds."""
-    monkeypatch.setattr(devices, "best", lambda: Device.device)
-    with Device() as device:
+    monkeypatch.setattr(devices, "best", lambda: SimulatedGPU.device)
+    with SimulatedGPU() as device:
         yield device
 
 
@@ -68,9 +68,13 @@ def assert_same(found, expected, device="meta"):
 
 
 def test_tensors_of_two_devices_do_not_mix():
-    with Device() as gpu:
+    with SimulatedGPU() as gpu:
         there, here = torch.ones(3, device=gpu.device), torch.arange(3.0)
-        assert type(there) is Here and there.device == Device.device and type(here) is Tensor
+        assert (
+            type(there) is GPUTensor
+            and there.device == SimulatedGPU.device
+            and type(here) is Tensor
+        )
         for mix in (
             lambda: there + here,
             lambda: torch.stack([there, here]),
@@ -80,7 +84,7 @@ def test_tensors_of_two_devices_do_not_mix():
             lambda: here.add_(there),
             lambda: here.index_copy_(0, torch.arange(3), there),
         ):
-            with pytest.raises(Mixed):
+            with pytest.raises(MixedDevices):
                 mix()
         with pytest.raises((RuntimeError, TypeError)):
             there.numpy()
@@ -89,13 +93,13 @@ def test_tensors_of_two_devices_do_not_mix():
 
 
 def test_what_cuda_allows_is_allowed():
-    with Device() as gpu:
+    with SimulatedGPU() as gpu:
         here = torch.arange(3.0)
         there = here.to(gpu.device)
         assert (there * torch.tensor(2.0)).tolist() == [0, 2, 4]
         assert there[torch.tensor([2, 0])].tolist() == [2, 0]
         written = torch.tensor([1, 2], device=gpu.device)
-        assert type(written) is Here and written.tolist() == [1, 2]
+        assert type(written) is GPUTensor and written.tolist() == [1, 2]
         assert there.new_tensor([1, 2]).tolist() == [1.0, 2.0]
         assert there.sum().item() == 3 and type(there.cpu()) is Tensor
         there[:] = torch.ones(3)  # a copy
@@ -117,7 +121,7 @@ def test_gradients_are_those_of_the_cpu():
             optimiser.step()
         return [p.detach().to("cpu") for p in net.parameters()]
 
-    with Device() as gpu:
+    with SimulatedGPU() as gpu:
         found = steps(gpu.device)
     assert all(map(torch.equal, found, steps("cpu")))
 
@@ -190,15 +194,15 @@ def test_all_tensors_that_are_held_are_moved():
     told = Condition(torch.arange(3), torch.ones(3, 1, 2), torch.ones(3, 1, dtype=torch.bool))
     batch = Batch(x, x[:, 0], torch.arange(3), x, p[:2], p, projections=torch.ones(3, 1, 2))
     held = {"a": [x, 5, None, "text"], "b": (batch, told, np.ones(2))}
-    with Device() as gpu:
+    with SimulatedGPU() as gpu:
         there = devices.moved(held, gpu.device)
         back = devices.moved(there, devices.CPU)
-    assert type(there["a"][0]) is Here and there["a"][1:] == [5, None, "text"]
+    assert type(there["a"][0]) is GPUTensor and there["a"][1:] == [5, None, "text"]
     assert there["b"][2] is held["b"][2] and type(there["b"]) is tuple
     for i, whole in enumerate((batch, told)):
         for name, part in vars(whole).items():
             moved, returned = (vars(h["b"][i])[name] for h in (there, back))
-            assert (moved is None) if part is None else (type(moved) is Here)
+            assert (moved is None) if part is None else (type(moved) is GPUTensor)
             assert part is None or torch.equal(returned, part)
     assert devices.moved(x, devices.CPU) is x
 
@@ -216,7 +220,7 @@ class Regression:
     def __call__(self, net, rng):
         if len(self.reads) == self.die_before:
             raise KeyboardInterrupt
-        self.reads.append(elsewhere.num_reads())
+        self.reads.append(simulated_gpu.num_reads())
         x = torch.from_numpy(rng.standard_normal((4, 3), np.float32)).to(self.device)
         scale = math.inf if len(self.reads) == self.bad_step else 1.0
         return (net(x) - x.sum(1, keepdim=True)).square().mean() * scale
@@ -368,8 +372,8 @@ def twice(tmp_path, monkeypatch):
     @sdpa_kernel(SDPBackend.MATH)  # the fused ones are of a device, and Adam enlarges rounding
     def both(stage, spec, device="meta", **inputs):
         expected = run(stage, tmp_path / "cpu", spec, **inputs)
-        with monkeypatch.context() as patch, Device():
-            patch.setattr(devices, "best", lambda: Device.device)
+        with monkeypatch.context() as patch, SimulatedGPU():
+            patch.setattr(devices, "best", lambda: SimulatedGPU.device)
             found = run(stage, tmp_path / "gpu", spec, **inputs)
         assert_same(found, expected, device)
         return found
@@ -566,9 +570,9 @@ def test_a_sample_that_is_not_finite_is_named_elsewhere_too(data, worlds, tmp_pa
 
 
 def test_a_classifier_and_its_input_are_of_one_device():
-    with Device() as gpu:
+    with SimulatedGPU() as gpu:
         net = Classifier(ClassifierShape(1, 4, 4, 8, 3)).to(gpu.device)
-        with pytest.raises(Mixed):
+        with pytest.raises(MixedDevices):
             net(torch.zeros(2, 1, 4, 4))
 
 

@@ -2,9 +2,9 @@
 
 from functools import partial
 
+import exact_mixtures
 import pytest
 import torch
-import worlds
 from trajectory_routers import PRIOR, at, distances, divergence, prior, random_prediction, slope
 
 from routing.ensemble.routers import Confidence, Density, Prediction
@@ -50,15 +50,15 @@ def test_without_counts_the_condition_does_not_move_the_start(kind, rng):
 )
 def test_a_condition_has_its_own_posterior(kind, sampler, bound, rng):
     """Labels across clusters, one per sample (3: null): from p(k | c) to p(k | x_t, t, c)."""
-    world = worlds.labelled()
+    world = exact_mixtures.labelled()
     counts = torch.zeros(3, 3, dtype=torch.int64)
     images = (100 * world.mixture.weights).round().long()
-    counts.index_put_((worlds.CLUSTERS, worlds.LABELS), images, accumulate=True)
-    router = kind(worlds.prior(world.mixture), label_counts=counts)
+    counts.index_put_((exact_mixtures.CLUSTERS, exact_mixtures.LABELS), images, accumulate=True)
+    router = kind(exact_mixtures.prior(world.mixture), label_counts=counts)
     x = torch.randn(80, 2, generator=rng, dtype=torch.float64)
     z = torch.randn(50, 80, 2, generator=rng, dtype=torch.float64)
     condition = Condition(label=torch.arange(80) % 4)
-    fields = [partial(v, condition=condition) for v in worlds.exact_experts(world)]
+    fields = [partial(v, condition=condition) for v in exact_mixtures.exact_experts(world)]
     carry, found = router.start(x, None, condition), []
 
     def velocity(x, t, step):
@@ -68,7 +68,7 @@ def test_a_condition_has_its_own_posterior(kind, sampler, bound, rng):
         divergences = torch.stack([divergence(field, x, t) for field in fields], 1)
         mixed = (p[..., None] * v).sum(1)
         carry = router.observe(x, t, Prediction(mixed, v, divergences), carry)
-        exact = world.cluster_posterior(x, t, worlds.CLUSTERS, 3, condition)
+        exact = world.cluster_posterior(x, t, exact_mixtures.CLUSTERS, 3, condition)
         found.append((p - exact).abs().sum(1) / 2)
         return mixed
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from encoder_worlds import fitted
+from encoder_fixtures import fitted
 from stages import refused
 
 from routing.loading.feature_encoders import fitted_encoders
 from routing.workflow import artifacts
 
-pytest_plugins = ["encoder_worlds"]
+pytest_plugins = ["encoder_fixtures"]
 
 
 def test_features_of_no_length_stay_where_they_are():

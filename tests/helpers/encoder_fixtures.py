@@ -1,4 +1,4 @@
-"""Fixtures of the stages encoder and embed: digits in shards, and a network with drawn weights."""
+"""Fixtures of feature encoders: digits in shards, and a network with random weights."""
 
 import importlib
 
@@ -15,8 +15,8 @@ from routing.workflow.job import Job
 LEVELS = 16
 
 
-def world(folder, stored, train, levels=LEVELS, num_shards=1):
-    """Shards of samples and their index, in pieces of about one size."""
+def sharded_data(folder, stored, train, levels=LEVELS, num_shards=1):
+    """Shards of samples, of about equal size, and their index."""
     num = len(stored)
     pieces = np.array_split(np.arange(num), num_shards)
     index = pd.DataFrame({"sample_id": [str(i) for i in range(num)]})
@@ -46,18 +46,18 @@ def fitted(folder, encoder, seed=7, **inputs):
 
 @pytest.fixture(scope="session")
 def digits():
-    """Stored digits and who may be fitted on."""
+    """Stored digits, and which of them are training images."""
     stored = load_digits().images.astype(np.uint8)[:, None]
     return stored, np.random.default_rng(3).random(len(stored)) < 0.8
 
 
 @pytest.fixture(scope="session")
 def shards(digits, tmp_path_factory):
-    return world(tmp_path_factory.mktemp("digits"), *digits, num_shards=4)
+    return sharded_data(tmp_path_factory.mktemp("digits"), *digits, num_shards=4)
 
 
 def save_resnet(path):
-    """The weights of a small network of timm, drawn; the options of an encoder with it."""
+    """Save a small network of timm with random weights; return the options of its encoder."""
     import timm
 
     torch.manual_seed(0)
@@ -73,7 +73,7 @@ def save_resnet(path):
 
 @pytest.fixture(scope="session")
 def resnet(tmp_path_factory):
-    """A small network with drawn weights: options of the encoder."""
+    """Options of an encoder by a small network with random weights."""
     return save_resnet(tmp_path_factory.mktemp("net") / "net.safetensors")
 
 
@@ -81,4 +81,4 @@ def resnet(tmp_path_factory):
 def few(digits, tmp_path_factory):
     """Ninety digits in three shards."""
     stored, train = digits
-    return world(tmp_path_factory.mktemp("few"), stored[:90], train[:90], num_shards=3)
+    return sharded_data(tmp_path_factory.mktemp("few"), stored[:90], train[:90], num_shards=3)

@@ -1,4 +1,4 @@
-"""Small worlds with closed forms: what more than one test file asks for."""
+"""Small Gaussian mixtures with closed forms, for several test files."""
 
 import torch
 

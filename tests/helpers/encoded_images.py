@@ -1,4 +1,4 @@
-"""Encoded images made in tests: good ones, odd ones and hostile ones."""
+"""Encoded images for tests: valid ones, unusual ones and malicious ones."""
 
 import io
 import struct
@@ -22,7 +22,7 @@ def noise(height, width, channels=3, seed=0):
 
 
 def encoded(image, kind="PNG", **options):
-    """`image`, an array or of Pillow's, as bytes of the format `kind`."""
+    """`image`, an array or a Pillow image, as bytes of the format `kind`."""
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     file = io.BytesIO()
     image.save(file, kind, **options)
@@ -30,7 +30,7 @@ def encoded(image, kind="PNG", **options):
 
 
 def bomb(width, height):
-    """A PNG that says it is so large, in a few bytes."""
+    """A PNG of a few bytes whose header claims this size."""
 
     def chunk(name, data):
         body = name + data

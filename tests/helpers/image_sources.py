@@ -1,4 +1,4 @@
-"""The same few images as every kind of source: 23 of them, of 3 labels, with captions."""
+"""The same 23 images, of 3 labels and with captions, as every kind of source."""
 
 import io
 import json
@@ -6,7 +6,7 @@ import tarfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pictures import encoded, noise
+from encoded_images import encoded, noise
 
 NUM = 23
 LABELS = ["ash_tree", "birch", "cedar"]
@@ -18,7 +18,7 @@ def images():
 
 
 def columns():
-    """The columns of a table of these images."""
+    """Columns of a table of these images."""
     return {
         "image": images(),
         "label": [i % 3 for i in range(NUM)],
@@ -42,7 +42,7 @@ def parquet(folder, sizes=(10, 0, 13), groups=4, **changed):
 
 
 def image_folder(folder):
-    """A folder per label; some images have a text beside them."""
+    """A folder per label; some images have a caption file beside them."""
     for i, data in enumerate(images()):
         place = folder / LABELS[i % 3] / ("deep" if i % 2 else "")
         place.mkdir(parents=True, exist_ok=True)
@@ -67,13 +67,13 @@ def tar(path, members, mode="w"):
 
 def sample(i, data):
     """The members of one sample; their order depends on i."""
-    said = {"text": f"picture {i}" if i % 5 else None, "rights": "MIT", "key": f"id-{i}"}
+    fields = {"text": f"picture {i}" if i % 5 else None, "rights": "MIT", "key": f"id-{i}"}
     members = [
         (f"a/{i:03d}.png", data),
         (f"a/{i:03d}.cls", str(i % 3).encode()),
         (f"a/{i:03d}.txt", f"picture {i}".encode() if i % 5 else b""),
-        (f"a/{i:03d}.json", json.dumps(said).encode()),
-        (f"a/{i:03d}.seg.png", b"of no interest"),
+        (f"a/{i:03d}.json", json.dumps(fields).encode()),
+        (f"a/{i:03d}.seg.png", b"not read"),
     ]
     return members[i % 5 :] + members[: i % 5]
 
@@ -90,7 +90,7 @@ def tars(folder, sizes=(9, 1, 13), suffixes=(".tar", ".tar.gz", ".tar")):
 
 
 def hf_disk(folder, split=None):
-    """What `save_to_disk` writes, with an image feature and a class label."""
+    """A dataset of Hugging Face on disk, with an image feature and a class label."""
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
     found = columns()
@@ -107,12 +107,12 @@ def hf_disk(folder, split=None):
 
 
 def order_of_folder():
-    """The numbers of the images in the order of `image_folder`."""
+    """Numbers of the images in the order of `image_folder`."""
     names = [(LABELS[i % 3], *(["deep"] if i % 2 else []), f"{i:02d}.png") for i in range(NUM)]
     return sorted(range(NUM), key=lambda i: names[i])
 
 
 def numbers(items):
-    """Which images these items are."""
+    """Numbers of the images of these items."""
     made = {data: i for i, data in enumerate(images())}
     return [made[item.image] for item in items]

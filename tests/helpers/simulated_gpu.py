@@ -1,12 +1,12 @@
-"""A GPU that is none: tensors that say "cuda:0", hold their numbers on the CPU and refuse to mix.
+"""A simulated GPU: tensors on another device whose numbers are on the CPU.
 
-    with elsewhere.Device() as gpu:
+    with simulated_gpu.SimulatedGPU() as gpu:
         x = torch.ones(3, device=gpu.device)      # or  .to(gpu.device)
-        x + torch.ones(3)                         # raises Mixed, as CUDA would
+        x + torch.ones(3)                         # raises MixedDevices, as CUDA would
 
-What CUDA allows is allowed: a number on the CPU as an operand, rows to be taken named on the CPU,
-copies. Values are those of the CPU bit for bit, so that what a computation says here can be
-compared with what it says there. The numbers of a tensor here are no array until it is moved back.
+It allows what CUDA allows: a scalar on the CPU as an operand, indices on the CPU, and copies.
+Values equal those of the CPU bit for bit, so that the results of a computation on both devices can
+be compared. A tensor must be moved back before it can become an array.
 """
 
 import torch
@@ -20,12 +20,12 @@ ROWS = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}  # m
 BLIND = {aten.is_pinned.default}
 
 
-class Mixed(RuntimeError):
+class MixedDevices(RuntimeError):
     """An operation was given tensors of two devices."""
 
 
-class Here(torch.Tensor):
-    """A tensor on the device; `held` are its numbers."""
+class GPUTensor(torch.Tensor):
+    """A tensor on the simulated device; `held` are its numbers, on the CPU."""
 
     @staticmethod
     def __new__(cls, held):
@@ -35,18 +35,18 @@ class Here(torch.Tensor):
             strides=held.stride(),
             storage_offset=held.storage_offset(),
             dtype=held.dtype,
-            device=Device.device,
+            device=SimulatedGPU.device,
         )
 
     def __init__(self, held):
         self.held = held
 
     def tolist(self):
-        """Read, as of any tensor."""
+        """Return the numbers, which counts as a read."""
         return self.cpu().tolist()
 
     def __repr__(self):
-        return f"Here({self.held!r})"
+        return f"GPUTensor({self.held!r})"
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
@@ -54,7 +54,7 @@ class Here(torch.Tensor):
 
 
 class Literals(TorchFunctionMode):
-    """Numbers written out are made on the CPU and moved: torch would leave them out otherwise."""
+    """Make tensors from literals on the CPU and move them; torch would bypass the device."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -68,8 +68,8 @@ class Literals(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-class Device(TorchDispatchMode):
-    """While it is entered, whatever is made on `device` is a tensor `Here`."""
+class SimulatedGPU(TorchDispatchMode):
+    """A context in which every tensor that is made on `device` is a GPUTensor."""
 
     device = torch.device("meta")
 
@@ -90,27 +90,27 @@ NUM_READS = [0]
 
 
 def num_reads():
-    """How often the CPU has asked for numbers of the device, for which it waits."""
+    """Return how often numbers were read from the device, which makes the CPU wait."""
     return NUM_READS[0]
 
 
 def on_device(func, args, kwargs):
-    """Run `func` on the CPU; its results are on the device if its tensors are, or it says so."""
+    """Run `func` on the CPU; its results are on the device if its inputs or `device` are."""
     leaves, _ = tree_flatten((args, kwargs))
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    here = [leaf for leaf in tensors if isinstance(leaf, Here)]
+    here = [leaf for leaf in tensors if isinstance(leaf, GPUTensor)]
     is_here = bool(here)
     if kwargs.get("device") is not None:
-        is_here = kwargs["device"].type == Device.device.type
+        is_here = kwargs["device"].type == SimulatedGPU.device.type
         kwargs = kwargs | {"device": torch.device("cpu")}
     if here and func not in COPIES:
-        refuse_mixed(func, args, tensors)
+        check_devices(func, args, tensors)
     if func is aten.copy_.default:
-        is_here = isinstance(args[0], Here)
+        is_here = isinstance(args[0], GPUTensor)
     if func in (aten._pin_memory.default, aten.is_pinned.default):
         return args[0] if func is aten._pin_memory.default else False
     wrapped = {id(leaf.held): leaf for leaf in here}
-    args, kwargs = tree_map(lambda a: a.held if isinstance(a, Here) else a, (args, kwargs))
+    args, kwargs = tree_map(lambda a: a.held if isinstance(a, GPUTensor) else a, (args, kwargs))
     with torch._C.DisableTorchFunctionSubclass():
         found = func(*args, **kwargs)
     if not is_here:
@@ -120,16 +120,16 @@ def on_device(func, args, kwargs):
         return found
 
     def moved(a):
-        """What an operation has changed in place stays the tensor that it was."""
-        return wrapped[id(a)] if id(a) in wrapped else Here(a)
+        """Return the original tensor after an operation in place, else a new one."""
+        return wrapped[id(a)] if id(a) in wrapped else GPUTensor(a)
 
     return tree_map(lambda a: moved(a) if isinstance(a, torch.Tensor) else a, found)
 
 
-def refuse_mixed(func, args, tensors):
-    """Raise Mixed if there is a tensor of the CPU that CUDA would refuse."""
+def check_devices(func, args, tensors):
+    """Raise MixedDevices if CUDA would not accept one of the tensors on the CPU."""
     rows = tree_flatten(args[1])[0] if func in ROWS else []
     for tensor in tensors:
-        if isinstance(tensor, Here) or tensor.ndim == 0 or any(tensor is row for row in rows):
+        if isinstance(tensor, GPUTensor) or tensor.ndim == 0 or any(tensor is row for row in rows):
             continue
-        raise Mixed(f"{func}: a tensor {tuple(tensor.shape)} of the CPU beside those of the GPU")
+        raise MixedDevices(f"{func}: a tensor {tuple(tensor.shape)} on the CPU, others on the GPU")
