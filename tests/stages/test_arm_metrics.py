@@ -1,4 +1,4 @@
-"""The scores stage: one arm, every metric, its replicates, draws and scores."""
+"""The stage arm_metrics: one arm, every metric, its replicates, draws and scores."""
 
 import numpy as np
 import pandas as pd
@@ -27,8 +27,8 @@ def world(tmp_path):
 
 def scored(world, arm="good", **spec):
     shared = world.inputs()
-    fitted = world.fitted(shared, **{"list": LIST} | spec)
-    files = world.scores(arm, fitted, shared, **spec)
+    fitted = world.fit_references(shared, **{"list": LIST} | spec)
+    files = world.arm_metrics(arm, fitted, shared, **spec)
     return {name: artifacts.read_table(path) for name, path in files.items()}
 
 
@@ -45,13 +45,18 @@ def test_copies_of_any_training_image_are_found_whatever_pairs_are_made_of(world
     world.drawn["shifted"]["features"] = np.concatenate([unseen, unseen])[:NUM]
     chosen = [{"name": "copies"}]
     shared = world.inputs()
-    fitted = world.fitted(shared, list=chosen, num_references=10)
-    place = world.real_features("place", {"features": world.place})
+    fitted = world.fit_references(shared, list=chosen, num_references=10)
+    position = world.real_features("position", {"features": world.position})
     toy = world.real_features("toy", world.real)
-    given = {"real": [place, toy]}
+    given = {"real": [position, toy]}
     for arm in ("good", "shifted"):
-        files = world.scores(
-            arm, fitted, shared, list=chosen, nearest_feature_spaces=["place", "toy"], given=given
+        files = world.arm_metrics(
+            arm,
+            fitted,
+            shared,
+            list=chosen,
+            nearest_feature_spaces=["position", "toy"],
+            given=given,
         )
         table = artifacts.read_table(files["replicates"]).query("block == -1").set_index("metric")
         found = table["value"].to_dict()
@@ -70,16 +75,16 @@ def test_copies_of_any_training_image_are_found_whatever_pairs_are_made_of(world
         assert 0.5 < found["copy_ratio_toy"] and 0.1 < found["authenticity_toy"] < 1
         for name, value in expected.items():
             assert found[f"{name}_toy"] == pytest.approx(value.item(), rel=1e-12)
-    with refused("real-toy.safetensors: .* wanted feature extractor place, got toy"):
-        given = {"real": [toy, place]}
-        chosen = [{"name": "copies", "feature_space": "place"}]
-        files = world.fitted(shared, list=[{"name": "copies"}])
-        world.scores(
+    with refused("real-toy.safetensors: .* wanted feature extractor position, got toy"):
+        given = {"real": [toy, position]}
+        chosen = [{"name": "copies", "feature_space": "position"}]
+        files = world.fit_references(shared, list=[{"name": "copies"}])
+        world.arm_metrics(
             "good",
             files,
             shared,
             list=chosen,
-            nearest_feature_spaces=["place", "toy"],
+            nearest_feature_spaces=["position", "toy"],
             given=given,
         )
 
@@ -138,7 +143,10 @@ def test_a_number_of_samples_is_in_the_name_and_means_the_first_seeds(world):
 
 def test_the_first_seeds_are_those_of_each_training(world):
     again = World(world.folder / "again", {"good": ARMS["good"]}, seed=3)
-    for of, more in ((world.drawn["good"], again.drawn["good"]), (world.places, again.places)):
+    for of, more in (
+        (world.drawn["good"], again.drawn["good"]),
+        (world.arm_positions, again.arm_positions),
+    ):
         for name in more:
             of[name] = np.concatenate([of[name], more[name]])
     chosen = [{"name": "frechet", "num_samples": 16}]
@@ -164,17 +172,17 @@ def test_more_samples_than_there_are_is_an_error_but_for_held_out_images(world):
     with refused(f"metrics.list: wanted {NUM + 8} samples, got {NUM} of arm 'good'"):
         scored(world, list=chosen)
     shared = world.inputs()
-    fitted = world.fitted(shared, list=chosen)
-    unseen = [fitted[space]["heldout"] for space in ("place", "toy")]
-    files = world.scores("heldout", fitted, shared, unseen, list=chosen)
+    fitted = world.fit_references(shared, list=chosen)
+    unseen = [fitted[space]["heldout"] for space in ("position", "toy")]
+    files = world.arm_metrics("heldout", fitted, shared, unseen, list=chosen)
     assert set(artifacts.read_table(files["replicates"])["metric"]) == {"kd_toy"}
     assert artifacts.read_table(files["bootstrap"]).empty
     just = [{"name": "kernel", "num_samples": 24}]  # as many as there are
-    files = world.scores("heldout", fitted, shared, unseen, list=just)
+    files = world.arm_metrics("heldout", fitted, shared, unseen, list=just)
     assert set(artifacts.read_table(files["replicates"])["metric"]) == {"kd_toy_24"}
     for arm in ("good", "heldout"):
         features = unseen if arm == "heldout" else None
-        files = world.scores(arm, fitted, shared, features, list=[{"name": "kernel"}])
+        files = world.arm_metrics(arm, fitted, shared, features, list=[{"name": "kernel"}])
         blocks = artifacts.read_table(files["replicates"])["block"]
         assert blocks.tolist() == list(range(-1, 8))
 
@@ -199,16 +207,18 @@ def test_what_few_held_out_images_cannot_give_is_left_out_and_said(num, left, wo
         {"name": "vendi"},
     ]
     shared = world.inputs()
-    fitted = world.fitted(shared, list=chosen)
+    fitted = world.fit_references(shared, list=chosen)
     unseen = []
-    for space in ("place", "toy"):
+    for space in ("position", "toy"):
         arrays = artifacts.read_arrays(fitted[space]["heldout"])
         few = {name: array[:num] for name, array in arrays.items()}
         if space == "toy":
             few["inception_logits"] = few["logits"]
         path = world.folder / f"few-{space}.safetensors"
-        unseen.append(make("reference_statistics", path, few, feature_space=world.noted(space)))
-    files = world.scores("heldout", fitted, shared, unseen, list=chosen)
+        unseen.append(
+            make("reference_statistics", path, few, feature_space=world.feature_metadata(space))
+        )
+    files = world.arm_metrics("heldout", fitted, shared, unseen, list=chosen)
     found = set(artifacts.read_table(files["replicates"])["metric"])
     names = {"is": "inception_score_toy_splits5", "recall": "recall_toy_k2"}
     assert found & {"fd_toy", "fd_infinity_toy", "vendi_toy", *names.values()} == {
@@ -223,10 +233,10 @@ def test_what_few_held_out_images_cannot_give_is_left_out_and_said(num, left, wo
 
 def test_trainings_of_held_out_images_are_one(world):
     shared = world.inputs()
-    fitted = world.fitted(shared, list=[{"name": "kernel"}])
-    unseen = [fitted[space]["heldout"] for space in ("place", "toy")]
+    fitted = world.fit_references(shared, list=[{"name": "kernel"}])
+    unseen = [fitted[space]["heldout"] for space in ("position", "toy")]
     chosen = {"list": [{"name": "kernel"}], "num_training_seeds": 2}
-    files = world.scores("heldout", fitted, shared, unseen, **chosen)
+    files = world.arm_metrics("heldout", fitted, shared, unseen, **chosen)
     found = artifacts.read_table(files["replicates"])
     assert (found["training_seed"] == 0).all() and (found["num_samples"] == 24).all()
     assert len(found) == 9
@@ -259,7 +269,7 @@ def test_the_inception_score_is_of_the_logits_of_inception(world):
 @pytest.mark.parametrize(
     ("key", "value", "word"),
     [
-        ("extractor", "x", "wanted feature extractor place, got x"),
+        ("extractor", "x", "wanted feature extractor position, got x"),
         ("weights", "0", "wanted weights None, got 0"),
         ("resize", "x", "wanted resize rule None, got x"),
         ("precision", "x", "wanted precision float32, got x"),
@@ -267,20 +277,20 @@ def test_the_inception_score_is_of_the_logits_of_inception(world):
     ],
 )
 def test_features_of_another_space_are_refused(world, key, value, word):
-    noted = World.noted
+    noted = World.feature_metadata
     shared = world.inputs()
-    fitted = world.fitted(shared)
-    world.noted = lambda name: noted(world, name) | {key: value}
+    fitted = world.fit_references(shared)
+    world.feature_metadata = lambda name: noted(world, name) | {key: value}
     with refused(word):
-        world.scores("good", fitted, shared)
+        world.arm_metrics("good", fitted, shared)
 
 
-@pytest.mark.parametrize("feature_space", ["place", "toy"])
+@pytest.mark.parametrize("feature_space", ["position", "toy"])
 @pytest.mark.parametrize("num", [0, 8, NUM - 1, NUM + 8])
 def test_another_number_of_samples_than_promised_is_refused(feature_space, num, world):
     """Arms of other sizes are not paired; nor may the rows of a later training be taken."""
-    of = world.places if feature_space == "place" else world.drawn["good"]
-    for name in ["good"] if feature_space == "place" else list(of):
+    of = world.arm_positions if feature_space == "position" else world.drawn["good"]
+    for name in ["good"] if feature_space == "position" else list(of):
         of[name] = np.concatenate([of[name]] * 2)[:num]
     word = rf"wanted 40 rows of .* \(1 x 40 samples of arm 'good'\), got {num}; delete"
     with refused(f"/{feature_space[0]}-good.safetensors: {word}"):
@@ -289,23 +299,23 @@ def test_another_number_of_samples_than_promised_is_refused(feature_space, num, 
 
 def test_held_out_images_are_as_many_in_all_spaces(world):
     shared = world.inputs()
-    fitted = world.fitted(shared)
-    unseen = [fitted["place"]["heldout"]] + world.features("good")[1:]
+    fitted = world.fit_references(shared)
+    unseen = [fitted["position"]["heldout"]] + world.features("good")[1:]
     with refused(r"/t-good.safetensors: wanted 24 rows of .* arm 'heldout'\), got 40"):
-        world.scores("heldout", fitted, shared, unseen)
+        world.arm_metrics("heldout", fitted, shared, unseen)
 
 
 def test_features_without_a_note_of_their_space_or_without_any_are_damaged(world):
     shared = world.inputs()
-    fitted = world.fitted(shared)
+    fitted = world.fit_references(shared)
     files = world.features("good")
     make("sample_features", files[1], world.drawn["good"])
     with refused("t-good.safetensors is damaged .it has no metadata 'feature_space'.; delete it"):
-        world.scores("good", fitted, shared, files)
+        world.arm_metrics("good", fitted, shared, files)
     logits = {"logits": world.drawn["good"]["logits"]}
-    make("sample_features", files[1], logits, feature_space=world.noted("toy"))
+    make("sample_features", files[1], logits, feature_space=world.feature_metadata("toy"))
     with refused("t-good.safetensors is damaged .it has no array 'features'.; delete it"):
-        world.scores("good", fitted, shared, files)
+        world.arm_metrics("good", fitted, shared, files)
 
 
 def test_a_metric_that_refuses_is_named_with_its_arm(world):
@@ -316,16 +326,16 @@ def test_a_metric_that_refuses_is_named_with_its_arm(world):
 
 def test_no_held_out_images_are_refused(world):
     shared = world.inputs()
-    fitted = world.fitted(shared)
+    fitted = world.fit_references(shared)
     none = {"features": np.zeros((0, 2), np.float32)}
     path = make(
         "reference_statistics",
         world.folder / "none.safetensors",
         none,
-        feature_space=world.noted("place"),
+        feature_space=world.feature_metadata("position"),
     )
     with refused("/none.safetensors: wanted images, got none; raise data.heldout_fraction"):
-        world.scores("heldout", fitted, shared, [path, path])
+        world.arm_metrics("heldout", fitted, shared, [path, path])
 
 
 def test_what_few_samples_are_worth_is_noted(world):
@@ -375,8 +385,8 @@ def test_distances_cluster_by_cluster_are_of_the_nearest_centroids(world):
     train = np.flatnonzero(world.is_train)
     rows = np.sort(stream(7, "references").choice(train, 40, replace=False))
     near = [
-        np.linalg.norm(place[:, None] - CENTROIDS, axis=-1).argmin(1)
-        for place in (world.places["good"], world.place[rows])
+        np.linalg.norm(position[:, None] - CENTROIDS, axis=-1).argmin(1)
+        for position in (world.arm_positions["good"], world.position[rows])
     ]
     x, y = tensor(world.drawn["good"]["features"]), tensor(world.real["features"][rows])
     each = []
@@ -396,13 +406,13 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
     captions = pd.DataFrame({"caption": ["a 5", "a 9", "a 4"], "is_cut": False})
     texts, depicted = rng.normal(size=(2, 3, 3)).astype(np.float32)
     shared = world.inputs()
-    fitted = world.fitted(shared, list=[])
+    fitted = world.fit_references(shared, list=[])
     arrays = {"features": texts, "depicted": depicted}
     given = {
         "clip_captions": [make("clip_captions", tmp_path / "t.safetensors", arrays)],
         "captions": [make("clip_captions", tmp_path / "t.parquet", captions)],
     }
-    files = world.scores(
+    files = world.arm_metrics(
         "good",
         fitted,
         shared,
@@ -415,9 +425,9 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
         table.loc[table["metric"] == f"{kind}_toy", "value"].to_numpy()
         for kind in ("clip_score", "clip_score_hessel")
     )
-    place = {5: 0, 9: 1, 4: 2}
+    position = {5: 0, 9: 1, 4: 2}
     assert list(dict.fromkeys(world.labels[prompts])) not in ([5, 9, 4], [4, 5, 9])
-    rows = [place[label] for label in world.labels[prompts]]
+    rows = [position[label] for label in world.labels[prompts]]
     x = world.drawn["good"]["features"]
 
     def cos(t):
@@ -427,8 +437,8 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
     np.testing.assert_allclose(hessel, 2.5 * cos(depicted[rows]).clip(0), rtol=1e-5)
 
 
-def perceptual(folder, num_training_seeds=1, is_compared=True, seed=4):
-    """The tables of the stage perceptual, the distances of all pairs, and to the baseline."""
+def lpips_inputs(folder, num_training_seeds=1, is_compared=True, seed=4):
+    """The tables of the stage lpips, the distances of all pairs, and to the baseline."""
     rng = np.random.default_rng(seed)
     i, j = np.triu_indices(NUM, 1)
     block = np.arange(NUM) // 5
@@ -452,14 +462,14 @@ def perceptual(folder, num_training_seeds=1, is_compared=True, seed=4):
 
 
 def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
-    for of in (world.places, world.drawn["shifted"]):
+    for of in (world.arm_positions, world.drawn["shifted"]):
         for name in list(of):
             of[name] = np.concatenate([of[name]] * 2) if name != "good" else of[name]
-    given, distances, to, blocks = perceptual(tmp_path, num_training_seeds=2)
+    given, distances, to, blocks = lpips_inputs(tmp_path, num_training_seeds=2)
     shared = world.inputs()
-    fitted = world.fitted(shared, list=[])
+    fitted = world.fit_references(shared, list=[])
     options = {"list": [{"name": "lpips"}], "lpips": ALEX, "given": given}
-    files = world.scores("shifted", fitted, shared, num_training_seeds=2, **options)
+    files = world.arm_metrics("shifted", fitted, shared, num_training_seeds=2, **options)
     found = artifacts.read_table(files["replicates"])
     found = found.set_index(["metric", "training_seed", "block"])["value"].sort_index()
     for r in range(2):
@@ -476,24 +486,24 @@ def test_lpips_leaves_out_the_pairs_of_a_block(world, tmp_path):
 
 
 def test_lpips_of_an_arm_that_is_compared_with_none_is_its_diversity(world, tmp_path):
-    given, *_ = perceptual(tmp_path, is_compared=False)
+    given, *_ = lpips_inputs(tmp_path, is_compared=False)
     shared = world.inputs()
-    fitted = world.fitted(shared, list=[])
+    fitted = world.fit_references(shared, list=[])
     for within, word in (("all", ""), ("condition", "_within_condition")):
         options = {"list": [{"name": "lpips"}], "given": given}
         options["lpips"] = ALEX | {"within": within}
-        files = world.scores("good", fitted, shared, **options)
+        files = world.arm_metrics("good", fitted, shared, **options)
         names = set(artifacts.read_table(files["replicates"])["metric"])
         assert names == {f"lpips_alex_diversity{word}"}
         assert artifacts.read_table(files["scores"]).empty
 
 
 def test_lpips_of_other_weights_has_another_name(world, tmp_path):
-    given, *_ = perceptual(tmp_path)
+    given, *_ = lpips_inputs(tmp_path)
     shared = world.inputs()
-    fitted = world.fitted(shared, list=[])
+    fitted = world.fit_references(shared, list=[])
     mine = ALEX | {"weights": "mine.pth"}
     options = {"list": [{"name": "lpips"}], "lpips": mine, "given": given}
-    files = world.scores("shifted", fitted, shared, **options)
+    files = world.arm_metrics("shifted", fitted, shared, **options)
     names = {"lpips_alex_other_diversity", "lpips_alex_other_to_good"}
     assert set(artifacts.read_table(files["replicates"])["metric"]) == names

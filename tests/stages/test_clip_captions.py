@@ -180,7 +180,7 @@ def made_encoder(path, drawn, arrays=None, **changed):
     return make("fit_encoder", path, arrays or {}, encoder=note | changed)
 
 
-def phrases(folder, encoder, captions):
+def run_stage(folder, encoder, captions):
     index = pd.DataFrame({"sample_id": range(len(captions)), "caption": captions, "label": 0})
     path = make("index", folder / "index.parquet", index, licence=["CC0"])
     return run("clip_captions", folder, {"encoder": "clip"}, encoder=encoder, index=path)
@@ -190,7 +190,7 @@ def test_every_caption_stands_once(drawn, tmp_path, monkeypatch, offline):  # no
     monkeypatch.setattr(stage, "BATCH", 2)
     encoder = made_encoder(tmp_path / "e.safetensors", drawn)
     given = [CAPTIONS[i] for i in (2, 0, 1, 0, 3, 4, 1)] + ["", " \n"]
-    files = phrases(tmp_path, encoder, given)
+    files = run_stage(tmp_path, encoder, given)
     table = artifacts.read_table(files["captions"])
     assert table["caption"].tolist() == sorted(CAPTIONS)
     assert table["is_cut"].tolist() == [c == CAPTIONS[2] for c in sorted(CAPTIONS)]
@@ -207,27 +207,27 @@ def test_every_caption_stands_once(drawn, tmp_path, monkeypatch, offline):  # no
 def test_the_stage_refuses(drawn, tmp_path):
     good = made_encoder(tmp_path / "e.safetensors", drawn)
     with refused("wanted captions in the data, got none that are not empty; leave clip_score"):
-        phrases(tmp_path, good, ["", "  "])
+        run_stage(tmp_path, good, ["", "  "])
     linear = make("fit_encoder", tmp_path / "l.safetensors", {}, encoder={"kind": "linear"})
     with refused("wanted an encoder of kind clip, got 'clip'; name one"):
-        phrases(tmp_path, linear, ["a"])
+        run_stage(tmp_path, linear, ["a"])
     backbone = {"name": "timm", "model": "resnet10t"}
     other = made_encoder(tmp_path / "o.safetensors", drawn, backbone=backbone)
     with refused("wanted an encoder of kind clip, got 'clip'; name one"):
-        phrases(tmp_path, other, ["a"])
+        run_stage(tmp_path, other, ["a"])
     projected = {"mean": np.zeros(24), "projection": np.eye(24)[:, :3]}
     cut = made_encoder(tmp_path / "c.safetensors", drawn, projected, dim=3)
     with refused("wanted the whole embedding, got 'clip', which keeps 3 components of it; add"):
-        phrases(tmp_path, cut, ["a"])
+        run_stage(tmp_path, cut, ["a"])
     old = made_encoder(tmp_path / "s.safetensors", drawn, sha256="0" * 64)
     with refused(f"embeds images with weights of sha256 {'0' * 64}, found .*; put the old file"):
-        phrases(tmp_path, old, ["a"])
+        run_stage(tmp_path, old, ["a"])
 
 
 def test_embeddings_that_are_no_numbers_are_refused(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(TextTower, "__call__", lambda self, c: torch.full((len(c), 24), torch.nan))
     with refused("wanted finite embeddings, got nan or inf for 'a'"):
-        phrases(tmp_path, made_encoder(tmp_path / "e.safetensors", drawn), ["a"])
+        run_stage(tmp_path, made_encoder(tmp_path / "e.safetensors", drawn), ["a"])
 
 
 def test_so_are_those_after_the_words_of_clipscore(drawn, tmp_path, monkeypatch):
@@ -236,7 +236,7 @@ def test_so_are_those_after_the_words_of_clipscore(drawn, tmp_path, monkeypatch)
 
     monkeypatch.setattr(TextTower, "__call__", read)
     with refused("wanted finite embeddings, got nan or inf for 'a'"):
-        phrases(tmp_path, made_encoder(tmp_path / "e.safetensors", drawn), ["a"])
+        run_stage(tmp_path, made_encoder(tmp_path / "e.safetensors", drawn), ["a"])
 
 
 # Scores.

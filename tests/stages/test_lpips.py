@@ -1,4 +1,4 @@
-"""The perceptual stage: distances to the baseline and sums over pairs, by groups and blocks."""
+"""The stage lpips: distances to the baseline and sums over pairs, by groups and blocks."""
 
 from itertools import combinations
 
@@ -17,7 +17,7 @@ from routing.statistics.jackknife import jackknife_interval, jackknife_weights
 from routing.workflow import artifacts, seeds
 
 NUM = 12
-ASKED = np.array([2, 0, 1, 0, 0, 2, 1, 0, 2, 0, 5, 0])  # 5 alone
+REQUESTED = np.array([2, 0, 1, 0, 0, 2, 1, 0, 2, 0, 5, 0])  # 5 alone
 
 
 class Pixels:
@@ -34,7 +34,7 @@ class Pixels:
 @pytest.fixture(autouse=True)
 def pixels(monkeypatch):
     Pixels.sizes = []
-    monkeypatch.setattr(stage.PerceptualNet, "load", lambda *options: Pixels())
+    monkeypatch.setattr(stage.LPIPSNetwork, "load", lambda *options: Pixels())
 
 
 def drawn(seed=0, num=NUM):
@@ -62,7 +62,7 @@ def shards(folder, values, cuts=(0, NUM), **more):
     ]
 
 
-def perceptual(folder, samples, **options):
+def run_lpips(folder, samples, **options):
     lpips = {"net": "alex", "weights": None, "sha256": None}
     inputs = {n: options.pop(n) for n in ("baseline", "index") if n in options}
     spec = {"seed": ROOT, "arm": "top1", "lpips": lpips, "num_blocks": 4, "num_training_seeds": 1}
@@ -86,13 +86,13 @@ def loop(x, groups, num_blocks):
 @pytest.mark.parametrize("within", ["all", "label"])
 def test_tables_are_those_of_the_loop(within, tmp_path):
     values, base = drawn(0), drawn(1)
-    scores, pairs = perceptual(
+    scores, pairs = run_lpips(
         tmp_path / "o",
-        shards(tmp_path / "a", values, (0, 6, 12), requested=ASKED),
+        shards(tmp_path / "a", values, (0, 6, 12), requested=REQUESTED),
         baseline=shards(tmp_path / "b", base, (0, 6, 12)),
         within=within,
     )
-    groups = ASKED if within == "label" else np.zeros(NUM, int)
+    groups = REQUESTED if within == "label" else np.zeros(NUM, int)
     x, y = seen(values), seen(base)
     assert scores.columns.tolist() == ["training_seed", "seed", "group", "to_baseline"]
     assert scores["seed"].tolist() == list(range(NUM)) and scores["group"].tolist() == list(groups)
@@ -106,7 +106,7 @@ def test_tables_are_those_of_the_loop(within, tmp_path):
 
 def test_the_tables_give_the_diversity_with_its_interval(tmp_path):
     values = drawn()
-    _, pairs = perceptual(tmp_path / "o", shards(tmp_path, values))
+    _, pairs = run_lpips(tmp_path / "o", shards(tmp_path, values))
     total, num = torch.zeros(2, 4, 4, dtype=torch.float64)
     a, b = (pairs[n].to_numpy(copy=True) for n in ("block_a", "block_b"))
     total[a, b] = torch.from_numpy(pairs["total"].to_numpy(copy=True))
@@ -125,17 +125,17 @@ def test_the_tables_give_the_diversity_with_its_interval(tmp_path):
 @pytest.mark.parametrize("within", ["all", "label"])
 def test_batches_and_shards_change_nothing(within, room, tmp_path, monkeypatch):
     values, base = drawn(0), drawn(1)
-    whole = perceptual(
+    whole = run_lpips(
         tmp_path / "a",
-        shards(tmp_path / "a", values, requested=ASKED),
+        shards(tmp_path / "a", values, requested=REQUESTED),
         baseline=shards(tmp_path / "b", base),
         within=within,
     )
     assert Pixels.sizes == [1, 1, 11, 11]
     monkeypatch.setattr(stage, "MAX_BATCH_FLOATS", room)
-    parts = perceptual(
+    parts = run_lpips(
         tmp_path / "c",
-        shards(tmp_path / "c", values, (0, 1, 5, 12), requested=ASKED),
+        shards(tmp_path / "c", values, (0, 1, 5, 12), requested=REQUESTED),
         baseline=shards(tmp_path / "d", base, (0, 1, 5, 12)),
         within=within,
     )
@@ -147,7 +147,7 @@ def test_batches_and_shards_change_nothing(within, room, tmp_path, monkeypatch):
 def test_the_baseline_is_seen_as_it_was_stored_and_cut(tmp_path):
     values, base = drawn(0), drawn(1)
     fine = [shard(tmp_path / f"{a}.safetensors", base[a:b], a, 255) for a, b in ((0, 3), (3, 12))]
-    scores, _ = perceptual(tmp_path, shards(tmp_path / "a", values, (0, 6, 12)), baseline=fine)
+    scores, _ = run_lpips(tmp_path, shards(tmp_path / "a", values, (0, 6, 12)), baseline=fine)
     truth = np.square(seen(values).astype(float) - pixel_values.quantised(base, 255)).sum(
         (1, 2, 3)
     )
@@ -160,11 +160,11 @@ def test_trainings_stand_one_after_the_other(tmp_path):
         [p for i, v in enumerate(sets) for p in shards(tmp_path / f"{n}{i}", v, (0, 6, 12))]
         for n, sets in (("a", values), ("b", base))
     )
-    scores, pairs = perceptual(tmp_path / "o", files, baseline=of_base, num_training_seeds=2)
+    scores, pairs = run_lpips(tmp_path / "o", files, baseline=of_base, num_training_seeds=2)
     assert scores["training_seed"].tolist() == [0] * NUM + [1] * NUM
     assert scores["seed"].tolist() == [*range(NUM)] * 2
     for i in range(2):
-        alone = perceptual(
+        alone = run_lpips(
             tmp_path / f"{i}", files[2 * i : 2 * i + 2], baseline=of_base[2 * i : 2 * i + 2]
         )
         for whole, own in zip((scores, pairs), alone, strict=True):
@@ -174,9 +174,9 @@ def test_trainings_stand_one_after_the_other(tmp_path):
 
 def test_an_arm_is_at_no_distance_from_itself_and_without_baseline_at_none(tmp_path):
     files = shards(tmp_path, drawn())
-    scores, pairs = perceptual(tmp_path / "a", files, baseline=files)
+    scores, pairs = run_lpips(tmp_path / "a", files, baseline=files)
     assert (scores["to_baseline"] == 0).all()
-    scores, without = perceptual(tmp_path / "b", files, baseline=[], index=[])
+    scores, without = run_lpips(tmp_path / "b", files, baseline=[], index=[])
     assert scores["to_baseline"].isna().all() and without.equals(pairs)
 
 
@@ -193,11 +193,11 @@ def test_every_way_to_group_is_asked():
 def test_labels_group_by_class_and_texts_by_caption(within, tmp_path):
     """Samples always say both; images with one caption are one prompt."""
     values = drawn()
-    files = shards(tmp_path / "a", values, (0, 6, 12), requested=ASKED, prompts=PROMPTS)
+    files = shards(tmp_path / "a", values, (0, 6, 12), requested=REQUESTED, prompts=PROMPTS)
     index = pd.DataFrame({"caption": np.array(CAPTIONS, object), "label": 0})
     path = make("index", tmp_path / "index.parquet", index)
-    scores, pairs = perceptual(tmp_path / "o", files, index=path, within=within)
-    groups = {"all": np.zeros(NUM, int), "label": ASKED, "text": FIRST[PROMPTS]}[within]
+    scores, pairs = run_lpips(tmp_path / "o", files, index=path, within=within)
+    groups = {"all": np.zeros(NUM, int), "label": REQUESTED, "text": FIRST[PROMPTS]}[within]
     assert scores["group"].tolist() == groups.tolist()
     truth = loop(seen(values), groups, 4)
     np.testing.assert_allclose(pairs.drop(columns="training_seed").to_numpy(), truth, rtol=1e-11)
@@ -205,7 +205,7 @@ def test_labels_group_by_class_and_texts_by_caption(within, tmp_path):
 
 def test_who_is_asked_alone_has_no_pairs(tmp_path):
     files = shards(tmp_path, drawn(), requested=np.arange(NUM))
-    _, pairs = perceptual(tmp_path / "a", files, within="label")
+    _, pairs = run_lpips(tmp_path / "a", files, within="label")
     assert (pairs["num_pairs"] == 0).all() and (pairs["total"] == 0).all()
 
 
@@ -230,7 +230,7 @@ def real(folder, num=20, num_blocks=4, seed=0):
 def test_the_heldout_images_are_one_more_arm(within, tmp_path):
     stored, index, files, path = real(tmp_path)
     options = {"arm": "heldout", "index": path, "within": within}
-    scores, pairs = perceptual(tmp_path / "o", files, num_samples=11, **options)
+    scores, pairs = run_lpips(tmp_path / "o", files, num_samples=11, **options)
     rows = heldout.rows(index["split"].to_numpy(), ROOT, 4, 11)
     assert scores["seed"].tolist() == rows.tolist() and len(rows) == 8
     assert scores["to_baseline"].isna().all()
@@ -248,7 +248,7 @@ def test_the_heldout_images_are_one_more_arm(within, tmp_path):
 
 def test_few_heldout_images_are_blocks_of_one(tmp_path):
     stored, index, files, path = real(tmp_path, num=6)
-    _, pairs = perceptual(tmp_path / "o", files, arm="heldout", index=path, num_blocks=20)
+    _, pairs = run_lpips(tmp_path / "o", files, arm="heldout", index=path, num_blocks=20)
     rows = heldout.rows(index["split"].to_numpy(), ROOT, 20)
     truth = loop(pixel_values.to_values(stored[rows], 16), np.zeros(4), 4)
     mine = pairs[pairs["num_pairs"] > 0].drop(columns="training_seed").to_numpy()
@@ -256,7 +256,7 @@ def test_few_heldout_images_are_blocks_of_one(tmp_path):
 
 
 def test_heldout_rows_are_the_metrics_rows():
-    """What the stage metrics takes, as it was written there."""
+    """The rows that the stage reference_statistics takes."""
     split = np.where(np.arange(50) % 4 == 0, "train", "heldout").astype(object)
     rng = seeds.stream(ROOT, "evaluation", 1)
     truth = rng.permutation(np.flatnonzero(split != "train"))  # 37
@@ -274,7 +274,7 @@ def test_latents_are_decoded(tmp_path):
     coder = autoencoders.load(spec)
     z = np.random.default_rng(0).normal(size=(4, 2, 4, 4)).astype(np.float16)
     path = shard(tmp_path / "z.safetensors", z, levels=None, autoencoder=coder.note)
-    scores, pairs = perceptual(tmp_path / "o", [path], baseline=[path], num_blocks=2)
+    scores, pairs = run_lpips(tmp_path / "o", [path], baseline=[path], num_blocks=2)
     x = pixel_values.quantised(coder.decode(torch.from_numpy(z)).numpy(), 255)
     np.testing.assert_allclose(
         pairs.drop(columns="training_seed").to_numpy(), loop(x, np.zeros(4), 2), rtol=1e-4
@@ -282,7 +282,7 @@ def test_latents_are_decoded(tmp_path):
     torch.nn.init.constant_(net.decoder.conv_out.bias, 0.5)
     net.save_pretrained(tmp_path / "net")  # other weights in the same folder
     with refused(f"autoencoder.folder: wanted weights with sha256 {coder.note['sha256']}, got"):
-        perceptual(tmp_path / "o", [path], num_blocks=2)
+        run_lpips(tmp_path / "o", [path], num_blocks=2)
 
 
 def test_bad_input_is_one_line(tmp_path):
@@ -290,37 +290,37 @@ def test_bad_input_is_one_line(tmp_path):
     files = shards(tmp_path / "a", values)
     short = shards(tmp_path / "b", values[:8], (0, 8))
     with refused("wanted as many samples of the reference arm as of top1, got 8 and 12; draw"):
-        perceptual(tmp_path, files, baseline=short)
+        run_lpips(tmp_path, files, baseline=short)
     other = [shard(tmp_path / "c.safetensors", values, first=1)]
     with refused("wanted the same seeds of the reference arm as of top1, got others; draw"):
-        perceptual(tmp_path, files, baseline=other)
+        run_lpips(tmp_path, files, baseline=other)
     with refused("wanted samples of 2 training seeds, got 1 files; give"):
-        perceptual(tmp_path, files, num_training_seeds=2)
+        run_lpips(tmp_path, files, num_training_seeds=2)
     with refused("wanted samples of 1 training seeds, got 0 files; give"):
-        perceptual(tmp_path, [])
+        run_lpips(tmp_path, [])
     with refused("with a condition, got an arm without guidance; set within to 'all'"):
-        perceptual(tmp_path, files, within="label")
+        run_lpips(tmp_path, files, within="label")
     with refused("wanted within all, label, text, got 'none'; take"):
-        perceptual(tmp_path, files, within="none")
+        run_lpips(tmp_path, files, within="none")
     with refused("num_blocks: wanted a divisor of 12"):
-        perceptual(tmp_path, files, num_blocks=5)
+        run_lpips(tmp_path, files, num_blocks=5)
     wide = [shard(tmp_path / "w.safetensors", np.zeros((NUM, 1, 2, 3), np.float32))]
     with refused("wanted two sets of one size"):
-        perceptual(tmp_path, files, baseline=wide)
+        run_lpips(tmp_path, files, baseline=wide)
     with refused("wanted images, got points of a closed form; leave lpips out"):
-        perceptual(tmp_path, [shard(tmp_path / "p.safetensors", values, levels=None)])
+        run_lpips(tmp_path, [shard(tmp_path / "p.safetensors", values, levels=None)])
     broken = values.copy()
     broken[3, 0, 0, 0] = np.nan
     with refused("d.safetensors: wanted finite samples, got nan or inf in 1 of"):
-        perceptual(tmp_path, [shard(tmp_path / "d.safetensors", broken)])
+        run_lpips(tmp_path, [shard(tmp_path / "d.safetensors", broken)])
     broken[3] = 0
     broken[9:11, 0, 0, 0] = np.inf
     with refused("/6.safetensors: wanted finite samples, got nan or inf in 2 of"):
-        perceptual(tmp_path, shards(tmp_path / "e", broken, (0, 6, 12)))
+        run_lpips(tmp_path, shards(tmp_path / "e", broken, (0, 6, 12)))
     _, index, stored, _ = real(tmp_path / "r", num=6)
     index["split"] = np.where(np.arange(6) == 2, "heldout", "train").astype(object)
     path = make("index", tmp_path / "one.parquet", index)
-    scores, pairs = perceptual(tmp_path, stored, arm="heldout", index=path)  # has no pairs
+    scores, pairs = run_lpips(tmp_path, stored, arm="heldout", index=path)  # has no pairs
     assert scores["seed"].tolist() == [2] and not pairs[["total", "num_pairs"]].to_numpy().any()
 
 
@@ -331,4 +331,4 @@ def test_samples_that_are_no_images_are_refused(name, tmp_path):
         values = {"samples": drawn(), "baseline": drawn(1)} | {name: bad}
         files = {n: shards(tmp_path / n, v, (0, 6, 12)) for n, v in values.items()}
         with refused(f"{name}/0.safetensors: .*{word}"):
-            perceptual(tmp_path / "o", files["samples"], baseline=files["baseline"])
+            run_lpips(tmp_path / "o", files["samples"], baseline=files["baseline"])

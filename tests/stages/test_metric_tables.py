@@ -1,4 +1,4 @@
-"""The metrics stage: the mathematics, applied to the right rows, in one table."""
+"""The stage metric_tables: the mathematics, applied to the right rows, in one table."""
 
 import math
 
@@ -64,7 +64,7 @@ def shares_by_hand(world, arm, kind):
         real = np.searchsorted([4, 5, 9], world.labels[world.is_train])
     else:
         names = ["0", "1", "2"]
-        said, real = nearest(world.places[arm]), nearest(world.place[world.is_train])
+        said, real = nearest(world.arm_positions[arm]), nearest(world.position[world.is_train])
     p, q = (np.bincount(x, minlength=3) / len(x) for x in (said, real))
     kl = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a)
     found = {f"{kind}_share_{name}": share for name, share in zip(names, p, strict=True)}
@@ -240,7 +240,7 @@ def test_held_out_images_are_an_arm_of_their_own(world, tables):
         )
     said = world.real["logits"][rows].argmax(1)
     assert table["value"]["class_share_5"] == pytest.approx((said == 1).mean())
-    nearest = np.linalg.norm(world.place[rows][:, None] - CENTROIDS, axis=-1).argmin(1)
+    nearest = np.linalg.norm(world.position[rows][:, None] - CENTROIDS, axis=-1).argmin(1)
     assert table["value"]["cluster_share_2"] == pytest.approx((nearest == 2).mean())
 
 
@@ -323,8 +323,10 @@ def test_trainings_are_views_of_one_file(world, tables, tmp_path):
     expected = jackknife_interval(each["shifted"] - each["good"])
     assert row[["value", "lo", "hi"]].tolist() == pytest.approx(list(expected)[:3], rel=1e-8)
     found = artifacts.read_table(files["replicates"]).query("arm == 'collapsed' and block == 0")
-    place = np.split(twice.places["collapsed"], 2)  # features and places are of one training
-    nearest = [np.linalg.norm(x[5:, None] - CENTROIDS, axis=-1).argmin(1) for x in place]
+    position = np.split(
+        twice.arm_positions["collapsed"], 2
+    )  # features and arm_positions are of one training
+    nearest = [np.linalg.norm(x[5:, None] - CENTROIDS, axis=-1).argmin(1) for x in position]
     share = found[found["metric"] == "cluster_share_0"]["value"]
     np.testing.assert_allclose(share, [(x == 0).mean() for x in nearest])
     assert share.nunique() == 2
@@ -336,7 +338,7 @@ def test_trainings_are_views_of_one_file(world, tables, tmp_path):
 
 def trained_again(world, again):
     """`world` after a second training, whose features are those of the world `again`."""
-    for drawn, more in ((world.drawn, again.drawn), (world.places, again.places)):
+    for drawn, more in ((world.drawn, again.drawn), (world.arm_positions, again.arm_positions)):
         for name, one in drawn.items():
             two = more[name]
             if isinstance(one, dict):
@@ -421,7 +423,7 @@ def test_a_metric_is_measured_twice_where_the_names_differ(tmp_path):
     [
         ("drawn", "features", "t-shifted.safetensors: wanted finite features, .* in 1 of 40"),
         ("drawn", "logits", "t-shifted.safetensors: wanted finite logits"),
-        ("places", None, "p-shifted.safetensors: wanted finite features"),
+        ("arm_positions", None, "p-shifted.safetensors: wanted finite features"),
         ("real", "features", "real-toy.safetensors: wanted finite features"),
     ],
 )
@@ -447,15 +449,15 @@ def test_arms_of_other_numbers_of_samples_are_not_compared(tmp_path):
     """Even if the numbers of blocks are the same; held-out images are compared with none."""
     small = World(tmp_path, ARMS)
     shared = small.inputs()
-    fitted = small.fitted(shared, list=[])
+    fitted = small.fit_references(shared, list=[])
     chosen = {"list": [{"name": "cluster_shares"}], "num_bootstrap": 0}
-    files = [small.scores("good", fitted, shared, **chosen)]
-    small.places["shifted"] = small.places["shifted"][:16]
+    files = [small.arm_metrics("good", fitted, shared, **chosen)]
+    small.arm_positions["shifted"] = small.arm_positions["shifted"][:16]
     for name in small.drawn["shifted"]:
         small.drawn["shifted"][name] = small.drawn["shifted"][name][:16]
-    files += [small.scores("shifted", fitted, shared, **chosen, num_samples=16)]
-    unseen = [fitted[space]["heldout"] for space in ("place", "toy")]
-    files = [small.scores("heldout", fitted, shared, unseen, **chosen), *files]
+    files += [small.arm_metrics("shifted", fitted, shared, **chosen, num_samples=16)]
+    unseen = [fitted[space]["heldout"] for space in ("position", "toy")]
+    files = [small.arm_metrics("heldout", fitted, shared, unseen, **chosen), *files]
     given = {name: [f[name] for f in files] for name in ("replicates", "bootstrap", "scores")}
     spec = {"run": "test", "seed": 7, "arms": ["good", "shifted"], "reference_arm": "good"}
     word = "wanted as many samples of all arms, got 40 of 'good' and 16 of 'shifted'; draw"

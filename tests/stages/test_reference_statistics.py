@@ -1,4 +1,4 @@
-"""The references stage: which images each part of a reference sees, and what is held out."""
+"""The stage reference_statistics: the images that each reference is fitted on, held-out images."""
 
 import numpy as np
 import pytest
@@ -21,13 +21,13 @@ def world(tmp_path):
 
 
 def made(world, space="toy", **spec):
-    arrays = world.real if space == "toy" else {"features": world.place}
-    files = world.references(space, arrays, world.inputs(), **spec)
+    arrays = world.real if space == "toy" else {"features": world.position}
+    files = world.reference_statistics(space, arrays, world.inputs(), **spec)
     return files, *(artifacts.read_arrays(files[name]) for name in ("references", "heldout"))
 
 
 def nearest(world):
-    return np.linalg.norm(world.place[:, None] - CENTROIDS, axis=-1).argmin(1)
+    return np.linalg.norm(world.position[:, None] - CENTROIDS, axis=-1).argmin(1)
 
 
 def train(world):
@@ -74,12 +74,14 @@ def test_few_points_for_pairs_but_all_images_for_moments(world, monkeypatch):
     rng = seeds.stream(7, "references")
     assert rows == sorted(rng.choice(np.flatnonzero(world.is_train), 20, replace=False))
     np.testing.assert_allclose(few["FrechetReference/mean"], train(world).mean(0))
-    place = artifacts.read_arrays(
-        world.references("place", {"features": world.place}, world.inputs(), num_references=20)[
-            "references"
-        ]
+    position = artifacts.read_arrays(
+        world.reference_statistics(
+            "position", {"features": world.position}, world.inputs(), num_references=20
+        )["references"]
     )
-    np.testing.assert_array_equal(place["points"], world.place[rows])  # the same in every space
+    np.testing.assert_array_equal(
+        position["points"], world.position[rows]
+    )  # the same in every space
     np.testing.assert_array_equal(
         few["point_clusters"],
         nearest(world)[rows],
@@ -148,14 +150,14 @@ def test_features_that_are_not_finite_are_refused(world):
 
 
 def test_a_cluster_of_one_image_has_no_covariance(world):
-    world.place[:] = np.array([0.0, 0])
+    world.position[:] = np.array([0.0, 0])
     one = np.flatnonzero(world.is_train)[3]
-    world.place[one] = CENTROIDS[1]
+    world.position[one] = CENTROIDS[1]
     for name in ("cluster_frechet", "cluster_kernel"):
-        world.place[one] = CENTROIDS[1]
+        world.position[one] = CENTROIDS[1]
         message = f"^feature space .toy., metric .{name}.: wanted at least 2 .* got 1 in cluster"
         with refused(message):
             made(world, list=[{"name": name}])
-        world.place[one] = 0
+        world.position[one] = 0
         with refused(f"metric .{name}.: wanted at least 2 training images in every cluster"):
             made(world, list=[{"name": name}])

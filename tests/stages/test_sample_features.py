@@ -1,4 +1,4 @@
-"""The features stage: what a reader of the stored images would see, in the order of the seeds."""
+"""The stage sample_features: features of the images as stored, in the order of the seeds."""
 
 from pathlib import Path
 
@@ -35,11 +35,11 @@ def shard(folder, values, name="s", levels=16):
     return make("samples", path, {"samples": values}, levels=levels)
 
 
-def features(folder, samples, shard_size=None, **maker):
+def features(folder, samples, shard_size=None, **extractor):
     some = samples if isinstance(samples, Path) else samples[0]
     size = shard_size or len(artifacts.read_arrays(some)["samples"])
-    spec = {"set": "arm", "autoencoder": None, "shard_size": size}
-    files = run("sample_features", folder, spec, samples=samples, **maker)
+    spec = {"sample_set": "arm", "autoencoder": None, "shard_size": size}
+    files = run("sample_features", folder, spec, samples=samples, **extractor)
     return artifacts.read_arrays(files["features"])
 
 
@@ -115,9 +115,9 @@ def test_samples_of_another_shape_are_refused(shape, encoder, tmp_path):
     trained = make("classifier", tmp_path / "x.safetensors", arrays, model=SHAPE.metadata())
     samples = shard(tmp_path, np.zeros((4, *shape), np.float32))
     word = rf"/s.safetensors: wanted samples of shape \[1, 2, 2\] .*, got \[{shape[0]}.*\]; embed"
-    for maker in ({"encoder": encoder}, {"classifier": trained}):
+    for extractor in ({"encoder": encoder}, {"classifier": trained}):
         with refused(word):
-            features(tmp_path, samples, **maker)
+            features(tmp_path, samples, **extractor)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -151,6 +151,6 @@ def test_memory_holds_a_batch_and_the_features_are_those_of_the_whole(flat, tmp_
 
 def test_an_empty_shard_of_real_images_has_features(flat, tmp_path):
     empty = shard(tmp_path, np.zeros((0, 4), np.float32), "e", None)
-    spec = {"set": "data", "autoencoder": None, "shard": 0}
+    spec = {"sample_set": "data", "autoencoder": None, "shard": 0}
     files = run("sample_features", tmp_path, spec, samples=empty, encoder=flat)
     assert artifacts.read_arrays(files["features"])["features"].shape == (0, 3)

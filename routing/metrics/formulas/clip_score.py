@@ -1,17 +1,17 @@
-"""CLIP score: the cosine of an image and its caption, and what papers report of it.
+"""CLIP score: the cosine similarity of an image and its caption, and how papers average it.
 
     c_i = <a_i, b_i> / (|a_i| |b_i|)
 
-a_i the embedding of image i, b_i that of its text, in one CLIP's space. The raw c_i are the data;
-higher is better, and numbers of different towers, resizes or prompts do not compare. Reported are
+a_i is the embedding of image i, b_i that of its text, in the space of one CLIP model. Higher is
+better. Scores of different models, resizing methods or prompts cannot be compared. Papers report
 
     cosine        mean c             in [-1, 1]     most papers, often times 100
     hessel        mean 2.5 max(c, 0) in [0, 2.5]    CLIPScore (Hessel et al. 2021,
-                                                    arXiv:2104.08718), of c with PREFIX before
-                                                    each text, as their code has it
+                                                    arXiv:2104.08718), with PREFIX before each
+                                                    text, as in their code
     torchmetrics  max(100 mean c, 0) in [0, 100]    torchmetrics' CLIPScore; clamped after the mean
 
-To add one, write a function of (cosines, weights) and give it a row in CONVENTIONS.
+To add a convention, write a function of (cosines, weights) and give it a row in CONVENTIONS.
 """
 
 from jaxtyping import Float
@@ -28,7 +28,7 @@ Replicates = Float[Tensor, " replicates"]
 
 
 def cosines(image: Float[Tensor, "samples dim"], text: Float[Tensor, "texts text_dim"]) -> Cosines:
-    """c of row i of both, float64. ValueError if they do not pair up, or have no direction."""
+    """Return c of row i of both, float64. Raises ValueError if shapes differ or a row is 0."""
     if image.shape != text.shape:
         raise ValueError(
             f"clip_score: wanted a text for each image in one space, got {list(image.shape)} and "
@@ -47,23 +47,23 @@ def cosines(image: Float[Tensor, "samples dim"], text: Float[Tensor, "texts text
 
 
 def mean_cosine(c: Cosines, weights: Weights) -> Replicates:
-    """mean c of every replicate."""
+    """Return mean c of every replicate."""
     w = sample_counts(weights, at_least=1)
     return w @ c.double() / w.sum(1)
 
 
 def mean_hessel_score(c: Cosines, weights: Weights) -> Replicates:
-    """mean 2.5 max(c, 0) of every replicate."""
+    """Return mean 2.5 max(c, 0) of every replicate."""
     return mean_cosine(hessel_scores(c), weights)
 
 
 def hessel_scores(c: Cosines) -> Cosines:
-    """2.5 max(c, 0)."""
+    """Return 2.5 max(c, 0)."""
     return 2.5 * c.clamp_min(0)
 
 
 def torchmetrics_score(c: Cosines, weights: Weights) -> Replicates:
-    """max(100 mean c, 0) of every replicate."""
+    """Return max(100 mean c, 0) of every replicate."""
     return (100 * mean_cosine(c, weights)).clamp_min(0)
 
 

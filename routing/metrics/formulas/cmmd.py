@@ -1,23 +1,23 @@
-"""CMMD: how far two sets of directions are apart, by a wide Gaussian kernel.
+"""CMMD: maximum mean discrepancy of two sets of unit vectors, with a wide Gaussian kernel.
 
     D = 1000 (E k(x, x') + E k(y, y') - 2 E k(x, y)) ,    k(x, y) = exp(-|x - y|^2 / (2 s^2)) ,
 
-every row of both sets scaled to length one first, s = 10. In CLIP features (ViT-L/14 at 336
-pixels) it is the CMMD (Jayasumana et al. 2024, arXiv:2401.09603); in others it is not called so.
-Two ways to take the means within a set, and each has its name:
+with s = 10 and all rows scaled to length one. In CLIP features (ViT-L/14 at 336 pixels) it is the
+CMMD (Jayasumana et al. 2024, arXiv:2401.09603); in others it has another name. The means within a
+set are taken in one of two ways:
 
-    cmmd            over all pairs, a row and itself among them (V-statistic), as published;
-    cmmd_unbiased   over pairs of different rows (U-statistic); of equal distributions around 0.
+    cmmd            over all pairs, including a row with itself (V-statistic), as published
+    cmmd_unbiased   over pairs of different rows (U-statistic); scatters around 0
 
 With n = sum w samples and m reference points,
 
     cmmd - cmmd_unbiased = 1000 ((sum w^2 / n^2) (1 - E k(x, x')) + (1 / m) (1 - E k(y, y'))) ,
 
-E of different rows: the bias that falls with n, so compare `cmmd` at equal n and m only.
+where E is over different rows. This bias falls with n: compare `cmmd` at equal n and m only.
 
-Since |x - y| <= 2, k is between 0.98 and 1, and in D most of its digits cancel: float32 keeps two
-or three. The means are therefore those of  k - 1 = expm1((x . y - 1) / s^2) , whose ones cancel
-on paper; the kernel of a row and itself, or its copy, adds an exact 0.
+Since |x - y| <= 2, k is between 0.98 and 1, and most of its digits cancel in D: float32 would keep
+two or three. Hence the means are those of  k - 1 = expm1((x . y - 1) / s^2) : the ones cancel
+analytically, and the kernel of a row with itself, or with its copy, adds an exact 0.
 """
 
 from dataclasses import dataclass
@@ -33,29 +33,29 @@ SCALE = 1000.0
 
 
 def unit_rows(x: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
-    """Every row over its length."""
-    return x / x.norm(dim=1, keepdim=True)  # no epsilon: check_row_norms has refused rows of zeros
+    """Return the rows divided by their norms."""
+    return x / x.norm(dim=1, keepdim=True)  # no epsilon: check_row_norms excludes zeros
 
 
 def check_row_norms(name: str, x: Float[Tensor, "rows dim"]) -> None:
-    """ValueError if a row of x has no direction."""
+    """Raise ValueError unless every row of x has a positive, finite norm."""
     length = x.norm(dim=1)
     bad = int(((length == 0) | length.isinf()).sum())
     if bad:
         raise ValueError(
             f"{name}: wanted rows of a positive finite length, got zero or overflow in {bad} of "
-            f"{len(x)}; features without a direction come from a broken image or classifier"
+            f"{len(x)}; features without a direction come from a broken image or extractor"
         )
 
 
 def kernel_minus_one(x: Float[Tensor, "a dim"], y: Float[Tensor, "b dim"]) -> Float[Tensor, "a b"]:
-    """k(x, y) - 1 of every pair, of rows of any length."""
+    """Return k(x, y) - 1 of every pair; rows may have any norm."""
     return (unit_rows(x) @ unit_rows(y).T - 1).div_(SIGMA**2).expm1_()
 
 
 @dataclass(frozen=True)
 class GaussianReference:
-    """The reference points, as they were stored, and E k(y, y') - 1 over different rows."""
+    """The reference points in their stored precision, and E k(y, y') - 1 over different rows."""
 
     points: Float[Tensor, "reference dim"]
     within: Float[Tensor, ""]
@@ -64,7 +64,7 @@ class GaussianReference:
     def fit(
         cls, reference: Float[Tensor, "reference dim"], block: int = 512
     ) -> "GaussianReference":
-        """ValueError on fewer than two rows, rows not finite or a row of zeros."""
+        """Raise ValueError on fewer than two rows, rows that are not finite, or a row of zeros."""
         y = reference_features(reference, at_least=2)
         check_row_norms("reference", y)
         return cls(reference, within_mean(kernel_minus_one, y, y.new_ones(1, len(y)), block)[0])
@@ -76,9 +76,10 @@ def cmmd(
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
 ) -> Float[Tensor, " replicates"]:
-    """D of every replicate over all pairs, >= 0, lower is better; a count is a repetition.
+    """Return D of every replicate over all pairs: float64, >= 0, lower is better.
 
-    Float64. ValueErrors: checks.py; also on a row of zeros.
+    A sample of weight w counts as w equal samples. Raises ValueError as weighted_samples, and on a
+    row of zeros.
     """
     return cmmd_both(samples, reference, weights, block)[0]
 
@@ -89,9 +90,10 @@ def cmmd_unbiased(
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
 ) -> Float[Tensor, " replicates"]:
-    """D of every replicate over pairs of different rows, lower is better; may be negative.
+    """Return D of every replicate over pairs of different rows: float64, lower is better.
 
-    Float64. A sample never meets its own copy (kernel.py). ValueErrors: as cmmd.
+    It may be negative. A sample is never paired with its own copy (kernel_distance.py). Raises as
+    cmmd.
     """
     return cmmd_both(samples, reference, weights, block)[1]
 
@@ -102,12 +104,12 @@ def cmmd_both(
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
 ) -> tuple[Float[Tensor, " replicates"], Float[Tensor, " replicates"]]:
-    """`cmmd` and `cmmd_unbiased` at the price of one."""
+    """Return `cmmd` and `cmmd_unbiased` at the cost of one of them."""
     y = reference.points
     x, w = weighted_samples(samples, weights, dim=y.shape[1], at_least=2)
     check_row_norms("samples", x)
     within = within_mean(kernel_minus_one, x, w, block)
     across = across_mean(kernel_minus_one, x, y, w, block)
-    same = w.square().sum(dim=1) / w.sum(dim=1).square()  # share of the pairs with k - 1 = 0
+    same = w.square().sum(dim=1) / w.sum(dim=1).square()  # fraction of the pairs with k - 1 = 0
     biased = (1 - same) * within + (1 - 1 / len(y)) * reference.within - 2 * across
     return SCALE * biased, SCALE * (within + reference.within - 2 * across)

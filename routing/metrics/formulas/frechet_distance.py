@@ -1,27 +1,27 @@
-"""Frechet distance: the 2-Wasserstein distance, squared, of two sets seen as Gaussians.
+"""Frechet distance: the squared 2-Wasserstein distance of Gaussians fitted to two sets.
 
-With m, S the mean and the unbiased covariance (ddof 1) of the samples x, m_ref and S_ref those
+With m and S the mean and the unbiased covariance (ddof 1) of the samples x, m_ref and S_ref those
 of the reference,
 
     F = |m - m_ref|^2 + tr S + tr S_ref - 2 T ,    T = tr (S S_ref)^(1/2) .
 
-With a root  S_ref = R R^T,  found once per reference, T is the sum of the square roots of the
-eigenvalues of  A = R^T S R :  symmetric, positive, and right for singular S and S_ref alike,
-where roots of the non-symmetric S S_ref are not. No more samples than columns of R: A has the
-eigenvalues of  P P^T / (n - 1),  P = (x - m) R,  which is the smaller matrix.
+With a root  S_ref = R R^T,  computed once per reference, T is the sum of the square roots of the
+eigenvalues of  A = R^T S R .  A is symmetric and positive, and T is correct for singular S and
+S_ref too, unlike with a root of the non-symmetric S S_ref. If there are no more samples than
+columns of R, the smaller matrix  P P^T / (n - 1),  P = (x - m) R,  has the same eigenvalues.
 
 A replicate counts sample i w_i times:  n = sum w ,  m = sum w x / n ,
 S = sum w (x - m)(x - m)^T / (n - 1).
 
-Replicates by the hundred take F to first order in w instead, from one decomposition. With
+For hundreds of replicates, F is expanded to first order in w, which needs one decomposition. With
 c_i = x_i - m  and the pseudo-inverse root of A, the influence of sample i is
 
     phi_i = 2 (m - m_ref) . c_i + n / (n - 1) (|c_i|^2 - c_i R A^(-1/2) R^T c_i) - (tr S - T) ,
     F(w) ~ F + sum_i (w_i - 1) phi_i / n ,    sum w = n ,    sum phi = 0 .
 
-F in Inception features is the FID (Heusel et al. 2017, arXiv:1706.08500); in other features it
-is not called so. Its expectation exceeds its limit by about c / n, c depending on the samples:
-compare at equal n only. T is known to about 1e-8 of its scale: F of equal sets may be -1e-8.
+F in Inception features is the FID (Heusel et al. 2017, arXiv:1706.08500); in other features it has
+another name. Its expectation exceeds its limit by about c / n, where c depends on the samples:
+compare at equal n only. T has a relative error of about 1e-8: F of equal sets may be -1e-8.
 """
 
 import math
@@ -38,13 +38,13 @@ from routing.metrics.formulas.input_checks import (
     weighted_samples,
 )
 
-BLOCK = 8192  # rows in float64 at a time, where not all are needed at once
-PANEL = 512  # columns of a symmetric or triangular product at a time: the rest is not multiplied
+BLOCK = 8192  # rows that are converted to float64 at a time
+PANEL = 512  # columns of a symmetric or triangular product at a time; the other half is skipped
 
 
 @dataclass(frozen=True)
 class FrechetReference:
-    """A Gaussian to compare with: its mean, and a root R of its covariance R R^T. Float64.
+    """The Gaussian of the reference: its mean, and a root R of its covariance R R^T. Float64.
 
     R is lower triangular, with no more columns than the reference had rows.
     """
@@ -54,17 +54,17 @@ class FrechetReference:
 
     @classmethod
     def fit(cls, reference: Float[Tensor, "reference dim"]) -> "FrechetReference":
-        """The moments of a set. ValueError on fewer than two rows, or rows not finite."""
+        """Fit the moments of a set. Raise ValueError unless it has two rows, all finite."""
         return cls.of_blocks(reference.split(BLOCK))
 
     @classmethod
     def of_blocks(cls, blocks: Iterable[Float[Tensor, "_ dim"]]) -> "FrechetReference":
-        """The moments of a set that comes in blocks of rows, one in memory at a time.
+        """Fit the moments of a set that is given in blocks of rows, one in memory at a time.
 
-        How the rows are cut changes rounding alone. ValueErrors as `fit`.
+        The block size changes rounding only. Raises as `fit`.
         """
         count, mean, scatter = 0, torch.zeros(()), torch.zeros(())
-        few: list[Tensor] = []  # the rows, while there are no more than columns
+        few: list[Tensor] = []  # all rows, as long as there are no more than columns
         for block in blocks:
             y = reference_features(block, at_least=1)
             part, total = y.mean(dim=0), count + len(y)
@@ -86,9 +86,9 @@ class FrechetReference:
     def from_moments(
         cls, mean: Float[Tensor, " dim"], covariance: Float[Tensor, "dim dim"]
     ) -> "FrechetReference":
-        """From published moments. ValueError if the covariance has a negative direction."""
+        """Use published moments. Raise ValueError if the covariance has a negative eigenvalue."""
         values, vectors = torch.linalg.eigh(covariance.double())
-        if values[0] < -1e-6 * values[-1]:  # further below zero than float32 storage explains
+        if values[0] < -1e-6 * values[-1]:  # more than the rounding of float32 storage
             raise ValueError(
                 f"covariance: wanted eigenvalues >= 0, got {values[0].item():g}; "
                 "pass the covariance itself, not its root or inverse"
@@ -102,7 +102,10 @@ def frechet_distance(
     reference: FrechetReference,
     weights: Float[Tensor, "replicates samples"],
 ) -> Float[Tensor, " replicates"]:
-    """F of every replicate, in squared units of the features; float64. ValueErrors: checks.py."""
+    """Return F of every replicate, in squared units of the features, float64.
+
+    Raises as weighted_samples.
+    """
     x, w = weighted_samples(samples, weights, dim=len(reference.mean), at_least=2)
     centre = x.mean(dim=0)
     x = x - centre
@@ -117,11 +120,11 @@ def frechet_distance(
 def frechet_influence(
     samples: Float[Tensor, "samples dim"], reference: FrechetReference
 ) -> Float[Tensor, " samples"]:
-    """phi_i of every sample: n times what F gains by a little more weight on it; float64.
+    """Return phi_i of every sample: n times the derivative of F by its weight, float64.
 
-    The mean of phi is 0 and std(phi) / n^(1/2) the standard error of F over new samples, where n
-    is well above `dim`. With fewer samples than that F is mostly bias, and curved in w: then
-    phi is the exact derivative still, and says little of how F varies. ValueErrors: checks.py.
+    The mean of phi is 0. Where n is well above `dim`, std(phi) / n^(1/2) is the standard error of
+    F over new samples. With fewer samples F is mostly bias and strongly curved in w; phi is still
+    the exact derivative, but not a measure of the variation of F. Raises as weighted_samples.
     """
     return _expansion(samples, reference)[1]
 
@@ -131,12 +134,12 @@ def frechet_bootstrap(
     reference: FrechetReference,
     counts: Float[Tensor, "replicates samples"],
 ) -> Float[Tensor, " replicates"]:
-    """F + sum_i (w_i - 1) phi_i / n for every row w of counts; float64.
+    """Return F + sum_i (w_i - 1) phi_i / n for every row w of counts, float64.
 
-    Exact bootstrap replicates lie around F plus once more its bias, which is of second order in
-    w; these lie around F. Give two arms the same counts and subtract: the replicates of a paired
-    difference. Worth little below n = dim, as phi. ValueErrors: checks.py; also on rows that do
-    not sum to the number of samples (`frechet_distance` takes those).
+    Exact bootstrap replicates scatter around F plus its bias once more, since the bias is of
+    second order in w; these scatter around F. For a paired difference of two arms, use the same
+    counts and subtract. Not reliable below n = dim, as phi. Raises as weighted_samples, and on
+    rows that do not sum to the number of samples (use `frechet_distance` for those).
     """
     w = sample_counts(counts, at_least=1)
     n = len(samples)
@@ -151,12 +154,12 @@ def frechet_bootstrap(
 
 
 def covariance_rank(num_samples: int, dim: int) -> int:
-    """The largest rank that the covariance of `num_samples` points can have."""
+    """Return the largest rank that the covariance of `num_samples` points can have."""
     return min(num_samples - 1, dim)
 
 
 def sample_size_note(num_samples: int, reference: FrechetReference) -> str:
-    """What F of so many samples is worth, in a sentence; empty where nothing need be said."""
+    """Return a caveat about the bias of F with so many samples; "" if there are enough."""
     dim, enough = len(reference.mean), max(10 * len(reference.mean), 10_000)
     rank = covariance_rank(num_samples, dim)
     few = ""
@@ -175,7 +178,7 @@ def sample_size_note(num_samples: int, reference: FrechetReference) -> str:
 
 
 def reference_size_note(reference: FrechetReference) -> str:
-    """What F beside this reference is worth; empty where it had rows enough for its dimensions."""
+    """Return a caveat about a reference with a singular covariance; "" if it is regular."""
     dim, rows = reference.root.shape
     if rows == dim:
         return ""
@@ -186,7 +189,7 @@ def reference_size_note(reference: FrechetReference) -> str:
 
 
 def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Tensor]:
-    """F at equal weights, and phi."""
+    """Return F at equal weights, and phi."""
     everyone = torch.ones(1, len(samples), device=samples.device)
     x, w = weighted_samples(samples, everyone, dim=len(reference.mean), at_least=2)
     n, root = len(x), reference.root
@@ -212,10 +215,12 @@ def _expansion(samples: Tensor, reference: FrechetReference) -> tuple[Tensor, Te
 
 
 def _trace_roots(x: Tensor, root: Tensor, w: Tensor) -> Iterator[Tensor]:
-    """T of every replicate, each from the smaller of the two matrices."""
+    """Iterate over T of every replicate, each from the smaller of the two matrices."""
     few = (w > 0).sum(dim=1) <= root.shape[1]
     p = _onto(x, root) if few.any() else None
-    known: list[tuple[Tensor, Tensor]] = []  # weights and their matrix: the first, the last
+    known: list[
+        tuple[Tensor, Tensor]
+    ] = []  # weights and their matrix: of the first row, of the last
     for row, is_few in zip(w, few, strict=True):
         if is_few:
             yield _from_rows(p, row)
@@ -226,9 +231,9 @@ def _trace_roots(x: Tensor, root: Tensor, w: Tensor) -> Iterator[Tensor]:
 
 
 def _near_inner(x: Tensor, root: Tensor, w: Tensor, known: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """P^T diag(w) P, from the nearest that is known: only rows of another weight are multiplied.
+    """Return P^T diag(w) P by an update of the nearest known one, for rows of other weight only.
 
-    All of a jackknife costs one more of it, and so do sets of which each has the one before it.
+    So a whole jackknife costs as much as one more matrix, and so does a series of nested subsets.
     """
     if not known:
         return _inner(x, root, w)
@@ -238,7 +243,7 @@ def _near_inner(x: Tensor, root: Tensor, w: Tensor, known: list[tuple[Tensor, Te
 
 
 def _inner(x: Tensor, root: Tensor, w: Tensor) -> Tensor:
-    """P^T diag(w) P, lower triangle, by way of P or of  x^T diag(w) x , whichever is smaller."""
+    """Return the lower triangle of P^T diag(w) P, from P or  x^T diag(w) x , the smaller one."""
     dim, rank = root.shape
     if rank < dim or len(x) < dim:
         return _gram(_onto(x, root), w)
@@ -251,25 +256,25 @@ def _inner(x: Tensor, root: Tensor, w: Tensor) -> Tensor:
 
 
 def _from_rows(p: Tensor, w: Tensor) -> Tensor:
-    """T from the eigenvalues of P P^T, without the direction that centring takes away."""
+    """Return T from the eigenvalues of P P^T, without the direction that centring removes."""
     n, kept = w.sum(), w > 0
     unit = (w[kept] / n).sqrt()
     rows = w[kept].sqrt()[:, None] * (p[kept] - w @ p / n)  # unit @ rows = 0
-    # A reflection takes `unit` to the first axis, whose row is then 0 and goes.
+    # A reflection maps `unit` to the first axis; the first row is then 0 and is dropped.
     rows = rows[1:] - torch.outer(unit[1:], rows[0]) / (1 + unit[0])
     gram = _gram(rows.T, rows.new_ones(rows.shape[1]))
     return (torch.linalg.eigvalsh(gram).clamp_min(0) / (n - 1)).sqrt().sum()
 
 
 def _from_columns(total: Tensor, n: Tensor, inner: Tensor) -> Tensor:
-    """T from the eigenvalues of A, with  total = w P  and  inner = P^T diag(w) P ."""
+    """Return T from the eigenvalues of A, with  total = w P  and  inner = P^T diag(w) P ."""
     scatter = torch.addr(inner, total, total / n, alpha=-1)
     values = torch.linalg.eigvalsh(scatter, UPLO="L").clamp_min(0)  # < 0: rounding only
     return (values / (n - 1)).sqrt().sum()
 
 
 def _onto(x: Tensor, root: Tensor) -> Tensor:
-    """P = x R ; R is lower triangular, and what lies above its diagonal is not multiplied."""
+    """Return P = x R ; R is lower triangular, and its upper triangle is not multiplied."""
     p = x.new_empty(len(x), root.shape[1])
     for a in range(0, root.shape[1], PANEL):
         torch.mm(x[:, a:], root[a:, a : a + PANEL], out=p[:, a : a + PANEL])
@@ -277,7 +282,7 @@ def _onto(x: Tensor, root: Tensor) -> Tensor:
 
 
 def _gram(x: Tensor, w: Tensor) -> Tensor:
-    """x^T diag(w) x , of which the lower triangle is multiplied and the rest copied."""
+    """Return x^T diag(w) x : the lower triangle is computed, the upper one copied."""
     gram = x.new_empty(x.shape[1], x.shape[1])
     for a in range(0, x.shape[1], PANEL):
         b = a + PANEL
@@ -287,5 +292,5 @@ def _gram(x: Tensor, w: Tensor) -> Tensor:
 
 
 def _squares(x: Tensor) -> Tensor:
-    """|x_i|^2 of every row, without a copy of x."""
+    """Return |x_i|^2 of every row, without a copy of x."""
     return torch.linalg.vector_norm(x, dim=1).square()

@@ -1,20 +1,20 @@
-"""Inception score: sure of every single sample, and of all of them together unsure.
+"""Inception score: high if each sample has a confident class, and all classes occur equally.
 
-With p_i = softmax(logits_i) what a classifier says of sample i, and the samples dealt into splits
-of n samples,
+With p_i = softmax(logits_i) the class probabilities of sample i, and splits of n samples each,
 
     score = exp(mean_i sum_c p_ic (log p_ic - log q_c)) ,    q = mean_i p_i ,
 
-in every split; the mean over splits is the inception score, their standard deviation (ddof 0) its
-spread, which is no standard error. From 1 (nothing is told apart) to the number of classes;
-higher is better, though no data are looked at. Salimans et al. 2016, arXiv:1606.03498.
+in every split. The mean over splits is the inception score. Their standard deviation (ddof 0) is
+its spread, which is not a standard error. The score is between 1 (all p_i equal) and the number of
+classes. Higher is better, but the training images are not used.
+Source: Salimans et al. 2016, arXiv:1606.03498.
 
-It grows with n: compare at equal samples and splits only. In the logits without bias of the
-Inception network, in 10 splits, dealt by `torch_fidelity_order`, it is torch-fidelity's number.
+It grows with n: compare at equal numbers of samples and splits only. With the logits of the
+Inception network without bias, and 10 splits in `torch_fidelity_order`, it is the number of
+torch-fidelity.
 
-A replicate counts sample i w_i times where it is: the deal is of all samples, whoever is left
-out. The mean is taken in two parts,  mean_i sum_c p_ic log p_ic - sum_c q_c log q_c , of which the
-first knows no split and the second is small; 0 log 0 = 0.
+A replicate counts sample i w_i times; splits are of all samples, whichever are left out. The mean
+is computed in two parts,  mean_i sum_c p_ic log p_ic - sum_c q_c log q_c , with 0 log 0 = 0.
 """
 
 import numpy as np
@@ -27,8 +27,8 @@ from routing.statistics.errors import TooFewSamples
 
 
 def torch_fidelity_order(num_samples: int) -> Int[Tensor, " samples"]:
-    """How torch-fidelity shuffles the rows before it splits them."""
-    # The stream of RandomState is frozen (NumPy's NEP 19), so this is a table, not a draw.
+    """Return the permutation of the rows that torch-fidelity applies before it splits them."""
+    # The stream of RandomState is frozen (NumPy's NEP 19), so this is a fixed table.
     return torch.from_numpy(np.random.RandomState(2020).permutation(num_samples))
 
 
@@ -38,10 +38,10 @@ def inception_score(
     num_splits: int,
     weights: Float[Tensor, "replicates samples"],
 ) -> Float[Tensor, " replicates"]:
-    """Mean of the splits' scores, in 1..classes; float64. Split i is the i-th part of `order`.
+    """Return the mean score of the splits, in 1..classes, float64.
 
-    ValueErrors: checks.py; also on more splits than samples, an order that is none, and a
-    replicate that leaves a split without samples.
+    Split i is the i-th part of `order`. Raises ValueError as weighted_samples, on more splits than
+    samples, on an `order` that is not a permutation, and on a replicate that leaves a split empty.
     """
     return _scores(logits, order, num_splits, weights).mean(dim=1)
 
@@ -52,7 +52,7 @@ def inception_score_spread(
     num_splits: int,
     weights: Float[Tensor, "replicates samples"],
 ) -> Float[Tensor, " replicates"]:
-    """Standard deviation (ddof 0) of the splits' scores; float64. As inception_score."""
+    """Return the standard deviation (ddof 0) of the splits' scores, float64."""
     return _scores(logits, order, num_splits, weights).std(dim=1, correction=0)
 
 

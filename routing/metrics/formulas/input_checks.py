@@ -1,9 +1,8 @@
-"""What every set metric checks before it counts: features, and the weights of its replicates.
+"""Checks of the inputs of a metric: features, and the weights of its replicates.
 
-A set metric compares `samples` x with a reference and answers for many re-weightings of the
-samples at once: row r of `weights` says how often each sample counts in replicate r (all ones:
-the set as it is; zeros and ones: some left out, as in a jackknife; counts: a bootstrap).
-What passes these checks is float64. A new metric calls them first and nothing else.
+A metric compares `samples` x with a reference, for many weightings of the samples at once. Row r
+of `weights` is how often each sample counts in replicate r: all ones for the whole set, zeros and
+ones for a jackknife, counts for a bootstrap. The checks return float64. A metric calls them first.
 """
 
 import weakref
@@ -16,28 +15,27 @@ from torch import Tensor
 
 from routing.statistics.errors import TooFewSamples
 
-WEIGHTS_PER_CHECK = (
-    2**15
-)  # weights looked at together: what a processor has near, since counts are many
-# By id of a tensor: itself, its version and its fewest. All metrics of an arm share their weights,
-# and a share of categories costs less than a look at them; one written to since is looked at.
+WEIGHTS_PER_CHECK = 2**15  # as many as fit in the cache of a processor
+# By id of a tensor: the tensor, its version and the result of _min_num_positive. All metrics of an
+# arm use the same weights, and a cheap metric would cost less than their check. A tensor that was
+# written to has another version and is checked again.
 _CHECKED: dict[int, tuple[weakref.ref, int, int]] = {}
 
 
 @contextmanager
-def prefix_errors(whose: str) -> Iterator[None]:
-    """A ValueError from inside says whose it is, since mathematics does not know."""
+def prefix_errors(prefix: str) -> Iterator[None]:
+    """Prefix the message of a ValueError from inside with `prefix` and a colon."""
     try:
         yield
     except ValueError as error:
         kind = TooFewSamples if isinstance(error, TooFewSamples) else ValueError
-        raise kind(f"{whose}: {error}") from None
+        raise kind(f"{prefix}: {error}") from None
 
 
 def reference_features(
     reference: Float[Tensor, "reference dim"], at_least: int
 ) -> Float[Tensor, "reference dim"]:
-    """The reference in float64; ValueError if it is not finite or has too few rows."""
+    """Return the reference in float64. Raise ValueError if it is not finite or too small."""
     return _features("reference", reference, at_least)
 
 
@@ -47,14 +45,14 @@ def weighted_samples(
     dim: int,
     at_least: int,
 ) -> tuple[Float[Tensor, "samples dim"], Float[Tensor, "replicates samples"]]:
-    """Samples and weights in float64, every replicate with `at_least` samples left in.
+    """Return samples and weights in float64.
 
     Raises ValueError on features that are not finite or not `dim` wide, and as sample_counts.
     """
     if samples.shape[1] != dim:
         raise ValueError(
             f"samples: wanted {dim} features as the reference has, got {samples.shape[1]}; "
-            "take both from one classifier"
+            "take both from one feature extractor"
         )
     x = _features("samples", samples, at_least)
     return x, sample_counts(weights, at_least)
@@ -63,12 +61,15 @@ def weighted_samples(
 def sample_counts(
     weights: Float[Tensor, "replicates samples"], at_least: int
 ) -> Float[Tensor, "replicates samples"]:
-    """Weights in float64: whole numbers >= 0, `at_least` of them positive in every row."""
+    """Return the weights in float64.
+
+    Raises ValueError unless they are whole numbers >= 0, `at_least` of them positive in every row.
+    """
     w = weights.double()
     key = id(w)
-    of, version, fewest = _CHECKED.get(key, (None, 0, 0))
-    if of is None or of() is not w or version != w._version:
-        fewest = _fewest(w)
+    ref, version, fewest = _CHECKED.get(key, (None, 0, 0))
+    if ref is None or ref() is not w or version != w._version:
+        fewest = _min_num_positive(w)
         _CHECKED[key] = weakref.ref(w, lambda _: _CHECKED.pop(key, None)), w._version, fewest
     if fewest < at_least:
         raise TooFewSamples(
@@ -78,11 +79,11 @@ def sample_counts(
     return w
 
 
-def _fewest(w: Tensor) -> int:
-    """How many weights are positive in the row that has fewest; ValueError if one is no count."""
+def _min_num_positive(w: Tensor) -> int:
+    """Return the smallest number of positive weights in a row. Raise ValueError on no count."""
     fewest = w.shape[1]
     for rows in w.split(max(1, WEIGHTS_PER_CHECK // max(1, w.shape[1]))):
-        least, most = rows.aminmax()  # nan fails the third
+        least, most = rows.aminmax()  # nan fails the comparisons
         if not (least >= 0 and most < torch.inf and torch.equal(rows, rows.round())):
             whole = (rows >= 0) & (rows < torch.inf) & (rows == rows.round())
             raise ValueError(

@@ -1,20 +1,20 @@
-"""Kernel distance: the squared maximum mean discrepancy of two sets, without bias.
+"""Kernel distance: the unbiased squared maximum mean discrepancy (MMD) of two sets.
 
     D = E k(x, x') + E k(y, y') - 2 E k(x, y) ,    k(x, y) = (x . y / dim + 1)^3 ,
 
-x of the samples, y of the reference, x' and y' others of the same set. Every pair is used once
-(the full U-statistic): no random subsets, no order of rows, and the expectation is the limit
-at any number of samples; D of equal distributions scatters around zero. In Inception features
-it is the KID (Binkowski et al. 2018, arXiv:1801.01401), whose usual form is a mean over random
-subsets. A replicate counts sample i w_i times, never against itself:
+with x a sample, y a reference point, x' and y' other points of the same set. Every pair is used
+once (the full U-statistic, without random subsets). The expectation does not depend on the number
+of samples; D of equal distributions scatters around zero. In Inception features it is the KID
+(Binkowski et al. 2018, arXiv:1801.01401), which is usually a mean over random subsets. A replicate
+counts sample i w_i times, but never pairs it with itself:
 
     E k(x, x') = sum_{i != j} w_i w_j k(x_i, x_j) / sum_{i != j} w_i w_j .
 
-So a bootstrap's counts scatter around the D of the samples; repeated rows, whose copies would
-meet at the largest k there is, would scatter around D + E k(x, x) / n.
+So bootstrap replicates scatter around the D of the samples. With repeated rows instead, pairs of
+copies would shift them to D + E k(x, x) / n.
 
-The two pair means take any symmetric function of two points (energy.py and mmd.py are other
-users) and hold one tile of `block` rows and columns at a time, in float64 whatever the points.
+`within_mean` and `across_mean` take any symmetric function of two points (energy_distance.py and
+cmmd.py use them too). They hold one tile of `block` rows and columns at a time, in float64.
 """
 
 from collections.abc import Callable
@@ -29,20 +29,20 @@ PairFunction = Callable[[Tensor, Tensor], Tensor]  # [a dim], [b dim] -> [a b], 
 
 
 def polynomial(x: Float[Tensor, "a dim"], y: Float[Tensor, "b dim"]) -> Float[Tensor, "a b"]:
-    """k(x, y) of every pair: the cubic kernel of the KID."""
+    """Return k(x, y) of every pair: the cubic kernel of the KID."""
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
 @dataclass(frozen=True)
 class KernelReference:
-    """The reference points, as they were stored, and E k(y, y'), which no generator changes."""
+    """The reference points in their stored precision, and E k(y, y')."""
 
     points: Float[Tensor, "reference dim"]
     within: Float[Tensor, ""]
 
     @classmethod
     def fit(cls, reference: Float[Tensor, "reference dim"], block: int = 512) -> "KernelReference":
-        """ValueError on fewer than two rows, or rows not finite."""
+        """Raise ValueError on fewer than two rows, or rows that are not finite."""
         y = reference_features(reference, at_least=2)
         return cls(reference, within_mean(polynomial, y, y.new_ones(1, len(y)), block)[0])
 
@@ -53,7 +53,7 @@ def kernel_distance(
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
 ) -> Float[Tensor, " replicates"]:
-    """D of every replicate, in units of k; float64. ValueErrors: checks.py."""
+    """Return D of every replicate, in units of k, float64. Raises as weighted_samples."""
     x, w = weighted_samples(samples, weights, dim=reference.points.shape[1], at_least=2)
     within = within_mean(polynomial, x, w, block)
     return within + reference.within - 2 * across_mean(polynomial, x, reference.points, w, block)
@@ -65,7 +65,7 @@ def within_mean(
     w: Float[Tensor, "replicates samples"],
     block: int,
 ) -> Float[Tensor, " replicates"]:
-    """Mean of `pair` over two different points of one set, weighted by w_i w_j."""
+    """Return the mean of `pair` over two different points of one set, weighted by w_i w_j."""
     total = w.new_zeros(len(w))
     for i in range(0, len(x), block):
         rows = slice(i, i + block)
@@ -86,7 +86,7 @@ def across_mean(
     w: Float[Tensor, "replicates samples"],
     block: int,
 ) -> Float[Tensor, " replicates"]:
-    """Mean of `pair` over a point of x, weighted by w, and a point of y."""
+    """Return the mean of `pair` over a point of x, weighted by w, and a point of y."""
     total = w.new_zeros(len(w))
     for i in range(0, len(x), block):
         rows = slice(i, i + block)

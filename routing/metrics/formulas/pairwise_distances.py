@@ -1,20 +1,20 @@
-"""Euclidean distances of pairs, from differences, at the price of a matrix product.
+"""Euclidean distances of pairs: as accurate as from differences, as fast as a matrix product.
 
-The distance of this package is  d = |x - y|  computed from differences: equal points are at
-distance 0, d(x, y) = d(y, x), and no distance depends on the block it is computed in, so ties
-stay ties, bit for bit. The form  |x|^2 + |y|^2 - 2 x . y  has none of that but is one matrix
-product. It is used for what it can decide: with x and y centred, u = 2^-52 and
+In this package  d = |x - y|  is computed from differences: equal points have distance 0,
+d(x, y) = d(y, x), and no distance depends on its block, so ties stay ties, bit for bit. The form
+|x|^2 + |y|^2 - 2 x . y  has none of these properties, but it is a matrix product. It is used where
+its accuracy is sufficient: with x and y centred, u = 2^-52 and
 
     e = 2 (dim + 8) u (|x|^2 + |y|^2)
 
-the square of d (rounded as it is) lies between `low` and `high`, the product less and plus e, and
-a comparison of d with a radius is computed from differences only where the square of the radius
-lies between them too. Results are those of the differences, whatever computed them.
+the square of the rounded d lies between `low` and `high`, the product minus and plus e. Only where
+the square of a radius lies between them too is the comparison of d with the radius computed from
+differences. So all results equal those from differences.
 
-e by the usual count (Higham 2002, section 3.1; any order of the sums, with or without fused
-operations): the product is within (dim + 4) u (|x|^2 + |y|^2), the square of d within (dim + 3)
-of the same, centring within 2, the square of the radius within 4; the rest is reserve. Squares
-must not overflow: no coordinate beyond 1e150.
+e follows from the usual rounding analysis (Higham 2002, section 3.1; any order of summation, with
+or without fused operations): in units of u (|x|^2 + |y|^2), the error of the product is at most
+dim + 4, that of the square of d dim + 3, of centring 2, of the square of the radius 4; the rest is
+a margin. Squares must not overflow: no coordinate may exceed 1e150.
 """
 
 from collections.abc import Iterator
@@ -25,20 +25,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-WIDTH = 1024  # columns of a tile: with 512 rows, what a processor has near
-GATHERED = 2**22  # numbers that are copied at a time to subtract pair by pair
+WIDTH = 1024  # columns of a tile: with 512 rows, it fits in the cache of a processor
+GATHERED = 2**22  # numbers that are copied at a time for differences of single pairs
 
 
 def distances(
     x: Float[Tensor, "*batch a dim"], y: Float[Tensor, "*batch b dim"]
 ) -> Float[Tensor, "*batch a b"]:
-    """|x - y| of every pair, from differences."""
+    """Return |x - y| of every pair, from differences."""
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Some x against some y: bounds of all squared distances, distances where they are asked."""
+    """Bounds of all squared distances between some x and some y; single distances on request."""
 
     x: Float[Tensor, "a dim"]
     y: Float[Tensor, "b dim"]
@@ -52,11 +52,11 @@ class Tile:
         y: Float[Tensor, "b dim"],
         centre: Float[Tensor, " dim"],
     ) -> "Tile":
-        """Any centre will do; the nearer to the points, the closer the bounds."""
+        """Compute the bounds. Any centre is correct; one near the points gives tighter bounds."""
         x, y = x.double(), y.double()
         cx, cy = x - centre, y - centre
         xx, yy = cx.square().sum(dim=1, keepdim=True), cy.square().sum(dim=1)
-        # No relative bound holds for squares that underflow: hence `tiny`.
+        # A relative bound does not hold for squares that underflow: hence `tiny`.
         e = 2 * (x.shape[1] + 8) * torch.finfo(x.dtype).eps
         ex, ey = e * xx + torch.finfo(x.dtype).tiny, e * yy
         low = torch.addmm(yy - ey, cx, cy.T, alpha=-2).add_(xx - ex)
@@ -64,19 +64,19 @@ class Tile:
 
     @cached_property
     def high(self) -> Float[Tensor, "a b"]:
-        """What no squared distance is above."""
+        """Upper bounds of the squared distances."""
         return (self.low + self.slack[0]).add_(self.slack[1])
 
     def certainly_within(self, radius: Float[Tensor, "..."]) -> Bool[Tensor, "a b"]:
-        """Pairs that the bounds show to be within `radius`, which broadcasts against them."""
+        """Return which pairs are within `radius` by the bounds alone; `radius` is broadcast."""
         return self.high <= _square(radius)
 
     def possibly_within(self, radius: Float[Tensor, "..."]) -> Bool[Tensor, "a b"]:
-        """Pairs that the bounds do not show to be further apart than `radius`."""
+        """Return which pairs the bounds do not show to be farther apart than `radius`."""
         return self.low <= _square(radius)
 
     def within(self, radius: Float[Tensor, "..."]) -> Bool[Tensor, "a b"]:
-        """d <= radius. A negative radius holds nothing."""
+        """Return d <= radius of all pairs. No pair is within a negative radius."""
         inside = self.certainly_within(radius)
         i, j = (self.possibly_within(radius) & ~inside).nonzero(as_tuple=True)
         inside[i, j] = self.distances(i, j) <= radius.expand(inside.shape)[i, j]
@@ -85,8 +85,8 @@ class Tile:
     def distances(
         self, i: Int[Tensor, " pairs"], j: Int[Tensor, " pairs"]
     ) -> Float[Tensor, " pairs"]:
-        """d of x_i and y_j, pair by pair."""
-        if 8 * len(i) > self.low.numel():  # then all of them are faster than so many apart
+        """Return d of the pairs x_i, y_j."""
+        if 8 * len(i) > self.low.numel():  # all pairs at once are faster
             return distances(self.x, self.y)[i, j]
         d = self.low.new_empty(len(i))
         step = max(1, GATHERED // self.x.shape[1])
@@ -99,11 +99,11 @@ class Tile:
 def tiles(
     x: Float[Tensor, "a dim"], y: Float[Tensor, "b dim"], block: int
 ) -> Iterator[tuple[slice, slice, Tile]]:
-    """All pairs: rows of x, `block` at a time, against columns of y, in order.
+    """Iterate over tiles of all pairs: `block` rows of x at a time, with columns of y in order.
 
-    The first tiles of some rows are narrow: what looks for near points knows nothing yet.
+    The first tiles of each block of rows are narrow: a search for near points has no bound yet.
     """
-    # By blocks: a mean in another precision than that of y makes a copy of it all.
+    # By blocks: a mean in another precision than that of y would copy all of y.
     centre = sum(some.double().sum(dim=0) for some in y.split(block)) / len(y)
     for start in range(0, len(x), block):
         rows, left = slice(start, start + block), 0
@@ -120,37 +120,37 @@ def nearest(
     block: int,
     own: Int[Tensor, " a"] | None = None,
 ) -> tuple[Float[Tensor, "a num"], Int[Tensor, "a num"]]:
-    """Distances to the `num` nearest y of every x, ascending, and which they are; float64.
+    """Return the distances to the `num` nearest y of every x, ascending, and their indices.
 
-    Of equals the lower index comes first. y of index own[i] is not looked at for x_i: no point is
-    its own neighbour. `num` of y must be left (distances are inf otherwise).
+    Float64. Of equal distances the lower index comes first. Index own[i] is skipped for x_i: no
+    point is its own neighbour. If fewer than `num` points are left, distances are inf.
     """
     d = torch.full((len(x), num), torch.inf, dtype=torch.float64, device=x.device)
     index = torch.full_like(d, -1, dtype=torch.long)
     for rows, cols, tile in tiles(x, y, block):
         if own is not None:
-            place = own[rows] - cols.start
-            (here,) = ((place >= 0) & (place < cols.stop - cols.start)).nonzero(as_tuple=True)
-            tile.low[here, place[here]] = torch.inf
+            column = own[rows] - cols.start
+            (here,) = ((column >= 0) & (column < cols.stop - cols.start)).nonzero(as_tuple=True)
+            tile.low[here, column[here]] = torch.inf
         nearer = tile.possibly_within(d[rows, -1:]) & (tile.low < torch.inf)
         i, j = nearer.nonzero(as_tuple=True)
-        # Row by row: the found before the new, which are of higher index; a stable sort.
-        place = num + torch.arange(len(i), device=x.device) - _first(i, len(nearer))[i]
-        width = int(place.max()) + 1 if len(i) else num
+        # In each row the known neighbours come before the new ones, which have higher indices.
+        position = num + torch.arange(len(i), device=x.device) - _first(i, len(nearer))[i]
+        width = int(position.max()) + 1 if len(i) else num
         candidates = d.new_full((len(nearer), width), torch.inf)
         which = index.new_full(candidates.shape, -1)
         candidates[:, :num], which[:, :num] = d[rows], index[rows]
-        candidates[i, place], which[i, place] = tile.distances(i, j), j + cols.start
+        candidates[i, position], which[i, position] = tile.distances(i, j), j + cols.start
         order = candidates.argsort(dim=1, stable=True)[:, :num]
         d[rows], index[rows] = candidates.gather(1, order), which.gather(1, order)
     return d, index
 
 
 def _first(i: Tensor, num: int) -> Tensor:
-    """Where each of 0..num - 1 begins in the ascending `i`."""
+    """Return where each of 0..num - 1 begins in the ascending `i`."""
     return torch.searchsorted(i, torch.arange(num, device=i.device))
 
 
 def _square(radius: Tensor) -> Tensor:
-    """-inf stays below everything."""
+    """Return the square with the sign of the radius, so that -inf stays below everything."""
     return radius * radius.abs()

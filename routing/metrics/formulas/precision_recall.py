@@ -1,29 +1,30 @@
 """Precision, recall, density, coverage: fidelity and diversity from nearest neighbours.
 
-A set of points stands for a region: the union of balls around its points, each reaching to the
-point's k-th nearest neighbour in the set, the point itself not counted. With r_j the radius of
-reference point y_j (m of them) and s_i that of sample x_i (n of them),
+The support of a distribution is estimated by the union of balls around a set of points. The radius
+of a ball is the distance of its centre to the k-th nearest other point of the set. With r_j the
+radius of reference point y_j (m of them) and s_i that of sample x_i (n of them),
 
     precision = mean_i  [ |x_i - y_j| <= r_j  for some j ]           k = k_precision
     recall    = mean_j  [ |x_i - y_j| <= s_i  for some i ]           k = k_precision
     density   = mean_i  #{ j : |x_i - y_j| <= r_j } / k              k = k_density
     coverage  = mean_j  [ |x_i - y_j| <= r_j  for some i ]           k = k_density
 
-A replicate leaves out the samples of weight 0, from balls and from means; a weight above one
-counts in the means over samples alone: a copy of a point is no neighbour of it.
+A replicate leaves out the samples of weight 0, from the balls and from the means. A weight above
+one counts in the means over samples only: a copy of a point is not a neighbour of it.
 
-Recall and coverage are means over the reference, so any grouping of the reference points (their
-clusters, say) has its own: the share of group g that is recalled or covered, by all samples.
+Recall and coverage are means over the reference points. So they can be computed for any group of
+these (a cluster, for example): the fraction of the group that is recalled or covered by all
+samples.
 
 Source: precision and recall Kynkaanniemi et al. 2019, arXiv:1904.06991 (k = 3); density and
-coverage Naeem et al. 2020, arXiv:2002.09797 (k = 5; their `<` is `<=` here, which differs at
-ties alone). Density may exceed 1. Recall grows with n: compare at equal n only.
+coverage Naeem et al. 2020, arXiv:2002.09797 (k = 5; their `<` is `<=` here, which differs only at
+ties). Density may exceed 1. Recall grows with n: compare at equal n only.
 
-Cost: the matrix products of distances.py, n (n + m) dim in double precision, once for all
-replicates; and per replicate 2 n m in single precision, so that R replicates cost about R / dim of
-that again. A bootstrap also looks at more neighbours than a jackknife, since it leaves out more.
-Memory: the samples in float64, the reference as given, a few MB per tile, and of a bootstrap
-one truth value per replicate and reference point, twice.
+Cost: the matrix products of pairwise_distances.py, n (n + m) dim in double precision, once for all
+replicates; and 2 n m in single precision per replicate, so that R replicates add a fraction of
+about R / dim. A bootstrap needs more neighbours than a jackknife, since it leaves out more points.
+Memory: the samples in float64, the reference in its stored precision, a few MB per tile, and two
+booleans per replicate and reference point.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from routing.metrics.formulas.pairwise_distances import nearest, tiles
 
 @dataclass(frozen=True)
 class NeighbourReference:
-    """The reference points as they were given, and their radii for the two k, in float64."""
+    """The reference points in their stored precision, and their radii for the two k, float64."""
 
     points: Float[Tensor, "reference dim"]
     precision_radius: Float[Tensor, " reference"]
@@ -54,7 +55,7 @@ class NeighbourReference:
         k_density: int = 5,
         block: int = 512,
     ) -> "NeighbourReference":
-        """ValueError on k < 1, on no more rows than neighbours, or rows not finite."""
+        """Raise ValueError on k < 1, on no more rows than neighbours, or rows not finite."""
         if min(k_precision, k_density) < 1:
             raise ValueError(
                 "k_precision, k_density: wanted at least 1 neighbour, "
@@ -68,17 +69,17 @@ class NeighbourReference:
 
 @dataclass(frozen=True)
 class BallMembership:
-    """Who is in whose balls: all that the metrics are means of."""
+    """Which points are in which balls: what the metrics are means of."""
 
-    is_precise: Bool[Tensor, " samples"]  # in some ball of the reference
-    num_balls: Float[Tensor, " samples"]  # of the reference, in which the sample is
-    is_recalled: Bool[Tensor, "replicates reference"]  # in some ball of the samples
-    is_covered: Bool[Tensor, "replicates reference"]  # some sample is in its ball
+    is_precise: Bool[Tensor, " samples"]  # in some ball around a reference point
+    num_balls: Float[Tensor, " samples"]  # around reference points, that contain the sample
+    is_recalled: Bool[Tensor, "replicates reference"]  # in some ball around a sample
+    is_covered: Bool[Tensor, "replicates reference"]  # its ball contains a sample
     weights: Float[Tensor, "replicates samples"]
     k_density: int
 
     def metrics(self) -> dict[str, Float[Tensor, " replicates"]]:
-        """The four metrics of every replicate, by name; float64, shares of one."""
+        """Return the four metrics of every replicate, by name, float64, as fractions."""
         w, n = self.weights, self.weights.sum(dim=1)
         return {
             "precision": w @ self.is_precise.double() / n,
@@ -90,10 +91,10 @@ class BallMembership:
     def by_group(
         self, groups: Int[Tensor, " reference"], num_groups: int
     ) -> dict[str, Float[Tensor, "replicates groups"]]:
-        """Recall and coverage of every group of reference points; float64.
+        """Return recall and coverage of every group of reference points, float64.
 
-        Their means, weighted by the sizes of the groups, are recall and coverage. ValueError on
-        a group outside 0..num_groups - 1, or one without points.
+        Their means, weighted by the sizes of the groups, are recall and coverage. Raises
+        ValueError on a group outside 0..num_groups - 1, or one without points.
         """
         outside = (groups < 0) | (groups >= num_groups)
         if outside.any():
@@ -120,7 +121,7 @@ def neighbour_metrics(
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
 ) -> dict[str, Float[Tensor, " replicates"]]:
-    """The four metrics of every replicate, by name; float64, shares of one. As `ball_membership`."""
+    """Return the four metrics of every replicate, by name. Raises as `ball_membership`."""
     return ball_membership(samples, reference, weights, block).metrics()
 
 
@@ -130,9 +131,10 @@ def ball_membership(
     weights: Float[Tensor, "replicates samples"],
     block: int = 512,
 ) -> BallMembership:
-    """`block` samples are compared at a time; the result does not depend on it.
+    """Return which samples and reference points are in which balls.
 
-    ValueErrors: checks.py; also on no more samples than neighbours in some replicate.
+    `block` samples are compared at a time; the result does not depend on it. Raises as
+    weighted_samples, and ValueError on no more samples than neighbours in some replicate.
     """
     y = reference.points
     x, w = weighted_samples(samples, weights, y.shape[1], at_least=reference.k_precision + 1)
@@ -149,7 +151,7 @@ def ball_membership(
         covered[:, cols] |= _any_kept_inside(kept[:, rows], inside)
         always = tile.certainly_within(smallest[rows, None])
         recalled[:, cols] |= _any_kept_inside(kept[:, rows], always)
-        # The radii of the replicates differ for few samples: pair by pair, if not yet settled.
+        # Radii differ between replicates for few samples: compare undecided pairs one by one.
         open_ = tile.possibly_within(largest[rows, None]) & ~always & ~recalled[:, cols].all(dim=0)
         i, j = open_.nonzero(as_tuple=True)
         r, pair = (tile.distances(i, j) <= radius[:, rows][:, i]).nonzero(as_tuple=True)
@@ -163,15 +165,15 @@ def ball_radii(
     ks: tuple[int, ...],
     block: int,
 ) -> Float[Tensor, "ks replicates samples"]:
-    """Distance to the k-th nearest other point that is kept; -inf for a point left out."""
-    # Whoever is left out, the k-th kept neighbour is among the first k + (most left out), and
-    # most often among the first few: only where it is not, more are looked at.
+    """Return the distance to the k-th nearest other kept point; -inf for a point left out."""
+    # The k-th kept neighbour is among the first k + (largest number left out) neighbours, and
+    # mostly among the first few: more are searched only where it is not.
     enough = min(max(ks) + int((~kept).sum(dim=1).max()), len(x) - 1)
     num = min(4 * max(ks), enough)
     radius = torch.empty(len(ks), *kept.shape, dtype=torch.float64, device=x.device)
     rest = torch.arange(len(x), device=x.device)
     while len(rest):
-        some = x if len(rest) == len(x) else x[rest]  # no copy of them all
+        some = x if len(rest) == len(x) else x[rest]  # avoids a copy
         d, index = nearest(some, x, num, block, own=rest)
         for start in range(0, len(rest), block):
             rows = slice(start, start + block)
@@ -185,7 +187,7 @@ def ball_radii(
 def _kth_kept(
     d: Float[Tensor, "rows near"], kept: Bool[Tensor, "replicates rows near"], ks: tuple[int, ...]
 ) -> Float[Tensor, "ks replicates rows"]:
-    """The k-th of the ascending `d` that is kept, inf where there are fewer."""
+    """Return the k-th kept one of the ascending `d`, inf where there are fewer."""
     rank = kept.cumsum(dim=2)
     padded = torch.nn.functional.pad(d, (0, 1), value=torch.inf).expand(len(kept), -1, -1)
     before = torch.stack([(rank < k).sum(dim=2) for k in ks])
@@ -195,5 +197,5 @@ def _kth_kept(
 def _any_kept_inside(
     kept: Bool[Tensor, "replicates samples"], inside: Bool[Tensor, "samples reference"]
 ) -> Bool[Tensor, "replicates reference"]:
-    """Whether some kept sample is inside."""
-    return kept.float() @ inside.float() > 0  # a sum of ones is never lost
+    """Return whether some kept sample is inside."""
+    return kept.float() @ inside.float() > 0  # float32 is exact enough: a sum of ones is > 0

@@ -1,15 +1,15 @@
-"""Vendi score: how many different samples a set is worth, without a reference.
+"""Vendi score: the effective number of different samples in a set, without a reference.
 
     score = exp(-sum_j l_j log l_j) ,    l the eigenvalues of  X X^T / n ,
 
-the rows of X scaled to length one, so that X X^T holds the cosines of all pairs and the l_j sum
-to 1. It is the effective number of directions: 1 if all samples are one, n if all are orthogonal,
-exp(entropy of the shares) for orthogonal modes; never above min(n, dim). Higher is more diverse,
-not more alike to the data. It grows with n: compare at equal n only.
+with the rows of X scaled to length one, so that X X^T has the cosines of all pairs and the l_j sum
+to 1. It is the effective number of directions: 1 if all samples are equal, n if all are
+orthogonal, exp(entropy of the shares) for orthogonal modes, and at most min(n, dim). Higher means
+more diverse, not closer to the data. It grows with n: compare at equal n only.
 Source: Friedman & Dieng 2022, arXiv:2210.02410, with the cosine kernel.
 
-A replicate counts sample i w_i times, as so many equal rows; with n = sum w the l_j other than 0
-are those of
+A replicate counts sample i w_i times, as w_i equal rows. With n = sum w, the nonzero l_j are those
+of
 
     X^T diag(w) X / n   [dim dim]    and of    diag(w)^(1/2) X X^T diag(w)^(1/2) / n   [rows rows].
 
@@ -31,9 +31,10 @@ def vendi_score(
     weights: Float[Tensor, "replicates samples"],
     block: int = 4096,
 ) -> Float[Tensor, " replicates"]:
-    """Score of every replicate, in [1, min(n, dim)]; float64. ValueErrors: checks.py, zero rows.
+    """Return the score of every replicate, in [1, min(n, dim)], float64.
 
-    `block` rows are scaled at a time; the result does not depend on it.
+    `block` rows are scaled at a time; the result does not depend on it. Raises ValueError as
+    weighted_samples, and on a row of zeros.
     """
     x, w = weighted_samples(samples, weights, dim=samples.shape[1], at_least=1)
     check_row_norms("samples", x)
@@ -54,14 +55,14 @@ def _by_rows(x: Tensor, w: Tensor) -> Iterator[Tensor]:
 
 
 def _by_dimension(x: Tensor, w: Tensor, block: int) -> Iterator[Tensor]:
-    # Only rows of another weight than in row 0 are multiplied anew, as in frechet.py: all of a
-    # jackknife costs one more Gram.
+    # Only rows with another weight than in replicate 0 are multiplied again, as in
+    # frechet_distance.py: a whole jackknife costs one more Gram matrix.
     base = _gram(x, w[0], block)
     return (base + _gram(x, row - w[0], block) for row in w)
 
 
 def _gram(x: Tensor, c: Tensor, block: int) -> Tensor:
-    """X^T diag(c) X of the rows that c counts."""
+    """Return X^T diag(c) X , from the rows where c is not 0."""
     gram = x.new_zeros(x.shape[1], x.shape[1])
     for rows in c.nonzero()[:, 0].split(block):
         u = unit_rows(x[rows])
