@@ -58,7 +58,12 @@ class Exposure:
 
     arms: tuple[str, ...] = ()
 
-    needs: ClassVar[tuple[str, ...]] = ("traces", "places", "partitions", "router_reports")
+    needs: ClassVar[tuple[str, ...]] = (
+        "traces",
+        "cluster_features",
+        "partitions",
+        "router_reports",
+    )
     formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
