@@ -33,17 +33,18 @@ def run(job) -> None:
     checked: set[Path] = set()
     hashes: dict[Path, store.Checked] = {}
     print(f"{'artifact':<62} {'stage':<10} {'commit':<9} {'inputs':>6}  result")
-    for path, note in found:
-        problem = mismatch(path, note, hashes)
-        commit = note["commit"][:8] + ("" if note["clean"] else "+")
-        num = sum(len(files) for files in note["inputs"].values())
+    for path, provenance in found:
+        problem = mismatch(path, provenance, hashes)
+        commit = provenance["commit"][:8] + ("" if provenance["clean"] else "+")
+        num = sum(len(files) for files in provenance["inputs"].values())
         name = path.relative_to(root).as_posix()
         print(
-            f"{name:<62} {note['stage']:<10} {commit:<9} {num:>6}  {problem or 'ok'}", flush=True
+            f"{name:<62} {provenance['stage']:<10} {commit:<9} {num:>6}  {problem or 'ok'}",
+            flush=True,
         )
         if problem:
             raise ValueError(f"{path}: {problem}")
-        checked |= {path, *(path.with_name(name) for name in note.get("siblings", {}))}
+        checked |= {path, *(path.with_name(name) for name in provenance.get("siblings", {}))}
     for path in files(root):
         if path not in checked:
             raise ValueError(
@@ -75,7 +76,7 @@ def files(root: Path) -> list[Path]:
     )
 
 
-def mismatch(path: Path, note: dict, hashes: dict[Path, store.Checked]) -> str | None:
+def mismatch(path: Path, provenance: dict, hashes: dict[Path, store.Checked]) -> str | None:
     """Return what is wrong with an artifact, or None. `hashes` caches the checks of files."""
 
     def checked(file: Path) -> store.Checked:
@@ -85,13 +86,13 @@ def mismatch(path: Path, note: dict, hashes: dict[Path, store.Checked]) -> str |
 
     if problem := checked(path).problem:
         return f"{problem}; delete it and run the same command again"
-    differ = code_digest.differences(note["code"], code_digest.closure(note["stage"]))
+    differ = code_digest.differences(provenance["code"], code_digest.closure(provenance["stage"]))
     if differ:
         return (
             f"made by other code: {', '.join(differ)} differ from the code that stage "
-            f"{note['stage']} ran; rerun it (`snakemake -n` lists what follows)"
+            f"{provenance['stage']} ran; rerun it (`snakemake -n` lists what follows)"
         )
-    for name, recorded in note["inputs"].items():
+    for name, recorded in provenance["inputs"].items():
         for entry in recorded:
             source = Path(entry["path"])
             if not source.is_file():
@@ -101,7 +102,7 @@ def mismatch(path: Path, note: dict, hashes: dict[Path, store.Checked]) -> str |
                     f"its input {source} ({name}) has changed since it was read (sha256 "
                     f"{entry['sha256'][:12]}, now {checked(source).sha256[:12]}); rerun this stage"
                 )
-    for name, recorded in note.get("siblings", {}).items():
+    for name, recorded in provenance.get("siblings", {}).items():
         sibling = path.with_name(name)
         if not sibling.is_file():
             return f"its {name} is missing; delete this file and rerun"
@@ -118,10 +119,14 @@ def unrecorded_artifacts(root: Path) -> str | None:
     for path in files(root):
         if path.suffix not in ARTIFACT_SUFFIXES or _recorded(path):
             continue
-        note = store.read_provenance(path)
-        differ = code_digest.differences(note["code"], code_digest.closure(note["stage"]))
+        provenance = store.read_provenance(path)
+        differ = code_digest.differences(
+            provenance["code"], code_digest.closure(provenance["stage"])
+        )
         if differ:
-            stages.setdefault(note["stage"], f"{path} (commit {note['commit'][:8]}): {differ[0]}")
+            stages.setdefault(
+                provenance["stage"], f"{path} (commit {provenance['commit'][:8]}): {differ[0]}"
+            )
     if not stages:
         return None
     ordered = [stage for stage in stage_names.STAGES if stage in stages]

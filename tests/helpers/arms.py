@@ -45,24 +45,24 @@ def draw(folder, inputs, parts) -> dict:
     return found | {"cost": artifacts.read_table(files["cost"]), "files": files}
 
 
-def network(path, stage, generator, num_logits=None, conditioner=None, **notes):
+def network(path, stage, generator, num_logits=None, conditioner=None, **metadata):
     """A network whose weights are all random: initial ones give zero outputs."""
-    told = {} if conditioner is None else conditioner.options()
-    note = models.dit_config(SHAPE, **NETWORK, num_logits=num_logits, **told)
-    net = models.build_dit(note)
+    conditioning = {} if conditioner is None else conditioner.options()
+    config = models.dit_config(SHAPE, **NETWORK, num_logits=num_logits, **conditioning)
+    net = models.build_dit(config)
     arrays = {
         name: 0.2 * torch.randn(p.shape, generator=generator).numpy()
         for name, p in net.named_parameters()
     }
     of = conditioners.to_metadata(conditioner)
-    return make(stage, path, arrays, model=note, levels=LEVELS, conditioner=of, **notes)
+    return make(stage, path, arrays, model=config, levels=LEVELS, conditioner=of, **metadata)
 
 
 LINEAR = {"kind": "linear", "shape": [1, 4, 4]}
 
 
 def networks(folder, condition=None, temperatures=None) -> dict:
-    """Five networks, their router, a division, an encoder, images, their index and a probe."""
+    """Five networks, their router, a partition, an encoder, images, their index and a probe."""
     rng, numpy = torch.Generator().manual_seed(5), np.random.default_rng(0)
     num = 60
     split = np.where(np.arange(num) < 40, "train", "heldout").astype(object)
@@ -76,7 +76,7 @@ def networks(folder, condition=None, temperatures=None) -> dict:
         conditioner = conditioners.CONDITIONERS[condition].of(
             train["label"].to_numpy(), train["caption"].tolist()
         )
-    division = {
+    partition = {
         "centroids": numpy.normal(size=(5, 16)).astype(np.float32),
         "sizes": SIZES,
         "label_counts": numpy.integers(1, 9, size=(5, 3)),
@@ -93,7 +93,7 @@ def networks(folder, condition=None, temperatures=None) -> dict:
                 folder / "r.safetensors", "router", rng, 5, conditioner, temperatures=temperatures
             )
         ],
-        "centroids": make("partition", folder / "c.safetensors", division),
+        "centroids": make("partition", folder / "c.safetensors", partition),
         "encoder": make("fit_encoder", folder / "e.safetensors", encoder, encoder=LINEAR),
         "index": make("data", folder / "i.parquet", index),
         "images": make("data", folder / "x.safetensors", {"samples": stored}, levels=LEVELS),

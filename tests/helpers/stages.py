@@ -100,11 +100,11 @@ def embed(folder: Path, encoder: dict, data: dict, seed=ROOT) -> dict:
     return {"encoder": fitted, "features": [shard["features"] for shard in shards]}
 
 
-def make(stage: str, path: Path, content, **notes) -> Path:
+def make(stage: str, path: Path, content, **metadata) -> Path:
     """Write an artifact of `stage` with this content, a table or arrays."""
     with Job(stage, {}, {"made": path}, {}) as job:
         write = job.write_table if isinstance(content, pd.DataFrame) else job.write_arrays
-        write("made", content, **notes)
+        write("made", content, **metadata)
     return path
 
 
@@ -136,11 +136,11 @@ def make_probe(
 ) -> dict[str, list[Path]]:
     """Write a probe of `data` where expert k is `experts[k](x, t)`; conditions are ignored."""
     index = artifacts.read_table(data["index"])
-    notes, stored = (
+    metadata, stored = (
         artifacts.read_provenance(data["samples"]),
         artifacts.read_arrays(data["samples"]),
     )
-    values = pixel_values.to_values(stored["samples"], notes["levels"])
+    values = pixel_values.to_values(stored["samples"], metadata["levels"])
     heldout = np.flatnonzero(index["split"] == "heldout")
     table = probe_states.table(heldout, num_states, ROOT, {"fit": 0.6, "calibrate": 0.2})
     files = {"gram": [], "states": []}
