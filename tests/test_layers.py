@@ -103,6 +103,15 @@ def test_who_imports_whom(path):
             assert not name.startswith("routing.stages"), f"{relative(path)} imports {name}"
 
 
+def test_figures_import_no_other_figure():
+    for path in [p for p in IN_FOLDERS if p.parent == code_digest.PACKAGE / "figures"]:
+        for name in own(path) if path.stem != "table" else ():
+            is_other = name.startswith("routing.figures.")
+            assert not is_other or name.startswith("routing.figures.shared."), (
+                f"{path.stem}: {name}"
+            )
+
+
 @files
 def test_heavy_libraries_wait_until_they_are_needed(path):
     at_once = {name.split(".")[0] for name, runs in imports(TREES[path]) if runs}
@@ -300,7 +309,7 @@ def test_whoever_is_handed_a_job_is_known(stage):
     """A reader that `asked` does not know would make the next test mean less."""
     handed = {dotted(c.func) for c in calls(f"stages/{stage}.py") if any(map(is_job, c.args))}
     known = defined(f"stages/{stage}.py") | HANDED.keys() | READERS.keys()
-    known |= {"devices.use", "Inputs"}  # figures, below
+    known |= {"devices.use", "FigureInputs"}  # figures, below
     assert handed <= known, handed - known
 
 

@@ -53,12 +53,12 @@ class CriticalDifference:
         lane_of = lanes(spans)
         notes = _notes(len(table), spans, int(missed.sum()) // 2)
         names = page_layout.text_width(list(map(display_name, table["arm"])))
-        beside = LANE * max(lane_of, default=-1) + LANE
-        width = max(style.COLUMN, names + AXIS + beside)
+        bars_width = LANE * max(lane_of, default=-1) + LANE
+        width = max(style.COLUMN, names + AXIS + bars_width)
         label = page_layout.wrap_text(metric_labels.axis_label(self.metric), width - 0.1)
         above = style.LINE * (len(label) + len(notes))
         figure = page_layout.new_figure(width, layout.height + above + 0.26)
-        ratios = [width - names - beside, beside] if spans else [1]
+        ratios = [width - names - bars_width, bars_width] if spans else [1]
         axes = figure.subplots(1, len(ratios), squeeze=False, sharey=True, width_ratios=ratios)[0]
         layout.draw_values(axes[0], inputs, metric_labels.clip_intervals(table))
         layout.draw_frame(axes[0])

@@ -72,7 +72,7 @@ class Departure:
                     rows.append([arm, monolith, family, kind, scale, value])
         if not rows:
             raise ValueError(
-                "departure: wanted guided arms beside a monolith with the same sampler and "
+                "departure: wanted guided arms and a monolith with the same sampler and "
                 "scale, got none; add the monolith"
             )
         columns = ["arm", "monolith", "family", "kind", "scale", "departure"]

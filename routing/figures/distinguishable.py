@@ -47,9 +47,9 @@ class Distinguishable:
         """
         found = arm_pairs.all_pairs(inputs, self.metric, self.arms)
         num, names = len(found.arms), list(map(display_name, found.arms["arm"]))
-        beside = page_layout.text_width([f"{name}  {num}" for name in names]) + 0.15
-        cell = min(MAX_CELL, max(MIN_CELL, (style.PAGE - beside) / num))
-        width, high = max(style.COLUMN, beside + cell * num), max(style.ROW, cell)
+        names_width = page_layout.text_width([f"{name}  {num}" for name in names]) + 0.15
+        cell = min(MAX_CELL, max(MIN_CELL, (style.PAGE - names_width) / num))
+        width, high = max(style.COLUMN, names_width + cell * num), max(style.ROW, cell)
         sizes = np.abs(found.differences())[found.is_distinguishable()]
         colours = _colours(found, sizes, metric_labels.direction(self.metric) or 1)
         if len(sizes):

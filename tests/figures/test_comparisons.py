@@ -142,8 +142,8 @@ def test_the_family_of_the_reference_is_that_of_the_arms_shown():
 @pytest.mark.parametrize(
     "options, wanted",
     [
-        ({"metric": "fd_digit"}, "metric: nothing is named 'fd_digit'; did you mean 'fd_digits'"),
-        ({"arms": ["top1", "stick"]}, "arms: nothing is named 'stick'; did you mean 'sticky'"),
+        ({"metric": "fd_digit"}, "metric: unknown name 'fd_digit'; did you mean 'fd_digits'"),
+        ({"arms": ["top1", "stick"]}, "arms: unknown name 'stick'; did you mean 'sticky'"),
         ({"arms": ["top1"]}, "arms: wanted at least two on which fd_digits was .*got only 'top1'"),
         ({"arms": ["top1", "top1"]}, "at least two"),
         ({"metric": "agreement_digits"}, "agreement_digits: it was not measured on any of these"),

@@ -124,7 +124,7 @@ def test_one_arm_alone_and_one_expert(name, arm):
     options |= {"families": {"all": [partition]}} if "families" in CASES[name] else {}
     job = make_job(kind, (arm,), (partition,), 1)
     if arm in NEEDS_MORE.get(name, ()):
-        with pytest.raises(ValueError, match="wanted|was trained|nothing is named"):
+        with pytest.raises(ValueError, match="wanted|was trained|unknown name"):
             make(name, **options).draw(FigureInputs(job))
         return
     drawing = make(name, **options).draw(FigureInputs(job))
@@ -157,9 +157,9 @@ def test_one_arm_alone_and_one_expert(name, arm):
             {"policy": "top2", "baseline": "soft"},
             "one of: learned",
         ),
-        ("expert_errors", {"partition": "monolith"}, "nothing is named 'monolith'"),
+        ("expert_errors", {"partition": "monolith"}, "unknown name 'monolith'"),
         ("expert_errors", {"num_bins": 0}, "num_bins in 1..5, got 0"),
-        ("departure", {"arms": ["monolith", "full"]}, "guided arms beside a monolith"),
+        ("departure", {"arms": ["monolith", "full"]}, "guided arms and a monolith"),
         ("guidance", {"metrics": []}, "at least one metric"),
         ("guidance", {"metrics": ["fd_digits"]}, "differ in the scale"),
         ("exposure", {"arms": ["uniform_full"]}, "got 'uniform_full'"),
@@ -193,7 +193,7 @@ def test_the_stage_writes_every_output_and_names_the_figure_in_errors():
     figure = {"figure_name": "first", "figure": {"name": "quality", "metric": "fd_digits"}}
     run_stage(Job(base.spec | figure, base.files))
     assert list(written) == ["pdf", "png", "table"]
-    with pytest.raises(ValueError, match=r"^figures.first: metric: nothing is named 'fid'"):
+    with pytest.raises(ValueError, match=r"^figures.first: metric: unknown name 'fid'"):
         run_stage(
             Job(base.spec | figure | {"figure": {"name": "quality", "metric": "fid"}}, base.files)
         )

@@ -60,9 +60,7 @@ class ConfigView:
 def require_known(name: str, valid: list[str], where: str) -> str:
     """Return `name`; raise ValueError with the nearest valid names if it is not in `valid`."""
     if name not in valid:
-        raise ValueError(
-            f"{where}: nothing is named {name!r}" + choices.suggest_names(name, valid)
-        )
+        raise ValueError(f"{where}: unknown name {name!r}" + choices.suggest_names(name, valid))
     return name
 
 

@@ -218,8 +218,12 @@ class FigureInputs(ConfigView):
         first = self.spec["routers"].index([partition, router]) * self.num_training_seeds
         parts = []
         for training_seed in range(self.num_training_seeds):
-            whose = {"partition": partition, "router_name": router, "training_seed": training_seed}
-            self._check_spec(name, first + training_seed, **whose)
+            expected = {
+                "partition": partition,
+                "router_name": router,
+                "training_seed": training_seed,
+            }
+            self._check_spec(name, first + training_seed, **expected)
             table = self.job.table(name, first + training_seed)
             parts.append(table.assign(training_seed=training_seed))
         return pd.concat(parts, ignore_index=True)
@@ -232,11 +236,11 @@ class FigureInputs(ConfigView):
             self._check_spec(name, i, arm_name=arm)
         return own
 
-    def _check_spec(self, name: str, i: int, **whose: object) -> None:
-        """Check that file `i` of `name` was made for the arm, partition and so on of `whose`."""
+    def _check_spec(self, name: str, i: int, **expected: object) -> None:
+        """Check that file `i` of `name` was made for the arm, partition ... of `expected`."""
         spec = self.job.metadata(name, i)["spec"]
-        wrong = {key: spec[key] for key in whose if spec.get(key, whose[key]) != whose[key]}
-        assert not wrong, f"{name} {i}: wanted {whose}, got {wrong}; the rule has another order"
+        wrong = {key: spec[key] for key, v in expected.items() if spec.get(key, v) != v}
+        assert not wrong, f"{name} {i}: wanted {expected}, got {wrong}; the rule has another order"
 
     def _joined(self, name: str, arm: str, shared: tuple = ()) -> dict[str, np.ndarray]:
         parts = [self.job.arrays(name, i) for i in self._shards(name, arm)]
