@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [--check] [--full] [--metrics frechet kernel ...]
 
-Every metric that reads features: the stages `reference_statistics` and `arm_metrics` themselves, in a process of
-their own each, with 20 blocks of the jackknife and 200 draws, as many training images as samples
-and a fifth of that held out.
+Every metric that reads features: the stages `reference_statistics` and `arm_metrics`, in a process
+of their own each, with 20 blocks of the jackknife and 200 draws, as many training images as
+samples and a fifth of that held out.
 
     peak       VmHWM, the most that was ever resident, as the kernel counts it: with the pages of
                mapped files (features, libraries), which it may drop at any time

@@ -111,6 +111,11 @@ def test_the_options_are_of_the_table():
 
 
 @pytest.mark.parametrize("name", METRICS)
+def test_a_metric_is_in_the_module_of_its_name(name):
+    assert METRICS[name].__module__ == f"routing.metrics.{name}"
+
+
+@pytest.mark.parametrize("name", METRICS)
 def test_names_directions_and_ranges_are_what_is_said(name, rng):
     measure, seen = made(name, rng)
     found = measure.replicates(seen)
