@@ -53,9 +53,8 @@ class Agreement:
                 value[i, j] = value[j, i] = measure(table)
                 rows.append([names[i], names[j], self.measure, value[i, j], int(table.sum())])
         cell = min(0.44, 5.0 / num)
-        figure = page_layout.new_figure(
-            min(style.PAGE, max(2.4, 1.1 + cell * num)), 0.7 + 0.6 * cell * num
-        )
+        width = min(style.PAGE, max(2.4, 1.1 + cell * num))
+        figure = page_layout.new_figure(width, 0.7 + 0.6 * cell * num)
         _map(figure.subplots(), names, value, title)
         keys = ["partition", "other", "measure", "value", "num_images"]
         return Drawing(pd.DataFrame(rows, columns=keys), figure)

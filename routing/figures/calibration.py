@@ -12,14 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared import (
-    calibration_curves,
-    page_layout,
-    router_styles,
-    style,
-)
+from routing.figures.shared import calibration_curves, page_layout, router_styles, style
+from routing.figures.shared.calibration_curves import AS_TRAINED, SCALED, scaled_version
 from routing.figures.shared.distributions import entropy
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.seed_bands import draw_band
 from routing.figures.shared.style import Drawing
 
 QUANTITIES = {  # quantity of the router reports: axis label
@@ -53,23 +50,17 @@ class Calibration:
                 _by_time(ax, inputs, rows, pair)
                 if quantity in baselines:
                     ax.axhline(baselines[quantity], **style.DOTTED)
-                top = (
-                    1
-                    if quantity == "accuracy"
-                    else _largest(inputs, rows, baselines.get(quantity, 0.0))
-                )
-                ax.set_ylim(0, 1.04 * top)
+                largest = _largest(inputs, rows, baselines.get(quantity, 0.0))
+                ax.set_ylim(0, 1.04 * (1 if quantity == "accuracy" else largest))
             own[0].set_title(calibration_curves.panel_title(pairs, pair))
             page_layout.label_column(own, list(QUANTITIES.values()))
         figure.align_ylabels()
         figure.supxlabel(style.TIME_LABEL)
-        dotted = calibration_curves.legend_line("cluster prior", **style.DOTTED)
-        others = (
-            calibration_curves.legend_line("other routers, as trained", **OTHERS)
-            if len(pairs) > 1
-            else None
-        )
-        handles = [*calibration_curves.legend_handles(), dotted, *([others] if others else [])]
+        handles = calibration_curves.legend_handles()
+        handles.append(calibration_curves.legend_line("cluster prior", **style.DOTTED))
+        if len(pairs) > 1:
+            label = "other routers, as trained"
+            handles.append(calibration_curves.legend_line(label, **OTHERS))
         page_layout.legend_above(figure, handles, 4 if len(pairs) > 4 else 2)
         return Drawing(table, figure)
 
@@ -91,25 +82,16 @@ def prior_values(shares: np.ndarray) -> dict[str, float]:
 def _by_time(axes: Any, inputs: FigureInputs, rows: pd.DataFrame, pair: list[str]) -> None:
     colour = router_styles.router_colour(inputs, pair[1])
     for (partition, router, version), curve in rows.groupby(["partition", "router", "version"]):
-        t, value, low, high = page_layout.step_curve(curve)
-        if [partition, router] == pair and version in (
-            "raw",
-            calibration_curves.scaled_version(inputs, router),
-        ):
-            line = calibration_curves.BEFORE if version == "raw" else calibration_curves.AFTER
-            axes.fill_between(t, low, high, color=colour, alpha=0.2, linewidth=0)
-            axes.plot(t, value, color=colour, **line)
+        if [partition, router] == pair and version in ("raw", scaled_version(inputs, router)):
+            line = AS_TRAINED if version == "raw" else SCALED
+            draw_band(axes, curve, 0.2, color=colour, **line)
         elif partition == pair[0] and version == "raw":
+            t, value, _, _ = page_layout.step_curve(curve)
             axes.plot(t, value, **OTHERS)
 
 
 def _largest(inputs: FigureInputs, rows: pd.DataFrame, floor: float) -> float:
     """Return the largest value of one quantity in the figure."""
-    seen = [
-        rows["high"][
-            (rows["router"] == name)
-            & rows["version"].isin(["raw", calibration_curves.scaled_version(inputs, name)])
-        ]
-        for name in rows["router"].unique()
-    ]
-    return max(floor, pd.concat(seen).max())
+    scaled = rows["router"].map(lambda router: scaled_version(inputs, router))
+    is_drawn = (rows["version"] == "raw") | (rows["version"] == scaled)
+    return max(floor, rows["high"][is_drawn].max())

@@ -41,9 +41,8 @@ class Clusters:
         """Draw one row per cluster."""
         require_known(self.partition, list(inputs.num_experts), "partition")
         clusters = cluster_members.training_members(inputs, self.partition)
-        counts = cluster_members.label_counts(
-            cluster_members.sample_labels(inputs.index), clusters, MAX_LABELS, NUM_TOP
-        )
+        labels = cluster_members.sample_labels(inputs.index)
+        counts = cluster_members.label_counts(labels, clusters, MAX_LABELS, NUM_TOP)
         num, num_train = len(clusters), int((inputs.index["split"] == "train").sum())
         figure = page_layout.new_figure(style.PAGE, 0.52 * num + 0.35)
         axes = figure.subplots(num, 2, squeeze=False, width_ratios=(3, 2))
@@ -52,9 +51,8 @@ class Clusters:
         for k, rows in enumerate(clusters):
             shown = inputs.images(image_grids.evenly_spaced(self.num_images, rows))
             tiles = image_grids.stored_integers(shown, inputs.levels, "clusters")
-            image_grids.show_grid(
-                axes[k, 0], image_grids.image_grid(tiles, per_row, inputs.levels)
-            )
+            grid = image_grids.image_grid(tiles, per_row, inputs.levels)
+            image_grids.show_grid(axes[k, 0], grid)
             share = 100 * len(rows) / num_train
             image_grids.label_row(axes[k, 0], f"cluster {k}\n{len(rows):,} images\n{share:.1f} %")
             own = counts[counts["cluster"] == k]
@@ -70,11 +68,8 @@ class Clusters:
 def _fit_into_bars(labels: Iterable[str]) -> bool:
     """Return whether the labels are few and short enough to be written into the bars."""
     names = set(labels)
-    return (
-        len(names) <= MAX_LABELS
-        and max(map(len, names)) <= MAX_LETTERS
-        and cluster_members.OTHER not in names
-    )
+    is_short = max(map(len, names)) <= MAX_LETTERS
+    return is_short and len(names) <= MAX_LABELS and cluster_members.OTHER not in names
 
 
 def _bar(axes: Any, counts: pd.DataFrame, is_last: bool) -> None:

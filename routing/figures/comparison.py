@@ -47,10 +47,9 @@ class Comparison:
         found = arm_pairs.all_pairs(inputs, self.metric, self.arms)
         table = found.arms.assign(letters=compact_letter_display(found.is_distinguishable()))
         table["is_best"] = (table["rank"] == 0) & (metric_labels.direction(self.metric) != 0)
-        base = arm_pairs.differences_from_reference(
-            inputs, self.metric, list(table["arm"])
-        ).rename(columns=COLUMNS)
-        table = table.join(base[list(COLUMNS.values())], on="arm")
+        names = list(table["arm"])
+        base = arm_pairs.differences_from_reference(inputs, self.metric, names)
+        table = table.join(base.rename(columns=COLUMNS)[list(COLUMNS.values())], on="arm")
         return Drawing(table, texts={kind: self._text(table, kind) for kind in self.formats})
 
     def _text(self, table: pd.DataFrame, kind: str) -> str:

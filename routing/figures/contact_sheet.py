@@ -56,9 +56,8 @@ class ContactSheet:
         axes = figure.subplots(len(found), 2, squeeze=False)
         counts = cluster_members.label_counts(labels, found, 0, NUM_LABELS)
         for k, rows in enumerate(found):
-            frequent = cluster_members.common_label_lines(
-                counts[counts["cluster"] == k], NUM_LABELS, WIDTH
-            )[:LINES]
+            own = counts[counts["cluster"] == k]
+            frequent = cluster_members.common_label_lines(own, NUM_LABELS, WIDTH)[:LINES]
             share = table.loc[table["cluster"] == k, "share"].iloc[0]
             size = f"{len(rows):,} images, {100 * share:.1f} %"
             image_grids.label_row(axes[k, 0], "\n".join([f"cluster {k}", size, *frequent]))

@@ -37,13 +37,12 @@ class Departure:
         table = self._table(inputs)
         figure = page_layout.new_figure(style.COLUMN, 2.2)
         axes = figure.subplots()
+        is_single = table["family"].nunique() == 1
         for (family, kind), rows in table.groupby(["family", "kind"], sort=False):
-            is_single = table["family"].nunique() == 1
-            drawn = rows.assign(value=rows["departure"].clip(lower=FLOOR))
-            drawn = drawn.assign(lo=drawn["value"], hi=drawn["value"])
-            guidance_curves.draw_curve(
-                axes, drawn, kind if is_single else f"{kind}, {family}", kind, "o"
-            )
+            value = rows["departure"].clip(lower=FLOOR)
+            drawn = rows.assign(value=value, lo=value, hi=value)
+            name = kind if is_single else f"{kind}, {family}"
+            guidance_curves.draw_curve(axes, drawn, name, kind, "o")
         axes.set_yscale("log")
         axes.set_xticks(sorted(table["scale"].unique()))
         axes.xaxis.set_major_formatter("{x:g}")

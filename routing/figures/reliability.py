@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from routing.figures.shared import calibration_curves, page_layout, router_styles, style
+from routing.figures.shared.calibration_curves import AS_TRAINED, SCALED, scaled_version
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
 
@@ -39,12 +40,9 @@ class Reliability:
             ax.tick_params(labelleft=i % columns == 0, labelbottom=i >= len(pairs) - columns)
         figure.supxlabel("confidence (largest probability)")
         figure.supylabel("accuracy")
-        dotted = calibration_curves.legend_line("calibrated", **style.DOTTED)
-        page_layout.legend_above(
-            figure,
-            [*calibration_curves.legend_handles(), dotted, _bar("share of the states")],
-            (1, 2, 4)[min(columns, 3) - 1],
-        )
+        handles = calibration_curves.legend_handles()
+        handles += [calibration_curves.legend_line("calibrated", **style.DOTTED), _bar_handle()]
+        page_layout.legend_above(figure, handles, (1, 2, 4)[min(columns, 3) - 1])
         return Drawing(table, figure)
 
 
@@ -65,30 +63,27 @@ def diagram_rows(inputs: FigureInputs, partition: str, router: str) -> pd.DataFr
         low=("accuracy", "min"),
         high=("accuracy", "max"),
     )
-    ends[["confidence", "accuracy"]] = ends[["confidence", "accuracy"]].div(
-        ends["num_states"], axis=0
-    )
+    means = ["confidence", "accuracy"]
+    ends[means] = ends[means].div(ends["num_states"], axis=0)
     return ends.assign(partition=partition, router=router)
 
 
 def _diagram(axes: Any, inputs: FigureInputs, mine: pd.DataFrame, router: str) -> None:
     colour = router_styles.router_colour(inputs, router)
     axes.plot([0, 1], [0, 1], **style.DOTTED)
-    before = mine[mine["version"] == "raw"]
-    share = before["num_states"] / before["num_states"].sum()
+    raw = mine[mine["version"] == "raw"]
+    share = raw["num_states"] / raw["num_states"].sum()
     num_bins = max(10, int(mine["bin"].max()) + 1)
-    axes.bar((before["bin"] + 0.5) / num_bins, share, 0.8 / num_bins, color=style.BAND, zorder=0)
-    for version, line in (
-        ("raw", calibration_curves.BEFORE),
-        (calibration_curves.scaled_version(inputs, router), calibration_curves.AFTER),
-    ):
+    axes.bar((raw["bin"] + 0.5) / num_bins, share, 0.8 / num_bins, color=style.BAND, zorder=0)
+    versions = {
+        "raw": AS_TRAINED | {"marker": "o", "markerfacecolor": colour},
+        scaled_version(inputs, router): SCALED | {"marker": "s", "markerfacecolor": "white"},
+    }
+    for version, line in versions.items():
         own = mine[mine["version"] == version].sort_values("bin")
-        look = {"color": colour, "marker": "o" if version == "raw" else "s", "markersize": 2.8}
-        look |= {"markerfacecolor": colour if version == "raw" else "white"}
-        axes.fill_between(
-            own["confidence"], own["low"], own["high"], color=colour, alpha=0.2, linewidth=0
-        )
-        axes.plot(own["confidence"], own["accuracy"], **look, **line)
+        band = {"color": colour, "alpha": 0.2, "linewidth": 0}
+        axes.fill_between(own["confidence"], own["low"], own["high"], **band)
+        axes.plot(own["confidence"], own["accuracy"], color=colour, markersize=2.8, **line)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -96,7 +91,7 @@ def _diagram(axes: Any, inputs: FigureInputs, mine: pd.DataFrame, router: str) -
     axes.set_aspect("equal")
 
 
-def _bar(text: str) -> Any:
+def _bar_handle() -> Any:
     from matplotlib.patches import Patch
 
-    return Patch(label=text, facecolor=style.BAND)
+    return Patch(label="share of the states", facecolor=style.BAND)

@@ -47,9 +47,8 @@ class ArmPairs:
 def all_pairs(inputs: FigureInputs, metric: str, names: tuple[str, ...]) -> ArmPairs:
     """Return the pairs of `names` (empty: of all arms); ValueError unless two were measured."""
     found = inputs.metric_rows(metric, inputs.metrics)
-    kept = arm_selection.require_measured(
-        metric, found, list(dict.fromkeys(inputs.selected_arms(names)))
-    )
+    chosen = list(dict.fromkeys(inputs.selected_arms(names)))
+    kept = arm_selection.require_measured(metric, found, chosen)
     if len(kept) < 2:
         raise ValueError(
             f"arms: wanted at least two on which {metric} was measured, got only {kept[0]!r}; "

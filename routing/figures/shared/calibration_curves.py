@@ -12,7 +12,7 @@ from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
 
 MAX_COLUMNS = 6  # routers side by side
-BEFORE, AFTER = {"linewidth": 1.2}, {"linewidth": 1.0, "dashes": (2.5, 1.2)}
+AS_TRAINED, SCALED = {"linewidth": 1.2}, {"linewidth": 1.0, "dashes": (2.5, 1.2)}
 
 
 def trained_routers(inputs: FigureInputs, figure: str) -> list[list[str]]:
@@ -40,13 +40,13 @@ def legend_handles() -> list:
     """Return the legend of the two versions."""
     grey = {"color": style.GREY}
     return [
-        legend_line("as trained", **grey, **BEFORE),
-        legend_line("with temperatures", **grey, **AFTER),
+        legend_line("as trained", **grey, **AS_TRAINED),
+        legend_line("with temperatures", **grey, **SCALED),
     ]
 
 
-def legend_line(text: str, **look: Any) -> Any:
+def legend_line(text: str, **line: Any) -> Any:
     """Return a legend entry with a line."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=text, **look)
+    return Line2D([], [], label=text, **line)
