@@ -21,13 +21,13 @@ import numpy as np
 import torch
 
 from routing.metrics.formulas.lpips_distance import pairwise_distances
-from routing.pretrained.lpips_networks import NETS, PerceptualNet
+from routing.pretrained.lpips_networks import NETS, LPIPSNetwork
 
 BOUND = 20.0  # times faster
 BATCH = 25  # pairs in a call of the package, images in one of ours
 
 
-def drawn(name: str, folder: Path) -> tuple[PerceptualNet, torch.nn.Module]:
+def drawn(name: str, folder: Path) -> tuple[LPIPSNetwork, torch.nn.Module]:
     """Our network and the package's with the same random trunk."""
     import lpips
 
@@ -35,7 +35,7 @@ def drawn(name: str, folder: Path) -> tuple[PerceptualNet, torch.nn.Module]:
     state = {f"features.{n.split('.', 1)[1]}": p for n, p in theirs.net.state_dict().items()}
     path = folder / f"{name}.pth"
     torch.save(state, path)
-    net = PerceptualNet.load(name, str(path))
+    net = LPIPSNetwork.load(name, str(path))
     return net, theirs.to(net.device)
 
 

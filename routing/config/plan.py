@@ -17,7 +17,7 @@ def plan(spec: dict) -> dict:
     """Return the plan of the config `spec`, which has every default written out.
 
     image_rule                 name of the rule for encoded images, or "native"
-    embedded_text_encoders     text encoders whose tokens are computed in a stage of their own
+    precomputed_text_encoders  text encoders whose tokens are computed in a stage of their own
     num_experts                number of experts K, by partition
     learned_routers            routers that are trained
     pilot_policies             policies that need a pilot run: their inputs on held-out states,
@@ -34,7 +34,9 @@ def plan(spec: dict) -> dict:
     image, texts = spec["data"]["image"], choices.with_plugins("text_encoders", TEXT_ENCODERS)
     return {
         "image_rule": ImageRule(**image).name if image else "native",
-        "embedded_text_encoders": sorted(name for name, text in texts.items() if text.is_table),
+        "precomputed_text_encoders": sorted(
+            name for name, text in texts.items() if text.is_precomputed
+        ),
         "num_experts": num_experts(spec["partitions"]),
         "learned_routers": sorted(
             n for n, r in spec["routers"].items() if routers[r["name"]].learned

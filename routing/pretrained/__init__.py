@@ -1,1 +1,1 @@
-"""Published networks, loaded from files that the manifest describes."""
+"""Published networks, loaded from local files that the manifest describes."""

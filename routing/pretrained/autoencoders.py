@@ -1,18 +1,16 @@
-"""Autoencoders: images as the latents in which diffusion models of larger images are trained.
+"""Autoencoders: maps between images and the latents in which diffusion models are trained.
 
     z = (mean(x) - shift) scale            encode
     x = clip(decoder(z / scale + shift))   decode
 
-`mean(x)` is the mean of the autoencoder's posterior q(z | x), not a draw, so that latents are the
-same whenever and on whatever machine they are made. Departs from Rombach et al. 2022
-(arXiv:2112.10752, sec. 3.1 and D.1), who draw: with their KL weight of about 1e-6 the posterior
-is nearly a point (its spread is what the decoder does not see). `scale` makes latents of about
-unit variance, 0.18215 for the autoencoders of Stable Diffusion 1 and 2; `shift` is the newer
-ones' (Stable Diffusion 3, FLUX).
+`mean(x)` is the mean of the autoencoder's posterior q(z | x), so latents are reproducible. This
+departs from Rombach et al. 2022 (arXiv:2112.10752, sec. 3.1 and D.1), who sample from q: with
+their KL weight of about 1e-6 it is nearly a point mass. `scale` gives latents of about unit
+variance; it is 0.18215 for the autoencoders of Stable Diffusion 1 and 2. `shift` is used by newer
+ones (Stable Diffusion 3, FLUX).
 
-To add an autoencoder, write a frozen dataclass whose `load()` returns what `Autoencoder` offers
-and give
-it a row in CODECS.
+To add an autoencoder, write a frozen dataclass whose `load()` returns an object with the methods
+of `Autoencoder`, and give it a row in AUTOENCODERS.
 """
 
 from dataclasses import dataclass
@@ -31,16 +29,15 @@ Latents = Float[Tensor, "images latents rows columns"]
 
 
 class Autoencoder:
-    """A loaded autoencoder: latents of images and images of latents, `batch_size` at a time.
+    """A loaded autoencoder, which encodes and decodes `batch_size` images at a time.
 
-    `factor` pixels of a side are one latent. `note` goes into the provenance of what it makes:
-    `load(note)` is this autoencoder again, or an error if the folder now holds other weights.
-    All in float32 even under autocast: in half precision the decoder of SDXL overflows, and the
-    latents are made once.
+    A square of `factor` x `factor` pixels becomes one latent. `note` describes the autoencoder
+    in the metadata of its latents: `load(note)` returns it again, or raises ValueError if the
+    folder has other weights by then. It computes in float32, even under autocast, because in
+    half precision the decoder of SDXL overflows.
     """
 
     def __init__(self, net: nn.Module, scale: float, shift: float, batch_size: int, note: dict):
-        """Hold a diffusers AutoencoderKL."""
         self.net, self.scale, self.shift, self.batch_size = net, scale, shift, batch_size
         self.note = note
         self.device = next(net.parameters()).device
@@ -48,8 +45,8 @@ class Autoencoder:
         self.factor = 2 ** (len(net.config.block_out_channels) - 1)
 
     def encode(self, values: Values) -> Latents:
-        """Latents, on the CPU. Raises ValueError on images that the autoencoder cannot take."""
-        _, height, width = self.refuse_shape(tuple(values.shape[1:]))
+        """Return latents, on the CPU. Raises ValueError on images of another shape."""
+        _, height, width = self.require_shape(tuple(values.shape[1:]))
         shape = (self.num_latents, height // self.factor, width // self.factor)
         return self._batches(
             lambda x: (self.net.encode(x).latent_dist.mean - self.shift) * self.scale,
@@ -58,12 +55,11 @@ class Autoencoder:
         )
 
     def decode(self, latents: Latents) -> Values:
-        """Images clipped to [-1, 1], on the CPU. Raises ValueError on other latents."""
+        """Return images clipped to [-1, 1], on the CPU. Raises ValueError on other latents."""
         if latents.shape[1] != self.num_latents:
             raise ValueError(
                 f"autoencoder: wanted latents of {self.num_latents} channels, got "
-                f"{latents.shape[1]}; "
-                f"decode with the autoencoder that made them"
+                f"{latents.shape[1]}; decode with the autoencoder that encoded them"
             )
         _, _, rows, columns = latents.shape
         shape = (self.net.config.out_channels, rows * self.factor, columns * self.factor)
@@ -73,18 +69,16 @@ class Autoencoder:
 
         return self._batches(values, latents, shape)
 
-    def refuse_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """`shape`; ValueError unless it is a (channels, height, width) that has latents."""
+    def require_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return `shape`. Raises ValueError unless it is (channels, height, width) of images."""
         if len(shape) != 3 or shape[0] != self.channels:
             raise ValueError(
                 f"autoencoder: wanted images of {self.channels} channels, got samples of shape "
-                f"{shape}; "
-                f"take another source or leave the autoencoder out"
+                f"{shape}; use another source or remove the autoencoder"
             )
         if shape[1] % self.factor or shape[2] % self.factor:
             raise ValueError(
-                f"autoencoder: wanted sides that are multiples of {self.factor} (pixels for a "
-                f"latent), "
+                f"autoencoder: wanted sides that are multiples of {self.factor} pixels, "
                 f"got {shape[1]} x {shape[2]}; change data.image.size"
             )
         return shape
@@ -101,9 +95,10 @@ class Autoencoder:
 
 @dataclass(frozen=True)
 class AutoencoderKL:
-    """diffusers' AutoencoderKL from a local folder (config.json, safetensors), a path or an id.
+    """The AutoencoderKL of diffusers, from a local folder with config.json and safetensors.
 
-    Without `scale` and `shift` it takes those of its config; `sha256` is what its weights must be.
+    `folder` is a path or an id of the manifest, `sha256` that of the weights. Without `scale` and
+    `shift` those of its config.json are used.
     """
 
     folder: str
@@ -113,25 +108,25 @@ class AutoencoderKL:
     batch_size: int = 32
 
     def __post_init__(self):
-        """Refuse what divides by nothing."""
+        """Validate the options."""
         if self.scale is not None and self.scale <= 0:
             raise ValueError(f"scale: wanted a number > 0, got {self.scale}; 0.18215 is usual")
         if self.batch_size < 1:
             raise ValueError(f"batch_size: wanted at least 1, got {self.batch_size}; raise it")
 
     def load(self) -> Autoencoder:
-        """Read the weights. Raises ValueError on a folder that is not of such an autoencoder."""
+        """Return the autoencoder. Raises ValueError on a folder of another network."""
         from diffusers import AutoencoderKL as Network
 
-        # Else diffusers wants accelerate, and says so at length.
+        # Without it diffusers asks for accelerate, in a long warning.
         options = {"low_cpu_mem_usage": False}
-        folder = model_folders.found(self.folder)
-        net, sha256 = model_folders.network(Network, folder, WEIGHTS, self.sha256, **options)
+        folder = model_folders.locate_folder(self.folder)
+        net, sha256 = model_folders.load_network(Network, folder, WEIGHTS, self.sha256, **options)
         config = net.config
         if config.latents_mean is not None or config.latents_std is not None:
             raise ValueError(
                 f"folder: wanted an autoencoder with one scale for all channels, got "
-                f"latents_mean or latents_std in the config of {self.folder}; take another"
+                f"latents_mean or latents_std in the config of {self.folder}; use another"
             )
         scale = config.scaling_factor if self.scale is None else self.scale
         shift = (config.shift_factor or 0.0) if self.shift is None else self.shift
@@ -145,7 +140,7 @@ AUTOENCODERS: dict[str, type] = {"autoencoder_kl": AutoencoderKL}
 
 
 def load(value: Any) -> Autoencoder:
-    """The autoencoder that `value` ({name: ..., options}) describes."""
+    """Return the autoencoder that `value` ({name: ..., options}) describes."""
     autoencoder = choices.build(_table(), value, "autoencoder")
     try:
         return autoencoder.load()

@@ -1,22 +1,22 @@
-"""The tensors in a file of weights, whichever of three formats it has."""
+"""Files of weights: read their tensors, and load them into a network."""
 
 import zipfile
 from pathlib import Path
-from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 
-def tensors(path: Path) -> dict[str, Any]:
-    """The tensors in a file: safetensors, a state dict, or an archive of TorchScript.
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors in a file: safetensors, a state dict, or a TorchScript archive.
 
-    A pickle is read for tensors alone; an archive is code of its maker, so read only files whose
-    sha256 was looked at (`locate`).
+    Of a pickle only tensors are read. An archive can run code, so read only files whose sha256
+    was checked (`routing.pretrained.manifest.locate`). Raises ValueError on other files.
     """
-    import torch
-
     if path.suffix != ".safetensors" and (start := _start(path))[:1] != b"\x80":
         if not zipfile.is_zipfile(path):
             raise ValueError(
-                f"weights: {path}: wanted a file that torch has saved, got one that begins with "
+                f"weights: {path}: wanted a file saved by torch, got one that begins with "
                 f"{start!r}; fetch it again"
             )
     try:
@@ -27,26 +27,54 @@ def tensors(path: Path) -> dict[str, Any]:
         if _is_script(path):
             return dict(torch.jit.load(path, map_location="cpu").state_dict())
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each of the three has its own kinds of errors
+    except Exception as error:  # the formats have different errors
         text = " ".join(str(error).split())[:160]
         raise ValueError(f"weights: {path} cannot be read ({text}); fetch it again") from None
     for key in ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(hasattr(v, "shape") for v in state.values()):
         raise ValueError(
-            f"weights: {path}: wanted named tensors, got {type(state).__name__}; give a state dict"
+            f"weights: {path}: wanted named tensors, got {type(state).__name__}; use a state dict"
         )
     return state
 
 
-def refuse_broken(state: dict[str, Any], where: str) -> None:
-    """Raise ValueError (one line) if weights are nan or inf: all features would be."""
+def require_finite(state: dict[str, Tensor], where: str) -> None:
+    """Raise ValueError, one line that begins with `where`, if weights are nan or inf."""
     broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if broken:
         raise ValueError(
             f"{where}: wanted finite weights, got nan or inf in {len(broken)} of {len(state)} "
-            f"tensors, as {broken[0]}; give another file"
+            f"tensors, for example {broken[0]}; use another file"
         )
+
+
+def load_weights(net: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    """Load all tensors of `state` into `net`, as float32.
+
+    Raises ValueError, one line that begins with `where`, on a tensor that is missing (except the
+    batch counts of batch normalisation), unknown, of another shape or not finite.
+    """
+    wanted = net.state_dict()
+    names = [name for name in wanted if name.endswith(".num_batches_tracked")]
+    counts = dict.fromkeys(names, torch.tensor(0, device="cpu"))
+    state = {n: t.float() if t.is_floating_point() else t for n, t in (counts | state).items()}
+    problems = [f"{name} is missing" for name in wanted if name not in state]
+    problems += [f"{name} is unknown" for name in state if name not in wanted]
+    problems += [
+        f"{name} has shape {list(state[name].shape)} for {list(wanted[name].shape)}"
+        for name in wanted
+        if name in state and list(state[name].shape) != list(wanted[name].shape)
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ValueError(
+            f"{where}: the weights do not fit the network: "
+            f"{', '.join(problems[:3])}{more}; use the file that belongs to the options"
+        )
+    require_finite(state, where)
+    net.load_state_dict(state, strict=True, assign=True)
+    assert not any(t.is_meta for t in [*net.parameters(), *net.buffers()]), where
 
 
 def _start(path: Path) -> bytes:

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from routing.loading.lpips_samples import WITHIN, SampleSet, heldout_set, sample_sets
 from routing.metrics.formulas.lpips_distance import BlockSums, paired_distances
-from routing.pretrained.lpips_networks import PerceptualNet
+from routing.pretrained.lpips_networks import LPIPSNetwork
 from routing.workflow.progress import progress_bar
 
 HELDOUT = "heldout"
@@ -49,7 +49,7 @@ def run(job) -> None:
         raise ValueError(
             f"lpips: wanted within {', '.join(WITHIN)}, got {job.spec['within']!r}; take one"
         )
-    net = PerceptualNet.load(options["net"], options["weights"], options["sha256"])
+    net = LPIPSNetwork.load(options["net"], options["weights"], options["sha256"])
     job.device = str(net.device)
     is_heldout = job.spec["arm"] == HELDOUT
     sets = [heldout_set(job)] if is_heldout else list(sample_sets(job))

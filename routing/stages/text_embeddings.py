@@ -18,7 +18,7 @@ def run(job) -> None:
     """Write `tokens` (text [captions, keys, dim], mask [captions, keys]) and `captions`."""
     text = text_encoders.build(job.spec["text_encoder"])
     resolved = text_encoders.describe(text)
-    if not text.is_table:
+    if not text.is_precomputed:
         raise ValueError(
             f"text_encoder: wanted one with a table of tokens, got {resolved['name']!r}; leave "
             f"this stage out"
@@ -48,7 +48,7 @@ def run(job) -> None:
 
 
 def encode_batches(
-    encoder: text_encoders.Encoder, captions: Sequence[str], batch_size: int
+    encoder: text_encoders.TextEncoder, captions: Sequence[str], batch_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield the tokens of `captions` (longest first), a batch at a time.
 

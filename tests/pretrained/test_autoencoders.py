@@ -148,10 +148,10 @@ BROKEN = {
         "wanted diffusion_pytorch_model.safetensors",
     ),
     "pickled": (pickled, r"got diffusion_pytorch_model.bin, which is pickled .*; convert it"),
-    "no json": (partial(rewrite, "{", "config.json"), "from which none can be loaded"),
+    "no json": (partial(rewrite, "{", "config.json"), "which cannot be loaded from"),
     "no tensors": (
         partial(rewrite, "x" * 99, autoencoders.WEIGHTS),
-        "from which none can be loaded",
+        "which cannot be loaded from",
     ),
 }
 
@@ -165,15 +165,15 @@ def test_folders_of_something_else_are_refused(folder, tmp_path, harm, message, 
 
 
 def test_networks_that_lack_something_are_refused(folder, tmp_path):
-    with refused(r"^autoencoder\.folder: .* \(1 weights are not in .*, as quant_conv.weight\)"):
+    with refused(r"^autoencoder\.folder: .* \(1 weights are missing: quant_conv.weight\)"):
         load(copied(folder, tmp_path / "a", drop))
     with refused("one scale for all channels, got latents_mean"):
         load(copied(folder, tmp_path / "b", latents_mean=[0.0, 0.0]))
     with refused(
-        "wanted a folder on this machine or an id of the manifest, got '/nowhere/vae'; python"
+        "wanted a folder on this machine or an id of the manifest, got '/nowhere/vae'; list"
     ):
         load("/nowhere/vae")
-    with refused("from which none can be loaded"):  # weights of another shape
+    with refused("which cannot be loaded from"):  # weights of another shape
         load(copied(folder, tmp_path / "c", latent_channels=3))
 
 
@@ -203,7 +203,7 @@ def test_images_without_latents_are_refused(folder, rng):
     with refused(r"images of 3 channels, got samples of shape \(1, 8, 8\)"):
         coder.encode(torch.zeros(1, 1, 8, 8))
     with refused(r"got samples of shape \(2,\)"):
-        coder.refuse_shape((2,))
+        coder.require_shape((2,))
     with refused("latents of 2 channels, got 4"):
         coder.decode(torch.zeros(1, 4, 2, 2))
 

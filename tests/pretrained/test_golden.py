@@ -26,15 +26,15 @@ from routing.data import pixel_values
 from routing.metrics.feature_space_names import WEIGHTS
 from routing.metrics.formulas.clip_score import cosines
 from routing.metrics.formulas.frechet_distance import FrechetReference, frechet_distance
-from routing.metrics.formulas.inception_score import torch_fidelity_order, inception_score
+from routing.metrics.formulas.inception_score import inception_score, torch_fidelity_order
 from routing.metrics.formulas.kernel_distance import KernelReference, kernel_distance
 from routing.metrics.formulas.lpips_distance import paired_distances
 from routing.pretrained import manifest
 from routing.pretrained.clip_text_networks import TextTower
 from routing.pretrained.image_networks import BACKBONES, CLIP, DINOv2, Inception
 from routing.pretrained.image_networks.clip import CLIP_WEIGHTS
-from routing.pretrained.lpips_networks import NETS, PerceptualNet
-from routing.pretrained.weight_files import tensors
+from routing.pretrained.lpips_networks import NETS, LPIPSNetwork
+from routing.pretrained.weight_files import read_tensors
 from routing.workflow import choices
 
 pytestmark = pytest.mark.usefixtures("offline")
@@ -47,7 +47,7 @@ ASKED = ["inception-v3", *HEADS, *CLIP_WEIGHTS.values(), *(net.weights for net i
 def needed(name):
     """The file of an id of the manifest; a skip if it is absent, an error if it is another."""
     (file,) = manifest.entry(name).files
-    path = manifest.folder() / file.file
+    path = manifest.weights_folder() / file.file
     if not path.is_file():
         pytest.skip(f"{name}: absent, {path}")
     return manifest.locate(name)
@@ -270,7 +270,7 @@ def test_the_numbers_of_cifar10_are_torch_fidelitys_on_other_images(tmp_path, mo
 
 @pytest.mark.parametrize("name", HEADS)
 def test_dinov2_is_the_published_forward(name, photographs):
-    state = tensors(needed(name))
+    state = read_tensors(needed(name))
     net = DINOv2(name.removeprefix("dinov2-"), precision="float32").load()
     x = values(photographs)
     truth = published(state, x, num_heads=HEADS[name])
@@ -319,7 +319,7 @@ def test_clip_is_open_clips(model, photographs):
 def test_lpips_is_the_packages(name, photographs, rng):
     import lpips
 
-    trunk = tensors(needed(NETS[name].weights))
+    trunk = read_tensors(needed(NETS[name].weights))
     theirs = lpips.LPIPS(net=name, pnet_rand=True, verbose=False)
     theirs.net.load_state_dict(
         {n: trunk[f"features.{n.split('.', 1)[1]}"] for n in theirs.net.state_dict()}
@@ -329,7 +329,7 @@ def test_lpips_is_the_packages(name, photographs, rng):
     with torch.no_grad():
         apart = theirs(x[:1], x[1:]).flatten().double()
         close = theirs(x, near).flatten().double()
-    net = PerceptualNet.load(name)
+    net = LPIPSNetwork.load(name)
     phi, phi_near = net(x).cpu(), net(near).cpu()
     torch.testing.assert_close(paired_distances(phi[:1], phi[1:]), apart, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(paired_distances(phi, phi_near), close, rtol=1e-4, atol=1e-6)
@@ -376,13 +376,13 @@ def mobilenet():
     """The network as experiments/openmix.yaml says it, at the size of ImageNet, and its file."""
     config = ROOT / "experiments" / "openmix.yaml"
     options = yaml.safe_load(config.read_text())["encoders"]["mobilenetv2"]
-    path = manifest.folder() / Path(options["weights"]).name
+    path = manifest.weights_folder() / Path(options["weights"]).name
     if not path.is_file():
         pytest.skip(f"mobilenetv2: absent, {path}")
     names = ("name", "model", "sha256", "mean", "std", "options")
     choice = {name: options[name] for name in names}
     choice |= {"weights": str(path), "image_size": 224, "precision": "float32"}
-    return choices.build(BACKBONES, choice, "encoders").load(), tensors(path)
+    return choices.build(BACKBONES, choice, "encoders").load(), read_tensors(path)
 
 
 def test_mobilenet_has_the_features_of_the_paper(mobilenet, photographs):

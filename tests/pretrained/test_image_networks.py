@@ -14,8 +14,8 @@ from stages import refused
 from routing.pretrained import manifest
 from routing.pretrained.image_networks import BACKBONES, CLIP, DINOv2, Inception, Timm
 from routing.pretrained.image_networks.clip import CLIP_WEIGHTS
-from routing.pretrained.image_networks.dinov2 import hub_to_timm, positions
-from routing.pretrained.weight_files import tensors
+from routing.pretrained.image_networks.dinov2 import resize_positions, to_timm_names
+from routing.pretrained.weight_files import read_tensors
 
 WEIGHTS_FOLDER = SHARED / "weights"
 MOBILENET = WEIGHTS_FOLDER / "mobilenet_v2_imagenet.safetensors"
@@ -86,8 +86,8 @@ def test_dinov2_is_the_published_one(vit_small, rng, size):
 
 def test_dinov2_at_its_own_size_keeps_its_positions(vit_small):
     state, _ = vit_small
-    assert torch.equal(positions(state["pos_embed"], 37), state["pos_embed"])
-    assert "mask_token" in state and "mask_token" not in hub_to_timm(state, 224)
+    assert torch.equal(resize_positions(state["pos_embed"], 37), state["pos_embed"])
+    assert "mask_token" in state and "mask_token" not in to_timm_names(state, 224)
 
 
 @pytest.mark.parametrize("grid", [1, 4, 16, 24, 36, 38, 64])
@@ -95,7 +95,7 @@ def test_positions_are_resampled_with_the_offset(grid, rng):
     table = torch.randn(1, 1 + 37**2, 3, generator=rng, dtype=torch.float64)
     M = published_grid(37, grid)
     plane = torch.einsum("ia,jb,abd->ijd", M, M, table[0, 1:].reshape(37, 37, 3))
-    found = positions(table, grid)
+    found = resize_positions(table, grid)
     torch.testing.assert_close(found[0, 1:], plane.reshape(-1, 3), rtol=1e-9, atol=1e-9)
     assert torch.equal(found[0, 0], table[0, 0])
 
@@ -122,14 +122,14 @@ def test_work_of_a_vit_small(vit_small):
 
 def test_dinov2_refuses(vit_small, tmp_path):
     state, path = vit_small
-    with refused("dinov2 wants image_size a multiple of 14, got 225; take 224"):
+    with refused("dinov2: image_size: wanted a multiple of 14, got 225; use 224"):
         DINOv2("small", image_size=225)
-    with refused("wanted the weights of this network, got others: .* has shape"):
+    with refused("the weights do not fit the network: .* has shape"):
         DINOv2("base", str(path)).load()
-    with refused("blocks.3.ls1.gamma is missing; give the file"):
+    with refused("blocks.3.ls1.gamma is missing; use the file"):
         torch.save({n: v for n, v in state.items() if n != "blocks.3.ls1.gamma"}, tmp_path / "a")
         DINOv2("small", str(tmp_path / "a")).load()
-    with refused("register_tokens is not of this network; give"):
+    with refused("register_tokens is unknown; use"):
         torch.save(state | {"register_tokens": torch.zeros(1, 4, 384)}, tmp_path / "b")
         DINOv2("small", str(tmp_path / "b")).load()
     with refused("pos_embed is missing"):
@@ -216,7 +216,7 @@ def published_clip(state, x, quick):
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     with refused(r"clip: wanted the model 'local-dir:.*none' in a folder, got no .*config.json;"):
-        CLIP(f"local-dir:{tmp_path}/none", str(tmp_path / "clip.pt")).found()
+        CLIP(f"local-dir:{tmp_path}/none", str(tmp_path / "clip.pt")).locate()
 
 
 @pytest.mark.parametrize("model", ["tiny-quickgelu", "tiny"])
@@ -260,7 +260,9 @@ class Archive(torch.nn.Module):
 def test_clip_reads_the_archives_of_openai(tiny_clip, tmp_path, rng):
     state = {name: value.half() for name, value in clip_state(rng).items()}
     torch.jit.script(Archive(state)).save(tmp_path / "clip.pt")
-    assert tensors(tmp_path / "clip.pt").keys() >= {n for n in state if n.startswith("visual.")}
+    assert read_tensors(tmp_path / "clip.pt").keys() >= {
+        n for n in state if n.startswith("visual.")
+    }
     net = CLIP("tiny-quickgelu", str(tmp_path / "clip.pt")).load()
     x = 2 * torch.rand(3, 3, 16, 16, generator=rng) - 1
     assert relative(net(x), published_clip(state, x, quick=True)) < 1e-5
@@ -272,9 +274,11 @@ def test_clip_refuses(tiny_clip, tmp_path, rng, monkeypatch):
     path = tmp_path / "clip.safetensors"
     save_file(state, path)
     for model in ("none", "timms", "resnet"):
-        with refused("clip: wanted a model of open_clip with its own ViT tower"):
+        with refused("clip: wanted an open_clip model with its own ViT tower"):
             CLIP(model, str(path)).load()
-    with refused("clip: no weights are known for 'tiny'; give a file"):
+    with refused(
+        "clip: wanted a file of weights for 'tiny', because the manifest has none, got none; set"
+    ):
         CLIP("tiny").load()
     with refused("class_embedding is missing"):
         save_file({"logit_scale": torch.ones(1)}, tmp_path / "text.safetensors")
@@ -282,7 +286,7 @@ def test_clip_refuses(tiny_clip, tmp_path, rng, monkeypatch):
     entry = manifest.entry("clip-vit-b-32")
     file = manifest.File("x", "", None, manifest.sha256_of(path))
     monkeypatch.setattr(manifest, "entry", lambda name: manifest.Entry(name, (file,), None, ""))
-    with refused("are OpenAI's weights and want .* take tiny-quickgelu"):
+    with refused("has OpenAI's weights, .* use tiny-quickgelu"):
         CLIP("tiny", str(path)).load()
     assert CLIP("tiny-quickgelu", str(path)).load().dim == 24
     assert entry.files[0].sha256 and CLIP_WEIGHTS["ViT-B-32-quickgelu"] == entry.id
@@ -344,7 +348,7 @@ def test_images_of_any_size_and_grey_ones(mobilenet, rng):
     torch.testing.assert_close(mobilenet(x), mobilenet(larger), rtol=1e-3, atol=1e-4)
     grey = x[:, :1]
     torch.testing.assert_close(mobilenet(grey), mobilenet(grey.expand(-1, 3, -1, -1)))
-    with refused("a pretrained network wants images of 1 or 3 channels, got 4; use pca"):
+    with refused("encoder: wanted images of 1 or 3 channels, got 4; use pca"):
         mobilenet(torch.zeros(1, 4, 8, 8))
 
 
@@ -388,7 +392,9 @@ def test_timm_refuses(tmp_path):
         Timm("resnet10t", path, options={"pad": 1}).load()
     with refused("fc.weight has shape .7, 512. for .1000, 512."):
         Timm("resnet10t", path).load()
-    with refused("weights: no file elsewhere.safetensors and no such id"):
+    with refused(
+        "weights: wanted a path or one of .*, got 'elsewhere.safetensors', which is neither"
+    ):
         Timm("resnet10t", "elsewhere.safetensors").load()
     (tmp_path / "cut.safetensors").write_bytes(Path(path).read_bytes()[:1000])
     with refused("cut.safetensors cannot be read .*; fetch it again"):
@@ -405,7 +411,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     state["layer1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
     save_file(state, path)
     word = (
-        "wanted finite weights, got nan or inf in 1 of .* tensors, as layer1.0.conv1.weight; give"
+        "wanted finite weights, got nan or inf in 1 of .*, for example layer1.0.conv1.weight; use"
     )
     with refused(f"timm: {path}: {word}"):
         Timm("resnet10t", str(path), options={"num_classes": 7}).load()

@@ -16,9 +16,9 @@ from stages import refused
 
 from routing.pretrained import manifest as weights
 from routing.pretrained.manifest import __main__ as command
-from routing.pretrained.manifest import entry, locate, problem, sha256_of
+from routing.pretrained.manifest import entry, find_problem, locate, sha256_of
 from routing.pretrained.manifest.download import fetch
-from routing.pretrained.weight_files import tensors
+from routing.pretrained.weight_files import read_tensors
 
 CONTENT = bytes(range(256)) * 5000  # more than one piece
 SIZE = len(CONTENT)
@@ -150,7 +150,7 @@ def test_what_is_absent_or_wrong_is_one_line_with_all_there_is_to_know(manifest,
         locate("one", tmp_path)
     with refused("^weights 'free': absent; .* unknown bytes, sha256 unknown, licence unknown"):
         locate("free", tmp_path)
-    with refused("no file nowhere.pth and no such id; give a path or one of free, one, two"):
+    with refused("wanted a path or one of free, one, two, got 'nowhere.pth', which is neither"):
         locate("nowhere.pth")
     with refused("weights: unknown id 'on'; did you mean 'one'"):
         entry("on")
@@ -158,7 +158,7 @@ def test_what_is_absent_or_wrong_is_one_line_with_all_there_is_to_know(manifest,
 
 def test_a_sha256_is_demanded_of_paths_and_of_ids(manifest, tmp_path):
     path = put(tmp_path / "one.pth")
-    with refused(f"wanted sha256 {'0' * 64}, got {SHA256}; give the file that was meant"):
+    with refused(f"wanted sha256 {'0' * 64}, got {SHA256}; use the right file"):
         locate(str(path), sha256="0" * 64)
     with refused(f"weights 'one': wanted sha256 {'0' * 64}, got {SHA256}; "):
         locate("one", tmp_path, sha256="0" * 64)
@@ -195,7 +195,7 @@ def test_a_broken_memory_is_none(tmp_path, cache, monkeypatch):
 def test_sizes_are_looked_at_first(manifest, tmp_path, monkeypatch):
     path = put(tmp_path / "one.pth", b"short")
     monkeypatch.setattr(weights, "sha256_of", lambda *_: pytest.fail("read for nothing"))
-    assert "bytes" in problem(entry("one").files[0], path)
+    assert "bytes" in find_problem(entry("one").files[0], path)
 
 
 # Fetching, from a server of our own.
@@ -261,7 +261,7 @@ def test_a_file_comes_whole(server, tmp_path):
 def test_an_interrupted_one_goes_on(server, tmp_path, ranges, size):
     path, part = tmp_path / "x", tmp_path / "x.part"
     server.breaks_after = 700_001
-    with refused("the line broke after 700001 of 1280000 bytes; the same command goes on"):
+    with refused("the connection broke after 700001 of 1280000 bytes; run the same command to"):
         get(server, path, size)
     assert part.stat().st_size == 700_001 and not path.exists()
     server.breaks_after, server.ranges = None, ranges
@@ -280,7 +280,7 @@ def test_a_whole_part_needs_no_server(server, tmp_path):
 
 def test_what_is_wrong_never_gets_the_name(server, tmp_path):
     path = tmp_path / "x"
-    with refused(f"wanted sha256 {'0' * 64}, got {SHA256}; thrown away"):
+    with refused(f"wanted sha256 {'0' * 64}, got {SHA256}; the download was removed"):
         get(server, path, sha256="0" * 64)
     with refused("wanted 7 bytes, got 1280000; "):
         get(server, path, size=7)
@@ -293,12 +293,12 @@ def test_what_is_wrong_never_gets_the_name(server, tmp_path):
 
 def test_a_server_may_refuse_or_be_away(server, tmp_path):
     server.status = {"/x": 404, "/secret": 401}
-    with refused("/x: the server says 404 Not Found; correct the address"):
+    with refused("/x: the server reports 404 Not Found; correct the address"):
         get(server, tmp_path / "x")
-    with refused("the server says 401 .* fetch it by hand where a login is wanted"):
+    with refused("the server reports 401 .* download the file by hand if it needs a login"):
         fetch(f"{server.address}/secret", tmp_path / "x")
     server.http.server_close()
-    with refused("refused.*; the same command goes on from here"):
+    with refused("refused.*; run the same command to resume"):
         fetch("http://127.0.0.1:9/x", tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
@@ -341,7 +341,7 @@ def test_what_cannot_be_verified_is_accepted_once(manifest, server, tmp_path, ca
     here = ["--folder", str(tmp_path)]
     assert command.main(["fetch", "free", *here]) == 1
     error = capsys.readouterr().err.strip()
-    assert error.startswith("weights: free: the sha256 of free.bin is not known")
+    assert error.startswith("weights: free: the sha256 of free.bin is unknown")
     assert "--accept" in error and "\n" not in error and not server.requested
     put(tmp_path / "free.bin", b"by hand")
     assert command.main(["list", *here]) == 0
@@ -358,7 +358,7 @@ def test_what_cannot_be_verified_is_accepted_once(manifest, server, tmp_path, ca
 
 def test_wrong_commands_are_one_line(manifest, tmp_path, capsys):
     for words, said in {
-        ("fetch",): "weights: fetch wanted ids, got none; ",
+        ("fetch",): "weights: fetch: wanted ids, got none; ",
         ("fetch", "on"): "weights: unknown id 'on'; ",
         ("list", "on"): "weights: unknown id 'on'; ",
     }.items():
@@ -379,9 +379,9 @@ def test_three_formats_are_read(tmp_path):
     net = torch.nn.Linear(2, 1)
     torch.jit.trace(net, torch.ones(1, 2)).save(tmp_path / "x.pt")
     for name in ("x.safetensors", "x.pth", "y.pth", "z.pth"):
-        found = tensors(tmp_path / name)
+        found = read_tensors(tmp_path / name)
         assert found.keys() == state.keys() and torch.equal(found["b.c"], state["b.c"])
-    found = tensors(tmp_path / "x.pt")
+    found = read_tensors(tmp_path / "x.pt")
     assert torch.equal(found["weight"], net.weight) and found.keys() == {"weight", "bias"}
 
 
@@ -394,18 +394,16 @@ def test_no_code_is_run_and_no_nonsense_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"a": Trap()}, "trap.pth")
     with refused("weights: trap.pth cannot be read .*; fetch it again"):
-        tensors(weights.Path("trap.pth"))
+        read_tensors(weights.Path("trap.pth"))
     assert not (tmp_path / "trap").exists()
     torch.save([torch.ones(1)], "list.pth")
-    with refused("wanted named tensors, got list; give a state dict"):
-        tensors(weights.Path("list.pth"))
+    with refused("wanted named tensors, got list; use a state dict"):
+        read_tensors(weights.Path("list.pth"))
     for text in (b"hello\n", b""):
         (tmp_path / "text.pth").write_bytes(text)
         start = "".join(chr(c) for c in text[:5])
-        with refused(
-            f"text.pth: wanted a file that torch has saved, got .* begins with b'{start}"
-        ):
-            tensors(weights.Path("text.pth"))
+        with refused(f"text.pth: wanted a file saved by torch, got .* begins with b'{start}"):
+            read_tensors(weights.Path("text.pth"))
 
 
 def test_a_reader_that_has_seen_enough_ends_the_list(tmp_path):

@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 def test_nothing_is_fetched_or_unpickled(folder):
     kind = Kind()
-    net, sha256 = model_folders.network(kind, folder, "model.safetensors", width=3)
+    net, sha256 = model_folders.load_network(kind, folder, "model.safetensors", width=3)
     assert kind.requested == (
         str(folder),
         {
@@ -49,43 +49,47 @@ def test_nothing_is_fetched_or_unpickled(folder):
 
 def test_what_a_library_says_is_one_short_line(folder):
     error = RuntimeError("a size mismatch:\n  " + "of many weights " * 99)
-    with refused(r"wanted Kind, got .*\(a size mismatch: of many .*\); give the folder") as found:
-        model_folders.network(Kind(error=error), folder, "model.safetensors")
+    with refused(
+        r"wanted Kind, which cannot be loaded .*\(a size mismatch: of many .*\); use a"
+    ) as found:
+        model_folders.load_network(Kind(error=error), folder, "model.safetensors")
     assert len(str(found.value)) < 400 + len(str(folder))
-    with refused(r"\(KeyError\); give the folder"):
-        model_folders.loaded(Kind(error=KeyError()), folder)
+    with refused(r"\(KeyError\); use a folder"):
+        model_folders.from_pretrained(Kind(error=KeyError()), folder)
 
 
 def test_weights_at_random_are_refused(folder):
-    with refused(r"\(2 weights are not in model.safetensors, as a.bias\)"):
-        model_folders.network(Kind(missing=["b", "a.bias"]), folder, "model.safetensors")
+    with refused(r"\(2 weights are missing: a.bias\)"):
+        model_folders.load_network(Kind(missing=["b", "a.bias"]), folder, "model.safetensors")
 
 
 def test_weights_that_are_not_finite_are_refused(folder, monkeypatch):
     broken = torch.nn.Linear(2, 2)
     broken.bias.data[1] = torch.inf
     monkeypatch.setattr(
-        model_folders, "loaded", lambda *_, **__: (broken, {"missing_keys": set()})
+        model_folders, "from_pretrained", lambda *_, **__: (broken, {"missing_keys": set()})
     )
-    with refused("model.safetensors: wanted finite weights, got nan or inf in 1 of 2 .*, as bias"):
-        model_folders.network(Kind(), folder, "model.safetensors")
+    with refused(
+        "model.safetensors: wanted finite weights, got nan or inf in 1 of 2 .*, for example bias"
+    ):
+        model_folders.load_network(Kind(), folder, "model.safetensors")
 
 
 def test_one_of_several_files_is_enough(folder):
-    assert model_folders.need(folder, "vocab.txt", "config.json") == folder / "config.json"
-    first = model_folders.need(folder, "model.safetensors", "config.json")
+    assert model_folders.require_file(folder, "vocab.txt", "config.json") == folder / "config.json"
+    first = model_folders.require_file(folder, "model.safetensors", "config.json")
     assert first == folder / "model.safetensors"
     with refused("wanted vocab.txt or vocab.json in "):
-        model_folders.need(folder, "vocab.txt", "vocab.json")
+        model_folders.require_file(folder, "vocab.txt", "vocab.json")
     (folder / "model.bin").write_bytes(b"x")
     with refused("wanted other.safetensors in .*, got model.bin, which is pickled"):
-        model_folders.need(folder, "other.safetensors")
+        model_folders.require_file(folder, "other.safetensors")
     with refused("wanted vocab.txt in .*, got none"):  # nor is it what was looked for
-        model_folders.need(folder, "vocab.txt")
+        model_folders.require_file(folder, "vocab.txt")
 
 
 def test_a_path_is_a_folder(folder):
-    assert model_folders.found(str(folder)) == folder
+    assert model_folders.locate_folder(str(folder)) == folder
     for other in (folder / "config.json", folder / "nowhere"):
         with refused("wanted a folder on this machine"):
-            model_folders.found(str(other))
+            model_folders.locate_folder(str(other))

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from stages import refused
 
-from routing.pretrained.image_networks.network import Resize
-from routing.pretrained.resizing import RESIZES, in_bytes
+from routing.pretrained.image_networks.backbone import Resize
+from routing.pretrained.resizing import RESIZES, to_bytes
 
 SIZES = [((32, 32), 48), ((40, 40), 16), ((20, 14), 17), ((9, 30), 12)]
 
@@ -103,9 +103,9 @@ def test_an_image_of_the_right_size_is_left_alone_and_is_resized_alone(name, sto
 
 def test_bytes_are_those_that_were_stored():
     every = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
-    assert np.array_equal(in_bytes(values(every), "x"), every)
+    assert np.array_equal(to_bytes(values(every), "x"), every)
     by_division = torch.from_numpy(every).float() / 127.5 - 1  # one rounding more
-    assert np.array_equal(in_bytes(by_division, "x"), every)
+    assert np.array_equal(to_bytes(by_division, "x"), every)
 
 
 @pytest.mark.parametrize("bad", [1.01, -1.004, 0.0, 2e-5, 255.0, math.nan, math.inf])
@@ -114,6 +114,6 @@ def test_what_is_no_byte_is_refused(bad):
     x[1, 0, 0, 2] = bad + (1 / 255 if bad == 2e-5 else 0)
     x[1, 0, 2] = bad + (1 / 255 if bad == 2e-5 else 0)
     with refused("^x: images outside uint8: wanted .* and 3 more; store the images as bytes$"):
-        in_bytes(x, "x")
+        to_bytes(x, "x")
     with refused("^bicubic_pil: images outside uint8"):
         RESIZES["bicubic_pil"](x, 8)

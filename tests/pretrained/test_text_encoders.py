@@ -19,9 +19,9 @@ LONG = "an apple and a pear " * 80
 def test_the_table_of_texts():
     assert TEXT_ENCODERS == {"words": Words, "sentence": Sentence, "clip_tokens": ClipTokens}
     assert {
-        name for name, kind in TEXT_ENCODERS.items() if kind.is_table
+        name for name, kind in TEXT_ENCODERS.items() if kind.is_precomputed
     } == TEXT_ENCODERS.keys() - {"words"}
-    assert all(hasattr(kind, "load") == kind.is_table for kind in TEXT_ENCODERS.values())
+    assert all(hasattr(kind, "load") == kind.is_precomputed for kind in TEXT_ENCODERS.values())
 
 
 def test_a_text_is_built_and_described():
@@ -32,9 +32,9 @@ def test_a_text_is_built_and_described():
     assert built == ClipTokens("a", None, 3)
     described = {"name": "clip_tokens", "folder": "a", "sha256": None, "batch_size": 3}
     assert text_encoders.describe(built) == described
-    with refused("text: batch_size: wanted at least 1, got 0"):
+    with refused("text_encoder: batch_size: wanted at least 1, got 0"):
         text_encoders.build({"name": "sentence", "batch_size": 0})
-    with refused("text: batch_size: wanted at least 1, got -1"):
+    with refused("text_encoder: batch_size: wanted at least 1, got -1"):
         text_encoders.build(described | {"batch_size": -1})
 
 
@@ -86,7 +86,7 @@ def test_what_is_cut_off_is_counted(sentence):
 
 
 def test_lengths_are_of_all_captions(sentence, monkeypatch):
-    monkeypatch.setattr(text_encoders, "TOKENIZED_AT_ONCE", 2)
+    monkeypatch.setattr(text_encoders, "TOKENIZER_BATCH", 2)
     assert sentence.lengths(["sky", "the night sky", "a sky", "sky", ""]).tolist() == [
         3,
         5,
@@ -198,7 +198,7 @@ def test_folders_of_something_else_are_refused(folder, tmp_path, offline):  # no
     refuse("final_layer_norm.weight", copied(folder, tmp_path / "part", drop))
     broken = copied(folder, tmp_path / "broken")
     (broken / "tokenizer.json").write_text("{")
-    refuse("from which none can be loaded", broken)
+    refuse("which cannot be loaded from", broken)
 
 
 def test_the_tower_may_be_pinned(folder, pieces):

@@ -159,10 +159,10 @@ def test_the_tower_refuses(drawn, tmp_path):
     state = {n: p.contiguous() for n, p in net.state_dict().items()}
     image_alone = {n: p for n, p in state.items() if n.startswith("visual.")}
     save_file(image_alone, tmp_path / "image.safetensors")
-    with refused("wanted the weights of this network, got others: positional_embedding is missi"):
+    with refused("the weights do not fit the network: positional_embedding is missi"):
         TextTower.load(CLIP(name, str(tmp_path / "image.safetensors")))
     save_file(state | {"extra": torch.zeros(1)}, tmp_path / "more.safetensors")
-    with refused("extra is not of this network; give"):
+    with refused("extra is unknown; use"):
         TextTower.load(CLIP(name, str(tmp_path / "more.safetensors")))
     with refused("positional_embedding has shape .77, 16. for .5, 16."):
         TextTower.load(CLIP("short", str(path)))

@@ -196,7 +196,7 @@ def test_what_a_network_cannot_see_is_refused_when_it_is_fitted(resnet, few, tmp
     with refused("encoder: a network wants images .* got samples of shape .2.; use pca"):
         fitted(tmp_path, resnet, **points)
     latents = np.zeros((9, 4, 8, 8), np.float32)
-    with refused("wants images of 1 or 3 channels, got 4"):
+    with refused("wanted images of 1 or 3 channels, got 4"):
         fitted(
             tmp_path,
             resnet,
@@ -211,5 +211,5 @@ def test_what_a_network_cannot_see_is_refused_when_it_is_fitted(resnet, few, tmp
     ):
         with refused(said):
             fitted(tmp_path, resnet | options, **few)
-    with refused("encoder: dinov2 wants image_size a multiple of 14, got 100"):
+    with refused("encoder: dinov2: image_size: wanted a multiple of 14, got 100"):
         fitted(tmp_path, {"name": "dinov2", "image_size": 100}, **few)

@@ -39,7 +39,7 @@ class LetterText:
     """Letters."""
 
     batch_size: int = 2
-    is_table: ClassVar[bool] = True
+    is_precomputed: ClassVar[bool] = True
 
     def load(self):
         ASKED.clear()

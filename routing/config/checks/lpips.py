@@ -20,12 +20,12 @@ def check(where: str, spec: dict) -> None:
             f"{where}: 'lpips' needs images, got points (data.source {source!r}); remove it"
         )
     side = image["size"] if image else DIGITS_SIDE if kind is Digits else None
-    if side is not None and side < NETS[lpips["net"]].least:
-        able = [f"{name!r} ({net.least})" for name, net in NETS.items() if net.least <= side]
+    if side is not None and side < NETS[lpips["net"]].min_side:
+        able = [f"{name!r} ({net.min_side})" for name, net in NETS.items() if net.min_side <= side]
         remedy = f"use net {' or '.join(able)}" if able else "remove 'lpips' from metrics.list"
         raise ValueError(
             f"metrics.lpips.net: {lpips['net']!r} needs images with sides of at least "
-            f"{NETS[lpips['net']].least} pixels, got {side}; {remedy}"
+            f"{NETS[lpips['net']].min_side} pixels, got {side}; {remedy}"
         )
     if lpips["within"] != "all":
         _check_conditions(lpips["within"], spec)

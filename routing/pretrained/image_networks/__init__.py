@@ -1,25 +1,25 @@
-"""Pretrained networks without a head:  f = net((resize(x) - m) / s), one vector per image.
+"""Pretrained image networks without a head:  f = net((resize(x) - m) / s), a vector per image.
 
-Images come as float values in [-1, 1], grey ones as one channel that all three get. With the
-network's own mean and std (of images in [0, 1]) the normalisation is one multiply-add per value,
+Images are float values in [-1, 1]; the channel of a grey image is used three times. With the
+network's mean and std (of images in [0, 1]) the normalisation is one multiply-add per value,
 
     a x + b,    a = 1 / (2 std),    b = (1/2 - mean) / std,
 
-and, where the resize is linear, it is done first, where there are usually fewer pixels (see
-`routing.pretrained.resizing`). Inception reads bytes and says so itself.
+done before the resize if that is linear, because there are usually fewer pixels
+(`routing.pretrained.resizing`). Inception reads bytes.
 
-Precision is part of the value. `bfloat16` is autocast on a GPU; on a CPU, and with `float32`,
-there is neither autocast nor TF32. Networks of convolutions keep channels last, which is twice as
-fast on CPUs too.
+Precision changes the features. `bfloat16` is autocast on a GPU; on a CPU, and with `float32`,
+there is neither autocast nor TF32. Convolutional networks use the layout channels-last, which is
+twice as fast, also on CPUs.
 
-To add one, write a frozen dataclass with `load() -> Backbone` and give it a row in BACKBONES.
-No weights are fetched and none are drawn: what the file lacks is an error.
+To add a network, write a frozen dataclass with `load() -> Backbone` and give it a row in
+BACKBONES. Weights are neither downloaded nor drawn: a tensor that the file lacks is an error.
 """
 
+from routing.pretrained.image_networks.backbone import Backbone
 from routing.pretrained.image_networks.clip import CLIP
 from routing.pretrained.image_networks.dinov2 import DINOv2
 from routing.pretrained.image_networks.inception import Inception
-from routing.pretrained.image_networks.network import Backbone
 from routing.pretrained.image_networks.timm import Timm
 
 __all__ = ["BACKBONES", "CLIP", "Backbone", "DINOv2", "Inception", "Timm"]

@@ -1,10 +1,11 @@
-"""Inception-v3 of 2015 in the file of torch-fidelity, whose features it gives to rounding.
+"""Inception-v3 (2015) from the file of torch-fidelity; features equal theirs up to rounding.
 
     f = pool(net((TF1(i) - 128) / 128)),    logits = W f,    i in 0..255
 
-for images of bytes i; `W` is the last layer without its bias, of the 1008 classes of the Inception
-score. The network is built from torch-fidelity's own blocks (average pools that do not count their
-border, as TensorFlow's), but the file is read here: theirs is unpickled before it is looked at.
+for images of bytes i. `W` is the last layer without its bias, for the 1008 classes of the
+Inception score. The network is built from torch-fidelity's blocks, whose average pools do not
+count the border, as in TensorFlow. The file is read here, because torch-fidelity unpickles it
+unchecked.
 """
 
 from collections import OrderedDict
@@ -15,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from routing.pretrained import manifest as weights
-from routing.pretrained.image_networks.network import Backbone, Images, loaded, refuse_latents
-from routing.pretrained.resizing import in_bytes, tf1_bilinear
-from routing.pretrained.weight_files import tensors
+from routing.pretrained.image_networks.backbone import Backbone, Images, require_image_channels
+from routing.pretrained.resizing import tf1_bilinear, to_bytes
+from routing.pretrained.weight_files import load_weights, read_tensors
 from routing.workflow.choices import Sha256
 
 SIZE, DIM, CLASSES = 299, 2048, 1008
@@ -27,27 +28,26 @@ SIZE, DIM, CLASSES = 299, 2048, 1008
 class Inception:
     """The 2048 pooled units of Inception-v3 (arXiv:1512.00567), in which FID is defined.
 
-    `weights` is a file in the layout of torch-fidelity, or an id of the manifest. Always in
-    float32; images must be whole bytes.
+    `weights` is a file in the layout of torch-fidelity, or an id of the manifest. It is
+    computed in float32; images must be bytes.
     """
 
     weights: str = "inception-v3"
     sha256: Sha256 | None = None
 
     def load(self) -> Backbone:
-        """The network with its weights."""
+        """Return the network with its weights."""
         path = weights.locate(self.weights, sha256=self.sha256)
         with torch.device("meta"):
             net = InceptionV3()
-        loaded(net, tensors(path), f"inception: {path}")
-        return Pool3(net, weights.sha256_of(path))
+        load_weights(net, read_tensors(path), f"inception: {path}")
+        return InceptionBackbone(net, weights.sha256_of(path))
 
 
 class InceptionV3(nn.Module):
-    """The network under the names of the published file."""
+    """The network, with the parameter names of the published file."""
 
     def __init__(self):
-        """No weights are drawn that anyone would read."""
         super().__init__()
         from torch_fidelity import feature_extractor_inceptionv3 as blocks
 
@@ -78,29 +78,28 @@ class InceptionV3(nn.Module):
         self.fc = nn.Linear(DIM, CLASSES)
 
     def forward(self, x: Float[Tensor, "batch 3 299 299"]) -> Float[Tensor, "batch 2048"]:
-        """The pooled units; the last layer is `logits` of the backbone."""
+        """Return the pooled units; `InceptionBackbone.logits` applies the last layer."""
         for name in self.trunk:
             x = self.get_submodule(name)(x)
         return x.mean((2, 3))
 
 
-class Pool3(Backbone):
-    """Inception's way of reading images, and of telling classes."""
+class InceptionBackbone(Backbone):
+    """Inception with the preprocessing of TensorFlow 1, and its logits."""
 
     def __init__(self, net: InceptionV3, sha256: str):
-        """See `routing.pretrained.image_networks.network`; the colours are normalised here."""
         super().__init__(
             net, SIZE, (0.5,) * 3, (0.5,) * 3, sha256, resize="tf1_bilinear", precision="float32"
         )
 
     def prepared(self, x: Images) -> Float[Tensor, "batch 3 299 299"]:
-        """Bytes, resized as bytes are, to [-1, 127/128] (not 1: the published network's range)."""
-        refuse_latents(x)
-        x = tf1_bilinear(in_bytes(x, "inception").to(self.device).float(), self.size)
+        """Return resized images in [-1, 127/128], the range of the published network."""
+        require_image_channels(x)
+        x = tf1_bilinear(to_bytes(x, "inception").to(self.device).float(), self.size)
         x = ((x - 128) / 128).expand(-1, 3, -1, -1)
         return x.contiguous(memory_format=self.layout)
 
     def logits(self, features: Float[Tensor, "batch 2048"]) -> Float[Tensor, "batch 1008"]:
-        """Without the bias, as the Inception score of TensorFlow has them."""
+        """Return the logits without the bias, as in the Inception score of TensorFlow."""
         with torch.inference_mode(), self.computing():
             return features @ self.net.fc.weight.T

@@ -1,20 +1,20 @@
-"""Any network of timm with a local file."""
+"""Any network of timm, from a local file."""
 
 import difflib
 from dataclasses import dataclass, field
 
 from routing.pretrained import manifest as weights
-from routing.pretrained.image_networks.network import IMAGENET, Backbone, Colour, Precision, loaded
-from routing.pretrained.weight_files import tensors
+from routing.pretrained.image_networks.backbone import IMAGENET, Backbone, Colour, Precision
+from routing.pretrained.weight_files import load_weights, read_tensors
 from routing.workflow.choices import Sha256
 
 
 @dataclass(frozen=True)
 class Timm:
-    """Any network of timm by its name there, with a local file; pooled features before the head.
+    """Any network of timm, named as there, from a local file; pooled features before the head.
 
-    `options` go to `timm.create_model` and describe the network of the file, its `num_classes`
-    too (the head is taken off after all weights have found their place).
+    `options` go to `timm.create_model` and describe the network of the file, including its
+    `num_classes`. The head is removed after the weights are loaded.
     """
 
     model: str
@@ -27,10 +27,10 @@ class Timm:
     options: dict[str, int | float | str | bool] = field(default_factory=dict)
 
     def load(self) -> Backbone:
-        """The network with its weights."""
+        """Return the network with its weights."""
         import timm
 
-        if not timm.is_model(self.model):  # nor is one of a hub, which would be fetched
+        if not timm.is_model(self.model):  # nor is a name of a hub
             known = timm.list_models()
             close = difflib.get_close_matches(self.model, known, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
@@ -44,7 +44,7 @@ class Timm:
             text = " ".join(str(error).split())
             given = f", {self.options}" if self.options else ""
             raise ValueError(f"timm: {self.model!r}{given}: {text}; correct it") from None
-        loaded(net, tensors(path), f"timm: {path}")
+        load_weights(net, read_tensors(path), f"timm: {path}")
         net.reset_classifier(0)
         sha256 = weights.sha256_of(path)
         return Backbone(net, self.image_size, self.mean, self.std, sha256, self.precision)

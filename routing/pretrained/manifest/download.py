@@ -1,8 +1,8 @@
-"""A file from an address: to NAME.part, on from where it was stopped, and in place if it is right.
+"""Download a file with resume: to NAME.part, which is renamed when size and sha256 are right.
 
-What stands in NAME.part is kept after an interruption; the next attempt asks the server for the
-rest (Range) and begins anew where the server sends the whole. Size and sha256 are checked before
-the file gets its name; what is wrong is thrown away.
+NAME.part is kept after an interruption. The next attempt requests the rest from the server
+(Range), and starts again if the server sends the whole file. A file with a wrong sha256 is
+removed.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ TIMEOUT_S = 60
 
 
 def fetch(address: str, path: Path, size: int | None = None, sha256: str | None = None) -> str:
-    """Bring `address` to `path`; its sha256. None: unknown, and not checked.
+    """Download `address` to `path`, and return its sha256.
 
-    Raises ValueError (one line) if the server refuses, the line breaks, or what came is not what
-    was wanted.
+    `size` and `sha256` are checked unless they are None. Raises ValueError if the server reports
+    an error, the connection breaks, or the file is another one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.is_file() else 0
     if size is not None and have > size:
-        have = 0  # of another file
+        have = 0  # the part is of another file
     if size is None or have < size:
         _download(address, part, have)
     found = part.stat().st_size
@@ -36,16 +36,16 @@ def fetch(address: str, path: Path, size: int | None = None, sha256: str | None 
         if found > size:
             part.unlink()
         raise ValueError(
-            f"{address}: wanted {size} bytes, got {found}; run the same command again, and "
-            f"if it stays so the address has another file"
+            f"{address}: wanted {size} bytes, got {found}; run the same command again; if "
+            f"that does not help, the address has another file"
         )
     with open(part, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 is not None and digest != sha256:
         part.unlink()
         raise ValueError(
-            f"{address}: wanted sha256 {sha256}, got {digest}; thrown away: the address has "
-            f"another file, or the line a fault"
+            f"{address}: wanted sha256 {sha256}, got {digest}; the download was removed: "
+            f"the address has another file, or the transfer failed"
         )
     os.replace(part, path)
     return digest
@@ -59,21 +59,21 @@ def _download(address: str, part: Path, have: int) -> None:
         request.add_header("Range", f"bytes={have}-")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            goes_on = answer.status == 206 and _begins_at(answer, have)
-            with open(part, "ab" if goes_on else "wb") as file:
-                _copy(answer, file, part.stem, have if goes_on else 0)
+            is_resumed = answer.status == 206 and _starts_at(answer, have)
+            with open(part, "ab" if is_resumed else "wb") as file:
+                _copy(answer, file, part.stem, have if is_resumed else 0)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left, or the part is of another file: the check says
+        if error.code == 416:  # the part is complete or of another file: the caller checks it
             return
         raise ValueError(
-            f"{address}: the server says {error.code} {error.reason}; correct the address, or "
-            f"fetch it by hand where a login is wanted"
+            f"{address}: the server reports {error.code} {error.reason}; correct the address, or "
+            f"download the file by hand if it needs a login"
         ) from None
     except (OSError, EOFError) as error:
-        raise ValueError(f"{address}: {error}; the same command goes on from here") from None
+        raise ValueError(f"{address}: {error}; run the same command to resume") from None
 
 
-def _begins_at(answer, have: int) -> bool:
+def _starts_at(answer, have: int) -> bool:
     return answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
 
 
@@ -88,4 +88,4 @@ def _copy(answer, file: BinaryIO, label: str, have: int) -> None:
         if progress:
             progress.update(len(piece))
     if total is not None and done < total:
-        raise EOFError(f"the line broke after {done} of {total} bytes")
+        raise EOFError(f"the connection broke after {done} of {total} bytes")

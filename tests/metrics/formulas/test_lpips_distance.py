@@ -16,7 +16,7 @@ from routing.metrics.formulas.lpips_distance import (
 )
 from routing.networks.lpips_embedding import embedding
 from routing.pretrained import manifest
-from routing.pretrained.lpips_networks import NETS, PerceptualNet
+from routing.pretrained.lpips_networks import NETS, LPIPSNetwork
 from routing.statistics.jackknife import jackknife_weights
 
 MODELS = {"alex": "alexnet", "vgg": "vgg16"}
@@ -49,7 +49,7 @@ def test_every_network_is_asked():
 
 def test_it_is_the_distance_of_the_package(drawn, images):
     name, path, theirs = drawn
-    phi = PerceptualNet.load(name, str(path))(images)
+    phi = LPIPSNetwork.load(name, str(path))(images)
     found, truth = pairwise_distances(phi), torch.zeros(6, 6, dtype=torch.float64)
     for i, j in combinations(range(6), 2):
         with torch.no_grad():
@@ -60,7 +60,7 @@ def test_it_is_the_distance_of_the_package(drawn, images):
 
 
 def test_an_image_has_one_embedding_in_any_batch(drawn, images):
-    net = PerceptualNet.load(drawn[0], str(drawn[1]))
+    net = LPIPSNetwork.load(drawn[0], str(drawn[1]))
     alone = torch.cat([net(images[i : i + 1]) for i in range(6)])
     assert (net(images) - alone).abs().max() < 1e-5 * alone.abs().max()
     assert torch.equal(net(images), net(images)) and alone.dtype == torch.float32
@@ -71,21 +71,21 @@ def test_an_image_has_one_embedding_in_any_batch(drawn, images):
 
 
 def test_grey_is_three_equal_channels(drawn, images):
-    net = PerceptualNet.load(drawn[0], str(drawn[1]))
+    net = LPIPSNetwork.load(drawn[0], str(drawn[1]))
     grey = images[:2, :1]
     assert torch.equal(net(grey), net(grey.expand(-1, 3, -1, -1)))
 
 
 def test_the_smallest_images_that_there_are(drawn):
-    net = PerceptualNet.load(drawn[0], str(drawn[1]))
-    least = NETS[drawn[0]].least
+    net = LPIPSNetwork.load(drawn[0], str(drawn[1]))
+    least = NETS[drawn[0]].min_side
     assert net(torch.zeros(1, 3, least, least)).shape[0] == 1
     with pytest.raises(RuntimeError):  # of torch, from a layer that nothing reaches
         net._activations(torch.zeros(1, 3, least - 1, least))
 
 
 def test_what_is_no_image_is_refused(drawn, images):
-    net = PerceptualNet.load(drawn[0], str(drawn[1]))
+    net = LPIPSNetwork.load(drawn[0], str(drawn[1]))
     edge = images.clone()
     edge[0, 0, 0, 0], edge[1, 2, 3, 3] = 1 + 5e-7, -1 - 5e-7  # 2 i / 255 - 1 in float32
     net(edge)
@@ -94,34 +94,34 @@ def test_what_is_no_image_is_refused(drawn, images):
         broken[1, 2, 3, 4] = broken[4, 0, 0, 0] = bad
         with refused(r"lpips: wanted images in \[-1, 1\], .* in 2 of 6; scale"):
             net(broken)
-    with refused("wants images of 1 or 3 channels and .* pixels a side"):
+    with refused("needs images of 1 or 3 channels and sides of at least .* pixels"):
         net(images[:, :2])
-    with refused(f"and {net.net.least} pixels a side or more, got \\[3, 40, 8\\]; leave"):
+    with refused(f"at least {net.net.min_side} pixels, got \\[3, 40, 8\\]; remove"):
         net(images[..., :8])
 
 
 def test_files_must_be_what_they_are_called(drawn, tmp_path, monkeypatch):
     name, path, _ = drawn
-    with refused(f"wanted sha256 {'0' * 64}, got .*; give"):
-        PerceptualNet.load(name, str(path), "0" * 64)
-    assert PerceptualNet.load(name, str(path), manifest.sha256_of(path)).note == {
+    with refused(f"wanted sha256 {'0' * 64}, got .*; use"):
+        LPIPSNetwork.load(name, str(path), "0" * 64)
+    assert LPIPSNetwork.load(name, str(path), manifest.sha256_of(path)).note == {
         "net": name,
         "sha256": manifest.sha256_of(path),
         "heads_sha256": NETS[name].heads,
     }
-    with refused("lpips: wanted a net of alex, vgg, got 'squeeze'; take one"):
-        PerceptualNet.load("squeeze", str(path))
+    with refused("lpips: wanted a net of alex, vgg, got 'squeeze'; use one"):
+        LPIPSNetwork.load("squeeze", str(path))
     with monkeypatch.context() as other:
         other.setitem(NETS, name, replace(NETS[name], heads="0" * 64))
-        with refused(f"{name}.pth: wanted sha256 {'0' * 64}, got .*; give"):
-            PerceptualNet.load(name, str(path))
+        with refused(f"{name}.pth: wanted sha256 {'0' * 64}, got .*; use"):
+            LPIPSNetwork.load(name, str(path))
     monkeypatch.setenv("ROUTING_WEIGHTS", str(tmp_path))
     with refused(f"weights '{NETS[name].weights}': absent; file "):
-        PerceptualNet.load(name)
+        LPIPSNetwork.load(name)
     other = {"features.0.weight": torch.zeros(1)}
     torch.save(other, tmp_path / "other.pth")
-    with refused("lpips: .*other.pth: wanted the weights of this network, got others"):
-        PerceptualNet.load(name, str(tmp_path / "other.pth"))
+    with refused("lpips: .*other.pth: the weights do not fit the network"):
+        LPIPSNetwork.load(name, str(tmp_path / "other.pth"))
 
 
 # The published file, where it is present.
@@ -131,7 +131,7 @@ def test_published_weights_are_the_published_distance(rng):
     import lpips
 
     try:
-        net = PerceptualNet.load("alex")
+        net = LPIPSNetwork.load("alex")
     except ValueError as error:
         pytest.skip(f"lpips-alex: {str(error)[:60]}")
     theirs = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)

@@ -77,7 +77,7 @@ def test_an_image_has_one_embedding_in_any_batch_and_twice_the_same(ours, images
 def test_grey_is_three_equal_channels(ours, images):
     grey = images[:1, :1]
     assert torch.equal(ours(grey), ours(grey.expand(-1, 3, -1, -1)))
-    with refused("wants images of 1 or 3 channels, got 4"):
+    with refused("wanted images of 1 or 3 channels, got 4"):
         ours(torch.ones(1, 4, 8, 8))
 
 
@@ -92,10 +92,10 @@ def test_files_must_be_what_they_are_called(weights, tmp_path, monkeypatch):
     with refused(f"wanted sha256 {'0' * 64}, got "):
         Inception(str(weights), "0" * 64).load()
     torch.save({n: t for n, t in state.items() if n != "fc.weight"}, tmp_path / "a.pth")
-    with refused("inception: .*a.pth: wanted the weights of this network, .*fc.weight is missing"):
+    with refused("inception: .*a.pth: the weights do not fit the network: .*fc.weight is missing"):
         Inception(str(tmp_path / "a.pth")).load()
     torch.save(state | {"AuxLogits.fc.bias": torch.zeros(9)}, tmp_path / "b.pth")
-    with refused("AuxLogits.fc.bias is not of this network"):
+    with refused("AuxLogits.fc.bias is unknown"):
         Inception(str(tmp_path / "b.pth")).load()
     torch.save(state | {"fc.weight": torch.zeros(1000, 2048)}, tmp_path / "c.pth")  # torchvision's
     with refused("fc.weight has shape .1000, 2048. for .1008, 2048."):

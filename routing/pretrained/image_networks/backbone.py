@@ -1,4 +1,4 @@
-"""A network with its way of reading images (see `routing.backbones`), and the strict loading."""
+"""Backbone: a pretrained image network with the preprocessing of its images."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from routing.pretrained.resizing import RESIZES
-from routing.pretrained.weight_files import refuse_broken
 from routing.workflow import devices
 
 Precision = Literal["float32", "bfloat16"]
@@ -25,9 +24,10 @@ OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.275777
 
 
 class Backbone:
-    """A network in eval mode, the square `size` it reads, and the sha256 of its weights.
+    """A network in evaluation mode:  f = net((resize(x) - mean) / std).
 
-    `precision` is what it is computed in, which on a CPU is float32 whatever was asked for.
+    `size` is the side of its input images in pixels, `sha256` that of its weights. It is computed
+    in `precision`, on a CPU always in float32.
     """
 
     def __init__(
@@ -40,7 +40,6 @@ class Backbone:
         precision: Precision = "bfloat16",
         resize: Resize = "bicubic_antialias",
     ):
-        """Move `net` to the GPU if there is one."""
         self.device = devices.best()
         self.size, self.sha256, self.resize = size, sha256, resize
         self.precision = precision if self.device.type == "cuda" else "float32"
@@ -52,13 +51,13 @@ class Backbone:
         self._scale, self._shift = 0.5 / s, (0.5 - m) / s
 
     def __call__(self, x: Images) -> Features:
-        """Features, on the device of the network."""
+        """Return the features of images, on the device of the network."""
         with torch.inference_mode(), self.computing():
             return self.net(self.prepared(x)).float()
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Where the network runs: in its precision, whatever holds outside, which comes back."""
+        """Set autocast and TF32 for the precision of the network, and restore them."""
         is_low = self.precision == "bfloat16"
         cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
         before = matmul.allow_tf32
@@ -73,10 +72,10 @@ class Backbone:
                 matmul.allow_tf32 = before
 
     def prepared(self, x: Images) -> Float[Tensor, "batch 3 size size"]:
-        """Images as the network reads them: normalised, resized, on its device, in its layout."""
-        refuse_latents(x)
+        """Return normalised, resized images on the device and in the layout of the network."""
+        require_image_channels(x)
         is_resized = x.shape[2:] != (self.size, self.size)
-        if is_resized and self.resize == "bicubic_pil":  # of bytes
+        if is_resized and self.resize == "bicubic_pil":  # which reads bytes
             x, is_resized = RESIZES[self.resize](x, self.size), False
         x = torch.addcmul(self._shift, x.to(self.device, non_blocking=True), self._scale)
         if is_resized:
@@ -90,52 +89,25 @@ class Backbone:
 
     @property
     def flop_per_image(self) -> int:
-        """Work of one evaluation; a multiply-add is two."""
+        """FLOPs of one evaluation; a multiply-add counts as two."""
         return self._measured[1]
 
     @cached_property
     def _measured(self) -> tuple[int, int]:
         from torch.utils.flop_counter import FlopCounterMode
 
-        x = self.prepared(-torch.ones(1, 3, self.size, self.size))  # whole bytes
-        # The counter knows no fused attention of CPUs, and nothing inside inference mode.
+        x = self.prepared(-torch.ones(1, 3, self.size, self.size))  # a value of an image in bytes
+        # The counter sees neither the fused attention of CPUs nor inference mode.
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             features = self.net(x)
         return features.shape[1], counter.get_total_flops()
 
 
-def refuse_latents(x: Images) -> None:
-    """Raise ValueError (one line) if there are neither one nor three channels."""
+def require_image_channels(x: Images) -> None:
+    """Raise ValueError unless there are one or three channels."""
     if x.shape[1] not in (1, 3):
         raise ValueError(
-            f"a pretrained network wants images of 1 or 3 channels, got {x.shape[1]}; use pca or "
-            f"identity for latents"
+            f"encoder: wanted images of 1 or 3 channels, got {x.shape[1]}; use pca or identity "
+            f"for latents"
         )
-
-
-def loaded(net: nn.Module, state: State, where: str) -> None:
-    """Give `net` all tensors of `state`, as float32, or say in one line what does not fit.
-
-    Nothing may be missing but counts of training batches, which no evaluation reads.
-    """
-    wanted = net.state_dict()
-    names = [name for name in wanted if name.endswith(".num_batches_tracked")]
-    counts = dict.fromkeys(names, torch.tensor(0, device="cpu"))
-    state = {n: t.float() if t.is_floating_point() else t for n, t in (counts | state).items()}
-    problems = [f"{name} is missing" for name in wanted if name not in state]
-    problems += [f"{name} is not of this network" for name in state if name not in wanted]
-    problems += [
-        f"{name} has shape {list(state[name].shape)} for {list(wanted[name].shape)}"
-        for name in wanted
-        if name in state and list(state[name].shape) != list(wanted[name].shape)
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ValueError(
-            f"{where}: wanted the weights of this network, got others: "
-            f"{', '.join(problems[:3])}{more}; give the file that belongs to the options"
-        )
-    refuse_broken(state, where)
-    net.load_state_dict(state, strict=True, assign=True)
-    assert not any(t.is_meta for t in [*net.parameters(), *net.buffers()]), where
