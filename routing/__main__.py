@@ -1,10 +1,10 @@
-"""The one door: python -m routing STAGE --in name=path --out name=path --spec JSON.
+"""The command line: python -m routing STAGE --in name=path --out name=path --spec JSON.
 
-A stage is a module of this package with `run(job)`. `--in` may be repeated; a name with several
-files takes them in order (`--in experts=a b c`, none: `--in router=`). All files are named, so a
-logged command can be pasted into a shell. What a user may do wrong ends in one line and exit
-status 1; Ctrl-C and a termination signal end in one line and status 130. Outputs appear whole or
-not at all.
+A stage is a module in `routing.stages` with a function `run(job)`. `--in` may be repeated. An
+input may have several files, in order (`--in experts=a b c`), or none (`--in router=`). All files
+are named, so a command from a log can be pasted into a shell. A user's error ends in one line and
+exit status 1, an interruption (SIGINT, SIGTERM) in one line and status 130. Outputs are written
+completely or not at all.
 """
 
 import argparse
@@ -21,45 +21,49 @@ from routing.workflow.stage_names import STAGES
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one stage; returns the exit status."""
+    """Run one stage, and return the exit status."""
     args = parser().parse_args(argv)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_log(args.log))
             _run(args)
         except KeyboardInterrupt:
-            return _said(args, "interrupted; the same command goes on from here", 130)
+            return _exit(args, "interrupted; run the same command to resume", 130)
         except ValueError as error:
-            return _said(args, str(error), 1)
+            return _exit(args, str(error), 1)
         except OSError as error:
             what = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-            return _said(args, f"{what}; nothing was lost, mend it and rerun", 1)
+            return _exit(
+                args, f"{what}; no output was changed: fix it and run the command again", 1
+            )
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    door = argparse.ArgumentParser(prog="python -m routing", description=__doc__)
-    door.add_argument("stage", choices=STAGES)
+    """Return the parser of the command line."""
+    command = argparse.ArgumentParser(prog="python -m routing", description=__doc__)
+    command.add_argument("stage", choices=STAGES)
     files = {"action": "append", "nargs": "+", "default": [], "metavar": "NAME=PATH"}
-    door.add_argument("--in", dest="inputs", **files)
-    door.add_argument("--out", dest="outputs", **files)
-    door.add_argument("--spec", default="{}", metavar="JSON", help="what the stage is to do")
-    door.add_argument("--log", type=Path, help="file that gets a copy of the messages")
-    return door
+    command.add_argument("--in", dest="inputs", **files)
+    command.add_argument("--out", dest="outputs", **files)
+    command.add_argument(
+        "--spec", default="{}", metavar="JSON", help="the part of the config that the stage reads"
+    )
+    command.add_argument("--log", type=Path, help="file for a copy of the messages")
+    return command
 
 
 def _run(args: argparse.Namespace) -> None:
     inputs, outputs = _files("--in", args.inputs), _files("--out", args.outputs)
     for name, paths in outputs.items():
         if len(paths) != 1:
-            raise ValueError(f"--out {name}: wanted one path, got {len(paths)}; correct it")
-    places = {name: paths[0] for name, paths in outputs.items()}
+            raise ValueError(f"--out {name}: wanted one path, got {len(paths)}; give one")
+    files = {name: paths[0] for name, paths in outputs.items()}
     spec = _spec(args.spec)
     from routing.workflow.job import Job
 
     module = importlib.import_module(f"routing.stages.{args.stage}")
-    with Job(args.stage, inputs, places, spec) as job:
+    with Job(args.stage, inputs, files, spec) as job:
         module.run(job)
 
 
@@ -70,7 +74,9 @@ def _files(option: str, words: list[list[str]]) -> dict[str, list[Path]]:
         if not (name and equals):
             raise ValueError(f"{option}: wanted NAME=PATH, got {first!r}; give every file a name")
         if name in found:
-            raise ValueError(f"{option} {name}: given twice; list the files after one {name}=")
+            raise ValueError(
+                f"{option} {name}: wanted once, got twice; list all files after one {name}="
+            )
         found[name] = [Path(word) for word in [path, *others] if word]
     return found
 
@@ -79,13 +85,15 @@ def _spec(text: str) -> dict:
     try:
         spec = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"--spec: wanted JSON, got {text[:60]!r} ({error}); quote it") from None
+        raise ValueError(
+            f"--spec: wanted JSON, got {text[:60]!r} ({error}); check the quotes"
+        ) from None
     if not isinstance(spec, dict):
-        raise ValueError(f"--spec: wanted keys with values, got {text[:60]!r}; correct it")
+        raise ValueError(f"--spec: wanted a JSON object, got {text[:60]!r}; correct it")
     return spec
 
 
-def _said(args: argparse.Namespace, text: str, status: int) -> int:
+def _exit(args: argparse.Namespace, text: str, status: int) -> int:
     print(f"{args.stage}: {' '.join(text.split())}", file=sys.stderr)
     return status
 
@@ -96,15 +104,17 @@ def _log(path: Path | None):
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file, contextlib.redirect_stderr(_Both(file, sys.stderr)):
+    with open(path, "w") as file, contextlib.redirect_stderr(_Tee(file, sys.stderr)):
         try:
             yield
         except Exception:
-            traceback.print_exc(file=file)  # a mistake of ours; the screen hears of it at the end
+            traceback.print_exc(
+                file=file
+            )  # an error of the program; Python prints it on the screen
             raise
 
 
-class _Both:
+class _Tee:
     """A stream that writes to the log and to the screen."""
 
     def __init__(self, *streams):
@@ -120,7 +130,7 @@ class _Both:
 
 
 def _interrupt(number, frame):
-    for known in SIGNALS:  # once is enough: what follows is cleaning up
+    for known in SIGNALS:  # a second signal must not stop the clean-up
         signal.signal(known, signal.SIG_IGN)
     raise KeyboardInterrupt
 

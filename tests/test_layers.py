@@ -309,7 +309,7 @@ def test_whoever_is_handed_a_job_is_known(stage):
     """A reader that `asked` does not know would make the next test mean less."""
     handed = {dotted(c.func) for c in calls(f"stages/{stage}.py") if any(map(is_job, c.args))}
     known = defined(f"stages/{stage}.py") | HANDED.keys() | READERS.keys()
-    known |= {"devices.use", "FigureInputs"}  # figures, below
+    known |= {"devices.use_best_device", "FigureInputs"}  # figures, below
     assert handed <= known, handed - known
 
 

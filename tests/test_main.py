@@ -116,19 +116,22 @@ WRONG = {
         "--in: wanted NAME=PATH, got '=path'; give every file a nam",
     ),
     "output": (["--out", "path"], "--out: wanted NAME=PATH, got 'path'; give every file a name"),
-    "twice": (["--in", "a=b", "--in", "a=c"], "--in a: given twice; list the files after one a="),
+    "twice": (
+        ["--in", "a=b", "--in", "a=c"],
+        "--in a: wanted once, got twice; list all files after one a=",
+    ),
     "out twice": (
         ["--out", "a=b", "--out", "a=c"],
-        "--out a: given twice; list the files after on",
+        "--out a: wanted once, got twice; list all files",
     ),
-    "two outputs": (["--out", "a=b", "c"], "--out a: wanted one path, got 2; correct it"),
-    "no output": (["--out", "a="], "--out a: wanted one path, got 0; correct it"),
+    "two outputs": (["--out", "a=b", "c"], "--out a: wanted one path, got 2; give one"),
+    "no output": (["--out", "a="], "--out a: wanted one path, got 0; give one"),
     "no JSON": (
         ["--spec", "{seed: 1}"],
         "--spec: wanted JSON, got '{seed: 1}' (Expecting property",
     ),
     "empty": (["--spec", ""], "--spec: wanted JSON, got ''"),
-    "a list": (["--spec", "[1]"], "--spec: wanted keys with values, got '[1]'; correct it"),
+    "a list": (["--spec", "[1]"], "--spec: wanted a JSON object, got '[1]'; correct it"),
     "a key is missing": (["--spec", "{}"], "--spec: this job needs the key 'source'; add it"),
     "a bad choice": (
         ["--spec", '{"source": "digit"}'],
@@ -163,15 +166,23 @@ def failing(monkeypatch, error, talk=False):
     "error, status, line",
     [
         (ValueError("wanted\n  this,\tgot that"), 1, "wanted this, got that"),
-        (OSError(28, "No space left on device", "/a/b"), 1, "No space left on device: /a/b; noth"),
-        (OSError(28, "No space left on device"), 1, "No space left on device; nothing was lost,"),
+        (OSError(28, "No space left on device", "/a/b"), 1, "No space left on device: /a/b; no o"),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "No space left on device; no output was changed:",
+        ),
         (
             PermissionError(13, "Permission denied", "/a"),
             1,
-            "Permission denied: /a; nothing was l",
+            "Permission denied: /a; no output was ",
         ),
-        (OSError("strange"), 1, "strange; nothing was lost, mend it and rerun"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here"),
+        (
+            OSError("strange"),
+            1,
+            "strange; no output was changed: fix it and run the command again",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command to resume"),
     ],
 )
 def test_what_ends_a_stage_is_one_line_on_the_screen_and_in_the_log(
@@ -238,7 +249,7 @@ def test_signals_end_a_stage_in_one_line(tmp_path):
         for number in SIGNALS[name]:
             process.send_signal(number)
             time.sleep(0.1)
-    line = "data: interrupted; the same command goes on from here\n"
+    line = "data: interrupted; run the same command to resume\n"
     for name, process in running.items():
         assert process.communicate(timeout=30) == ("", line) and process.returncode == 130
         assert names(tmp_path / name) == []

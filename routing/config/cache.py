@@ -1,9 +1,9 @@
-"""The resolved config for the Snakefile, without paying for torch at every parse.
+"""The resolved config for the Snakefile, cached on disk.
 
-Resolving needs every table of choices, and so torch (about two seconds). Snakemake parses the
-Snakefile once per command and twice per Slurm job, so the answer is remembered under
-`.snakemake/`, by the digest of the raw config and of all code it depends on. A config with an
-error is never remembered.
+To resolve a config all tables of choices are imported, and with them torch, which takes about two
+seconds. Snakemake parses the Snakefile once per command and twice per Slurm job. So the resolved
+config is stored under `.snakemake/`, by the digest of the config and of the code that resolves it.
+Errors are not cached.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ CACHE = Path(".snakemake") / "routing"
 
 
 def resolved(raw: dict) -> dict:
-    """`routing.config.experiment.resolve(raw)`, remembered. Raises ValueError (one line)."""
-    found = metadata.entry_points()
-    groups = sorted(group for group in found.groups if group.startswith("routing."))
-    added = [f"{g}:{e.name}={e.value}" for g in groups for e in found.select(group=g)]
+    """Return `routing.config.experiment.resolve(raw)`, cached. Raises ValueError like it."""
+    installed = metadata.entry_points()
+    groups = sorted(group for group in installed.groups if group.startswith("routing."))
+    plugins = [f"{g}:{e.name}={e.value}" for g in groups for e in installed.select(group=g)]
     digest = code_digest.module_digest("routing.config.experiment")
-    key = repr([raw, digest, added])  # as written: the order of arms counts
+    key = repr([raw, digest, plugins])  # in the written order, because the order of arms matters
     path = CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     if path.is_file():
         return json.loads(path.read_text())
     from routing.config import experiment
 
-    answer = json.dumps(experiment.resolve(raw))
-    write_atomically(path, answer.encode())
-    return json.loads(answer)
+    text = json.dumps(experiment.resolve(raw))
+    write_atomically(path, text.encode())
+    return json.loads(text)

@@ -94,7 +94,7 @@ class Arm:
         rank = np.searchsorted(np.unique(self.train_index["label"]), labels)
         condition = self.conditioner(labels, rows["caption"].tolist())
         requested = {"requested": rank, "prompts": rows.index.to_numpy(np.int64)}
-        return devices.moved(condition, self.device), requested
+        return devices.to_device(condition, self.device), requested
 
     def router_conditions(self, num: int, condition: Condition | None) -> list[Condition | None]:
         """Return what the router is conditioned on, for `num` samples of this `condition`.
@@ -120,7 +120,7 @@ def load_arm(job) -> Arm:
     metadata = [job.metadata("experts", k) for k in range(job.count("experts"))]
     experts = [models.load(a, m) for a, m in zip(arrays, metadata, strict=True)]
     is_exact = not isinstance(experts[0], DiT)
-    device = devices.CPU if is_exact else devices.use(job)
+    device = devices.CPU if is_exact else devices.use_best_device(job)
     partition = job.arrays("centroids")
     prior = partition["sizes"] / partition["sizes"].sum()
     conditioner = conditioners.from_metadata(

@@ -75,7 +75,7 @@ def posteriors_on_probe(job, arm: Arm, table: pd.DataFrame) -> tuple[torch.Tenso
         if arm.conditioner is not None:
             of = index.iloc[held.row[rows]]
             prompt = arm.conditioner(of["label"].to_numpy(), of["caption"].tolist())
-            prompt = devices.moved(prompt, arm.device)
+            prompt = devices.to_device(prompt, arm.device)
         cluster = oracle_clusters(arm, root, chosen["state"].tolist()[rows])
         for condition in arm.router_conditions(len(x), prompt):
             times.append(t)

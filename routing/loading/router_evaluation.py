@@ -54,8 +54,8 @@ def evaluate_router(
     for first in range(0, len(states), BATCH_SIZE):
         rows = slice(first, first + BATCH_SIZE)
         condition = data.conditions(states.row[rows], states.is_null[rows])
-        inputs = devices.moved((states.x[rows], states.t[rows], condition), device)
-        logits.append(devices.moved(net(*inputs), devices.CPU))
+        inputs = devices.to_device((states.x[rows], states.t[rows], condition), device)
+        logits.append(devices.to_device(net(*inputs), devices.CPU))
     # For an image in several clusters, one is drawn for each of its states.
     cluster = data.clusters(states.row, seeds.stream(data.root, "membership", 0))
     return RouterOutputs(torch.cat(logits).double(), states.t, cluster, stored["gram"])

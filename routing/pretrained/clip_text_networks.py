@@ -19,7 +19,7 @@ class TextTower:
     """A text tower with its tokenizer, in float32, on the GPU if there is one."""
 
     def __init__(self, net: nn.Module, tokenizer: Any, dim: int, sha256: str):
-        self.device, self.dim, self.sha256 = devices.best(), dim, sha256
+        self.device, self.dim, self.sha256 = devices.best_device(), dim, sha256
         self.net = net.eval().requires_grad_(False).to(self.device)
         self.tokenizer, self.num_pieces = tokenizer, tokenizer.context_length
 

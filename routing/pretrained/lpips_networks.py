@@ -57,7 +57,7 @@ class LPIPSNetwork:
     """The map phi, in float32, on the GPU if there is one; `note` identifies the weights."""
 
     def __init__(self, name: str, trunk: nn.Module, heads: list[Tensor], sha256: str):
-        self.name, self.net, self.device = name, NETS[name], devices.best()
+        self.name, self.net, self.device = name, NETS[name], devices.best_device()
         self.trunk = trunk.eval().requires_grad_(False).to(self.device)
         self.heads = [w.to(self.device) for w in heads]
         shift, scale = (torch.tensor(v, device=self.device)[:, None, None] for v in (SHIFT, SCALE))

@@ -63,7 +63,7 @@ def load_network(
     if missing:
         raise _load_error(kind, folder, f"{len(missing)} weights are missing: {missing[0]}")
     require_finite(net.state_dict(), f"folder: {path}")
-    net = net.float().to(devices.best())
+    net = net.float().to(devices.best_device())
     return net.eval().requires_grad_(False), digest
 
 

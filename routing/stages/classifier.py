@@ -56,13 +56,13 @@ def run(job) -> None:
     is_train = (index["split"] == "train").to_numpy()
     shape = ClassifierShape(values.shape[0], values.shape[1], kind.width, kind.dim, len(names))
     target = torch.from_numpy(labels)
-    device = devices.use(job)
+    device = devices.use_best_device(job)
     weights, curve = fit(kind, shape, values, np.flatnonzero(is_train), target, device, job)
     net = Classifier.from_arrays(shape, weights).to(device)
     is_correct = []
     for rows in np.array_split(np.flatnonzero(~is_train), -(-(~is_train).sum() // BATCH_SIZE)):
-        x = devices.moved(torch.from_numpy(values.take(rows)), device)
-        predicted = devices.moved(logits_and_features(net, x)[0].argmax(1), devices.CPU)
+        x = devices.to_device(torch.from_numpy(values.take(rows)), device)
+        predicted = devices.to_device(logits_and_features(net, x)[0].argmax(1), devices.CPU)
         is_correct.append((predicted == target[rows]).double())
     is_correct = torch.cat(is_correct)
     report = pd.DataFrame(
@@ -87,12 +87,12 @@ def fit(
     Returns the weights and the loss curve.
     """
     # "extractor" is a key of the random streams: another word would change all numbers.
-    identity = (seeds.number("extractor"), kind.seed)
+    identity = (seeds.name_to_int("extractor"), kind.seed)
     torch.manual_seed(seeds.integer(job.spec["seed"], "initial_weights", *identity))
 
     def loss(net: nn.Module, rng: np.random.Generator) -> Tensor:
         rows = train_rows[rng.integers(len(train_rows), size=kind.batch_size)]
-        x, y = devices.moved((torch.from_numpy(values.take(rows)), target[rows]), device)
+        x, y = devices.to_device((torch.from_numpy(values.take(rows)), target[rows]), device)
         x = random_shift(x, kind.shift_pixels, rng)
         return F.cross_entropy(net(x)[0], y, label_smoothing=0.1)
 
@@ -112,7 +112,7 @@ def random_shift(x: Tensor, pixels: int, rng: np.random.Generator) -> Tensor:
     size = x.shape[-1]
     padded = F.pad(x, [pixels] * 4, value=-1.0)
     drawn = torch.from_numpy(rng.integers(2 * pixels + 1, size=(2, len(x))))
-    moves, span = devices.moved(drawn, x.device), torch.arange(size, device=x.device)
+    moves, span = devices.to_device(drawn, x.device), torch.arange(size, device=x.device)
     rows, columns = moves[0][:, None] + span, moves[1][:, None] + span
     batch = torch.arange(len(x), device=x.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None]].permute(

@@ -112,7 +112,7 @@ def fit(
     """
     spec = job.spec
     root = spec["seed"]
-    identity = (seeds.number(spec["partition"]), spec["cluster"], spec["training_seed"])
+    identity = (seeds.name_to_int(spec["partition"]), spec["cluster"], spec["training_seed"])
     model = models.dit_config(
         values.shape,
         patch_size=kind.patch_size,
@@ -123,7 +123,7 @@ def fit(
         **(conditioner.options() if conditioner else {}),
     )
     torch.manual_seed(seeds.integer(root, "initial_weights", *identity))
-    device = devices.use(job)
+    device = devices.use_best_device(job)
     net = models.build_dit(model).to(device)
     schedule = Schedule(
         steps=kind.steps,
@@ -135,7 +135,7 @@ def fit(
     )
     if conditioner is None:  # a text has another length in each batch
         x = torch.zeros(schedule.batch_size, *values.shape, device=device)
-        net = devices.recorded(net, x, x.new_zeros(len(x)))
+        net = devices.as_cuda_graphs(net, x, x.new_zeros(len(x)))
     who = TrainingId(f"expert {spec['partition']}/{spec['cluster']}", root, identity)
     labels, captions = index["label"].to_numpy(), index["caption"].to_numpy()
 
@@ -145,7 +145,7 @@ def fit(
         if conditioner:
             is_dropped = rng.random(len(rows)) < kind.drop
             condition = conditioner(labels[rows], captions[rows].tolist(), is_dropped)
-        x0, eps, t, condition = devices.moved((x0, eps, t, condition), device)
+        x0, eps, t, condition = devices.to_device((x0, eps, t, condition), device)
         v = ConditionedNetwork(net)(paths.add_noise(x0, eps, t), t, condition)
         return (v - paths.velocity(x0, eps)).square().mean()
 

@@ -146,7 +146,7 @@ def comparison_table(
                 arm: torch.cat([values[arm][:, :1], d], 1) for arm, d in some_draws.items()
             }
         some_scores = some_scores if len(some_scores) == len(values) else None
-        rng = seeds.stream(root, "permutation", seeds.number(metric))
+        rng = seeds.stream(root, "permutation", seeds.name_to_int(metric))
         for pair in pairwise_comparisons(values, some_draws, some_scores, reference, rng):
             rows.append([run, metric, *pair])
     return pd.DataFrame(rows, columns=["run", "metric", *Comparison._fields])

@@ -71,7 +71,7 @@ def expert_velocities(
         metadata.get("conditioner"), conditioners.read_caption_table(job)
     )
     is_network = isinstance(net, DiT)
-    device = devices.use(job) if is_network else devices.CPU
+    device = devices.use_best_device(job) if is_network else devices.CPU
     expert = ConditionedNetwork(net.to(device)) if is_network else net.velocity
     parts = []
     for first in range(0, len(shard), BATCH_SIZE):
@@ -80,8 +80,8 @@ def expert_velocities(
         x, t = shard.x[rows], shard.t[rows]
         if not is_network:  # closed forms are evaluated in float64
             x, t = x.double(), t.double()
-        v = expert(*devices.moved((x, t, *given), device))
-        parts.append(devices.moved(v, devices.CPU))
+        v = expert(*devices.to_device((x, t, *given), device))
+        parts.append(devices.to_device(v, devices.CPU))
         progress.update(len(x))
     return torch.cat(parts)
 

@@ -100,7 +100,7 @@ def run(job) -> None:
         num_logits=spec["num_experts"],
         **(data.conditioner.options() if data.conditioner else {}),
     )
-    device = devices.use(job)
+    device = devices.use_best_device(job)
     weights, curve = fit(kind, model, data, device, job)
     net = ConditionedNetwork(models.load(weights, {"model": model}).to(device))
     calibration = evaluate_router(net, data, probe_states.CALIBRATE, device)
@@ -136,7 +136,11 @@ def fit(
     name = choices.describe(table, objective)["name"]
     # A router that starts from another one of the same objective must draw other batches.
     purpose = f"{name} from {kind.start}" if kind.start else name
-    identity = (seeds.number(spec["partition"]), seeds.number(purpose), spec["training_seed"])
+    identity = (
+        seeds.name_to_int(spec["partition"]),
+        seeds.name_to_int(purpose),
+        spec["training_seed"],
+    )
     torch.manual_seed(seeds.integer(spec["seed"], "initial_weights", *identity))
     net = models.build_dit(model)
     if job.count("start"):
@@ -152,7 +156,7 @@ def fit(
     draw_batch = BATCH_SOURCES[objective.reads](data, kind.batch_size, kind.drop)
 
     def loss(net: torch.nn.Module, rng: np.random.Generator) -> torch.Tensor:
-        batch, condition = devices.moved(draw_batch(rng), device)
+        batch, condition = devices.to_device(draw_batch(rng), device)
 
         def logits(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             """Return the logits at one or several points of each state, batch after batch."""

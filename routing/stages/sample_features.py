@@ -103,12 +103,12 @@ def load_extractor(job) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
 
     model = job.metadata("classifier")["model"]
     shape = ClassifierShape(**{k: v for k, v in model.items() if k != "name"})
-    device = devices.use(job)
+    device = devices.use_best_device(job)
     net = Classifier.from_arrays(shape, job.arrays("classifier")).to(device)
 
     def classify(values: np.ndarray) -> dict[str, np.ndarray]:
-        x = devices.moved(torch.from_numpy(values), device)
-        logits, features = devices.moved(logits_and_features(net, x), devices.CPU)
+        x = devices.to_device(torch.from_numpy(values), device)
+        logits, features = devices.to_device(logits_and_features(net, x), devices.CPU)
         return {"features": features.numpy(), "logits": logits.numpy()}
 
     return classify

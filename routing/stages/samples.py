@@ -70,7 +70,7 @@ def sample_batch(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
 
     def normals(name: str, *index: int) -> torch.Tensor:
         drawn = torch.from_numpy(seeds.normals(root, name, numbers, arm.shape, *index))
-        return devices.moved(drawn.to(arm.dtype), arm.device)
+        return devices.to_device(drawn.to(arm.dtype), arm.device)
 
     def make_field(of: Condition | None) -> RoutedField:
         """Return the ensemble under the condition of one guidance branch."""

@@ -85,7 +85,7 @@ def train(
     steps = np.arange(1, schedule.steps + 1)
     images = steps * schedule.batch_size
     curve = pd.DataFrame({"step": steps, "images": images, "loss": state.losses})
-    weights = devices.moved(state.ema_weights, devices.CPU)
+    weights = devices.to_device(state.ema_weights, devices.CPU)
     return {name: p.numpy() for name, p in weights.items()}, curve
 
 

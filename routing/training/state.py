@@ -49,7 +49,7 @@ class StateFile:
             "losses": state.losses,
         }
         buffer = io.BytesIO()  # on the CPU, because the run may be resumed on another device
-        torch.save(devices.moved(content, devices.CPU), buffer)
+        torch.save(devices.to_device(content, devices.CPU), buffer)
         data = buffer.getvalue()
         artifacts.write_atomically(self.path, hashlib.sha256(data).digest() + data)
 
@@ -69,5 +69,7 @@ class StateFile:
             return
         state.net.load_state_dict(saved["net"])
         state.optimiser.load_state_dict(saved["optimiser"])
-        state.ema_weights = devices.moved(saved["average"], next(state.net.parameters()).device)
+        state.ema_weights = devices.to_device(
+            saved["average"], next(state.net.parameters()).device
+        )
         state.losses = saved["losses"]

@@ -1,1 +1,1 @@
-"""Jobs, artifacts, provenance, random streams, devices and tables of choices."""
+"""Jobs, artifacts with provenance, code digests, random streams, devices and choices."""

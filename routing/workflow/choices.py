@@ -1,14 +1,14 @@
-"""Choices are tables: `{name: ..., options}` becomes a frozen dataclass of the table's row.
+"""Choices {name: ..., options} from tables of frozen dataclasses.
 
-A table maps names to frozen dataclasses; the fields are the options. `build` makes the object,
-`resolve` the dictionary with every default written out, `schema` the JSON schema. An option
-annotated with the protocol of its table's rows (a policy inside a policy) is a choice from the
-same table; where it is one from another table, the row says from which in `tables`, a class
-variable {option: (group, table)}. All errors are one line and name the key, what was wanted, what
-was got and the nearest valid name.
+A table maps names to frozen dataclasses, whose fields are the options. `build` returns the object
+of a choice, `resolve` the choice with every default written out, and `schema` its JSON schema. An
+option whose type is the protocol of the rows (a policy inside a policy) is itself a choice from
+the same table. If it is from another table, the class variable `tables` of the row names it:
+{option: (group, table)}. Errors are one line: the key, what was wanted, what was got, and the
+nearest valid name.
 
-Third parties add rows from their own package through an entry point in the group
-`routing.<table>`, e.g. `[project.entry-points."routing.policies"]  mine = "package:Mine"`.
+Another package adds rows through an entry point in the group `routing.<table>`, for example
+`[project.entry-points."routing.policies"]  mine = "package:Mine"`.
 """
 
 import dataclasses
@@ -24,32 +24,32 @@ HEX = r"^[0-9a-f]{64}$"
 Sha256 = Annotated[str, Field(pattern=HEX)]
 FINITE = ConfigDict(allow_inf_nan=False)
 WANTED = {
-    "string_pattern_mismatch": "a name of small letters, digits and _ that begins with a letter",
+    "string_pattern_mismatch": "a name of a-z, 0-9 and _ that begins with a letter",
     "model_type": "keys with values",
     "dict_type": "keys with values",
-    "missing": "one item more",
-    "too_short": "one item at least",
+    "missing": "one more item",
+    "too_short": "at least one item",
 }
 
 
 def with_plugins(group: str, own: Table) -> Table:
-    """The package's `own` rows and those that installed packages add to `routing.<group>`."""
+    """Return the table `own` with the rows that installed packages add to `routing.<group>`."""
     table = dict(own)
     for entry in metadata.entry_points(group=f"routing.{group}"):
         if entry.name in own:
             raise ValueError(
                 f"entry point routing.{group}:{entry.name} ({entry.value}) has the name of a row "
-                f"of this package; give it another name"
+                f"of this package; rename it"
             )
         table[entry.name] = entry.load()
     return table
 
 
 def build(table: Table, value: Any, where: str) -> Any:
-    """The object that `value` ({name: ..., options}) describes.
+    """Return the object that `value` ({name: ..., options}) describes.
 
-    Raises ValueError (one line, beginning with the key `where`) on an unknown name or option, a
-    wrong type, a missing option, or a value that the row itself refuses.
+    Raises ValueError, one line that begins with the key `where`, on an unknown name or option, a
+    wrong type, a missing option, or a value that the row does not accept.
     """
     name, options = _split(table, value, where)
     kind = table[name]
@@ -75,12 +75,12 @@ def build(table: Table, value: Any, where: str) -> Any:
 
 
 def resolve(table: Table, value: Any, where: str) -> dict:
-    """`value` with every default written out, after `build` has accepted it."""
+    """Return the choice `value` with every default written out. Raises ValueError like `build`."""
     return describe(table, build(table, value, where))
 
 
 def describe(table: Table, choice: Any) -> dict:
-    """The dictionary {name: ..., options} of a built choice."""
+    """Return the dictionary {name: ..., options} of an object that `build` returned."""
     name = next(n for n, kind in table.items() if type(choice) is kind)
     options = {}
     for field in dataclasses.fields(choice):
@@ -91,17 +91,18 @@ def describe(table: Table, choice: Any) -> dict:
 
 
 def schema(table: Table, reference: str) -> dict:
-    """JSON schema of a choice from `table`, itself at `reference`, to which nested ones point.
+    """Return the JSON schema of a choice from `table`, stored at `reference`.
 
-    The schemas of other tables stand beside it, each under the name of its group.
+    Nested choices refer to it. The schemas of other tables are stored beside it, each under the
+    name of its group.
     """
-    made = {name: _row_schema(name, kind, reference) for name, kind in table.items()}
-    bare = [name for name, row in made.items() if row["required"] == ["name"]]
-    return {"oneOf": [*made.values(), *([{"enum": bare}] if bare else [])]}
+    by_name = {name: _row_schema(name, kind, reference) for name, kind in table.items()}
+    bare = [name for name, row in by_name.items() if row["required"] == ["name"]]
+    return {"oneOf": [*by_name.values(), *([{"enum": bare}] if bare else [])]}
 
 
 def suggest_names(word: Any, valid: list[str], none: str = "none is defined") -> str:
-    """`; did you mean 'x'? ...`: the end of an error line about an unknown name."""
+    """Return the end of an error about an unknown name: the nearest one, and all valid names."""
     if not valid:
         return f"; {none}"
     close = difflib.get_close_matches(str(word), valid, n=1, cutoff=0.5)
@@ -110,7 +111,7 @@ def suggest_names(word: Any, valid: list[str], none: str = "none is defined") ->
 
 
 def validate_type(kind: Any, value: Any, where: str) -> Any:
-    """`value` if it is of type `kind` (strictly: no text for numbers), else one line."""
+    """Return `value`. Raises ValueError unless its type is `kind`; text is not a number."""
     try:
         return TypeAdapter(kind, config=FINITE).validate_python(_tuples(value), strict=True)
     except ValidationError as error:
@@ -120,16 +121,18 @@ def validate_type(kind: Any, value: Any, where: str) -> Any:
 
 
 def wanted_and_got(detail: Any) -> str:
-    """`wanted ..., got ...`: one of pydantic's findings as the middle of an error line."""
+    """Return `wanted ..., got ...` for an error of pydantic."""
     value = detail["input"]
-    said = WANTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
+    wanted = WANTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
     if detail.get("ctx", {}).get("pattern") == HEX:
-        said = "a sha256 of 64 digits in 0-9 and a-f"
-    return f"wanted {said[:1].lower()}{said[1:]}, got {shortened(_lists(value))}{_remedy(detail)}"
+        wanted = "a sha256 of 64 digits in 0-9 and a-f"
+    return (
+        f"wanted {wanted[:1].lower()}{wanted[1:]}, got {shortened(_lists(value))}{_remedy(detail)}"
+    )
 
 
 def shortened(value: Any) -> str:
-    """The value as it was written, cut to 80 characters."""
+    """Return the value as text, truncated to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -139,7 +142,7 @@ def _split(table: Table, value: Any, where: str) -> tuple[str, dict]:
         value = {"name": value}
     if not isinstance(value, dict) or "name" not in value:
         raise ValueError(
-            f"{where}: wanted {{name: ..., options}}, got {shortened(value)}; give it a name"
+            f"{where}: wanted {{name: ..., options}}, got {shortened(value)}; add a name"
         )
     name = value["name"]
     if not isinstance(name, str) or name not in table:
@@ -154,7 +157,7 @@ def _leaf(hint: Any, value: Any, where: str, table: Table) -> Any:
 
 
 def _table(kind: type, option: str, table: Table) -> Table:
-    """The table that the choice `option` of the row `kind` of `table` is from."""
+    """Return the table of the choice `option` of the row `kind`, which is in `table`."""
     other = getattr(kind, "tables", {}).get(option)
     return with_plugins(*other) if other else table
 
@@ -164,7 +167,7 @@ def _is_protocol(hint: Any) -> bool:
 
 
 def _tuples(value: Any) -> Any:
-    """YAML has lists where options have tuples."""
+    """Convert the lists of YAML to the tuples of options."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 

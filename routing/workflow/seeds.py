@@ -1,9 +1,9 @@
 """Random streams:  SeedSequence([root, stream, *index]), one per purpose and per sample.
 
-Sample i draws from its own stream in every arm, whatever the batch size, the shard or the
-device: its noise, its routing numbers and its oracle label depend on (root, i) alone, so that
-comparisons between arms are paired. Adding a stream changes no other; a number is never reused.
-Streams are NumPy's (PCG64), the same on every platform.
+Sample i has its own streams: its noise, its routing numbers and its oracle label depend on
+(root, i) alone, and not on the arm, the batch size, the shard or the device. So comparisons of
+arms are paired by sample. To add a purpose, give it a new number in STREAMS; other streams do not
+change, and a number is never used again. Streams are NumPy's PCG64, equal on all platforms.
 """
 
 import hashlib
@@ -39,32 +39,38 @@ STREAMS = {
 
 
 def stream(root: int, name: str, *index: Index) -> np.random.Generator:
-    """The generator of purpose `name` at `index` (sample, expert, step ...).
+    """Return the generator of the purpose `name` at `index` (sample, expert, step ...).
 
-    Give all streams of one purpose indices of one length: zeros at the end may be as good as none.
+    All streams of a purpose need indices of one length, because trailing zeros may not count.
     """
     return np.random.default_rng(np.random.SeedSequence([root, STREAMS[name], *index]))
 
 
 def integer(root: int, name: str, *index: Index) -> int:
-    """A 31-bit seed for libraries that take nothing better."""
+    """Return a 31-bit seed, for libraries that do not take a generator."""
     sequence = np.random.SeedSequence([root, STREAMS[name], *index])
     return int(sequence.generate_state(1)[0] >> 1)
 
 
-def number(name: str) -> int:
-    """A stable number for a name (a partition, a router), to be used as an index of a stream."""
+def name_to_int(name: str) -> int:
+    """Return a fixed integer for a name (of a partition, a router), for the index of a stream."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
 
 
 def normals(
     root: int, name: str, seeds: Iterable[Index], shape: tuple[int, ...], *index: Index
 ) -> np.ndarray:
-    """Standard normal float32 [seeds, *shape]; row i depends on (root, name, i, *index) alone."""
+    """Return standard normal float32 [seeds, *shape].
+
+    The row of seed i depends on (root, name, i, *index) alone.
+    """
     draws = (stream(root, name, i, *index) for i in seeds)
     return np.stack([rng.standard_normal(shape, np.float32) for rng in draws])
 
 
 def uniforms(root: int, name: str, seeds: Iterable[Index], num: int) -> np.ndarray:
-    """Uniform float32 in [0, 1) [seeds, num]; row i depends on (root, name, seeds[i]) alone."""
+    """Return uniform float32 in [0, 1) [seeds, num].
+
+    The row of seed i depends on (root, name, i) alone.
+    """
     return np.stack([stream(root, name, i).random(num, np.float32) for i in seeds])

@@ -116,13 +116,13 @@ def test_names_of_more_than_one_line():
         line = refusal(changed(DIGITS, where, "pca"))
         assert line.startswith(f"{where.split('.')[0]}.two lines: wanted")
     for name in ("a\nb", "digits\n"):
-        assert refusal(changed(DIGITS, "run", name)).startswith("run: wanted a name of small")
+        assert refusal(changed(DIGITS, "run", name)).startswith("run: wanted a name of a-z")
 
 
 WORLD = [
     ("data.source.weights", [0.1, 0.2, 0.3, "0.4"], ".3: wanted a valid number, got '0.4' (text"),
     ("data.source.weights", [0.1, 0.2, 0.3, True], ".3: wanted a valid number, got True"),
-    ("data.source.means.2", [1.0], ".1: wanted one item more, got [1.0]"),
+    ("data.source.means.2", [1.0], ".1: wanted one more item, got [1.0]"),
     ("data.source.means.2.1", "1e-3", ": wanted a valid number, got '1e-3' (YAML reads 1e-3"),
     ("data.source.stds", 0.5, ": wanted a valid tuple, got 0.5"),
     ("data.source.num_points", 4e3, ": wanted a valid integer, got 4000.0"),

@@ -47,7 +47,7 @@ def test_the_table_is_the_two_kinds():
 def test_the_first_loss_is_that_of_a_network_that_says_nothing(inputs, tmp_path):
     # A fresh DiT says 0, so the loss of step 1 is the mean of (eps - x_0)^2 over its batch.
     files = run("experts", tmp_path, spec(SHORT, cluster=2, num_experts=3), **inputs)
-    rng = seeds.stream(7, "batches", seeds.number("p"), 2, 0, 0)
+    rng = seeds.stream(7, "batches", seeds.name_to_int("p"), 2, 0, 0)
     rows = rng.integers(2, size=4)
     rng.random(4, np.float32)
     eps = rng.standard_normal((4, 1, 4, 4), np.float32)
@@ -168,7 +168,7 @@ def test_the_share_of_dropped_prompts_is_the_asked_one(tmp_path, monkeypatch):
     index = artifacts.read_table(inputs["index"])
     rank = (index["label"][index["split"] == "train"] == 8).to_numpy().astype(int)
     for step, label in enumerate(told):
-        rng = seeds.stream(7, "batches", seeds.number("p"), 0, 0, step)
+        rng = seeds.stream(7, "batches", seeds.name_to_int("p"), 0, 0, step)
         rows, _, _ = noise_batch(len(rank), (1, 4, 4), 400, rng)
         is_null = label.numpy() == 2
         assert np.array_equal(label[~is_null], rank[rows[~is_null]])

@@ -209,7 +209,7 @@ def test_scores_of_each_sample_are_compared_by_sign_flips(tmp_path):
         requested[arm] = torch.from_numpy(~wrong).double()
     files, *_ = world.run(list=[{"name": "agreement"}])
     found = artifacts.read_table(files["comparisons"])
-    rng = seeds.stream(7, "permutation", seeds.number("agreement_toy"))
+    rng = seeds.stream(7, "permutation", seeds.name_to_int("agreement_toy"))
     p = sign_flip_p_values(
         torch.stack([*requested.values()])[:, None], required_num_flips(3, 0.05), rng
     )

@@ -180,7 +180,7 @@ def stored(inputs):
 
 def stream(purpose, step=0, partition="p", training=0):
     """The random numbers of a step of a router's training."""
-    identity = (seeds.number(partition), seeds.number(purpose), training)
+    identity = (seeds.name_to_int(partition), seeds.name_to_int(purpose), training)
     return seeds.stream(ROOT, "batches", *identity, step)
 
 
@@ -418,7 +418,7 @@ def test_every_router_has_its_own_stream_and_first_weights(inputs, tmp_path):
 
 
 def test_a_router_draws_other_batches_than_the_experts():
-    theirs = seeds.stream(ROOT, "batches", seeds.number("p"), 0, 0, 0)
+    theirs = seeds.stream(ROOT, "batches", seeds.name_to_int("p"), 0, 0, 0)
     assert stream("cluster").random() != theirs.random()
 
 

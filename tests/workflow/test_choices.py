@@ -156,7 +156,7 @@ BAD = {  # value -> what its line must hold, the key first
         "x.points.0.1: wanted a valid number, go",
     ),
     "nan in a list": (GRID | {"points": [[0.0, float("nan")]]}, "x.points.0.1: wanted a finite n"),
-    "too short": (GRID | {"points": [[0.0]]}, "x.points.0.1: wanted one item more, got [0.0]"),
+    "too short": (GRID | {"points": [[0.0]]}, "x.points.0.1: wanted one more item, got [0.0]"),
     "too long": (GRID | {"points": [[1.0, 2.0, 3.0]]}, "x.points.0: "),
     "no list": (GRID | {"points": 3.0}, "x.points: wanted a valid tuple, got 3.0"),
     "dict for a list": (
@@ -265,7 +265,7 @@ def test_other_packages_add_rows(monkeypatch):
         requested == ["routing.shapes"] and table == TABLE | {"mine": Mine} and "mine" not in TABLE
     )
     assert choices.build(table, "mine", "x") == Mine()
-    with pytest.raises(ValueError, match="routing.shapes:mine .*; give it another name"):
+    with pytest.raises(ValueError, match="routing.shapes:mine .*; rename it"):
         choices.with_plugins("shapes", {"mine": Disc})
 
 

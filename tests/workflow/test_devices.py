@@ -39,7 +39,7 @@ CONDITIONS = ["none", "label", "text"]
 @pytest.fixture
 def gpu(monkeypatch):
     """A GPU that `best` finds."""
-    monkeypatch.setattr(devices, "best", lambda: SimulatedGPU.device)
+    monkeypatch.setattr(devices, "best_device", lambda: SimulatedGPU.device)
     with SimulatedGPU() as device:
         yield device
 
@@ -155,7 +155,7 @@ def test_a_gpu_is_taken_where_there_is_one(num, variable, expected, monkeypatch)
     was = products.allow_tf32, convolutions.allow_tf32
     products.allow_tf32 = convolutions.allow_tf32 = True
     try:
-        assert str(devices.best()) == expected
+        assert str(devices.best_device()) == expected
         is_tf32 = expected == "cpu"  # where it says nothing
         assert products.allow_tf32 == convolutions.allow_tf32 == is_tf32
     finally:
@@ -177,14 +177,14 @@ def test_a_device_that_is_not_there_is_refused(num, variable, there, monkeypatch
     see_gpus(monkeypatch, num)
     monkeypatch.setenv("ROUTING_DEVICE", variable)
     with refused(f"device: wanted {there}, got ROUTING_DEVICE='{variable}'; unset or change it"):
-        devices.best()
+        devices.best_device()
 
 
 def test_the_device_goes_into_the_provenance(tmp_path, monkeypatch):
     see_gpus(monkeypatch, 3)
     monkeypatch.setenv("ROUTING_DEVICE", "cuda:2")
     with Job("experts", {}, {"made": tmp_path / "a.parquet"}, {}) as job:
-        assert devices.use(job) == torch.device("cuda", 2)
+        assert devices.use_best_device(job) == torch.device("cuda", 2)
         job.write_table("made", pd.DataFrame({"a": [1]}))
     assert artifacts.read_provenance(tmp_path / "a.parquet")["device"] == "cuda:2"
 
@@ -195,8 +195,8 @@ def test_all_tensors_that_are_held_are_moved():
     batch = Batch(x, x[:, 0], torch.arange(3), x, p[:2], p, projections=torch.ones(3, 1, 2))
     held = {"a": [x, 5, None, "text"], "b": (batch, told, np.ones(2))}
     with SimulatedGPU() as gpu:
-        there = devices.moved(held, gpu.device)
-        back = devices.moved(there, devices.CPU)
+        there = devices.to_device(held, gpu.device)
+        back = devices.to_device(there, devices.CPU)
     assert type(there["a"][0]) is GPUTensor and there["a"][1:] == [5, None, "text"]
     assert there["b"][2] is held["b"][2] and type(there["b"]) is tuple
     for i, whole in enumerate((batch, told)):
@@ -204,7 +204,7 @@ def test_all_tensors_that_are_held_are_moved():
             moved, returned = (vars(h["b"][i])[name] for h in (there, back))
             assert (moved is None) if part is None else (type(moved) is GPUTensor)
             assert part is None or torch.equal(returned, part)
-    assert devices.moved(x, devices.CPU) is x
+    assert devices.to_device(x, devices.CPU) is x
 
 
 # Training.
@@ -373,7 +373,7 @@ def twice(tmp_path, monkeypatch):
     def both(stage, spec, device="meta", **inputs):
         expected = run(stage, tmp_path / "cpu", spec, **inputs)
         with monkeypatch.context() as patch, SimulatedGPU():
-            patch.setattr(devices, "best", lambda: SimulatedGPU.device)
+            patch.setattr(devices, "best_device", lambda: SimulatedGPU.device)
             found = run(stage, tmp_path / "gpu", spec, **inputs)
         assert_same(found, expected, device)
         return found
@@ -581,7 +581,7 @@ def test_a_classifier_and_its_input_are_of_one_device():
 
 def test_without_a_gpu_nothing_is_recorded():
     net, x = nn.Linear(3, 2), torch.zeros(4, 3)
-    assert devices.recorded(net, x) is net and "forward" not in vars(net)
+    assert devices.as_cuda_graphs(net, x) is net and "forward" not in vars(net)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a CUDA GPU")
@@ -593,11 +593,11 @@ def test_recorded_passes_train_as_others_do(is_recorded, tmp_path):
         net = models.build_dit(model).to(device)
         if is_recorded:
             x = torch.zeros(6, 3, 8, 8, device=device)
-            net = devices.recorded(net, x, x.new_zeros(6))
+            net = devices.as_cuda_graphs(net, x, x.new_zeros(6))
 
         def loss(net, rng):
             _, eps, t = noise_batch(9, (3, 8, 8), 6, rng)
-            eps, t = devices.moved((eps, t), device)
+            eps, t = devices.to_device((eps, t), device)
             return (net(eps, t) - eps).square().mean()
 
         schedule = Schedule(20, 6, 0.01, warmup_steps=3, ema=0.5)

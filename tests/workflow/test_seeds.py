@@ -56,7 +56,10 @@ def test_the_methods_in_use_are_what_they_were():
     assert seeds.uniforms(0, "routing", [0, 5], 2).tolist() == u
     assert seeds.stream(0, "split").permutation(8).tolist() == [1, 3, 7, 6, 0, 4, 2, 5]
     assert seeds.stream(0, "batches", 1, 2).integers(100, size=4).tolist() == [93, 97, 67, 66]
-    assert (seeds.number("monolith"), seeds.number("semantic")) == (1455906112, 252150839)
+    assert (seeds.name_to_int("monolith"), seeds.name_to_int("semantic")) == (
+        1455906112,
+        252150839,
+    )
 
 
 def test_the_formula():
@@ -116,5 +119,5 @@ def test_integers_fit_other_libraries():
 
 def test_numbers_of_names():
     names = [f"{word}{i}" for word in ("a", "b", "partition_") for i in range(300)]
-    numbers = [seeds.number(name) for name in names]
+    numbers = [seeds.name_to_int(name) for name in names]
     assert len(set(numbers)) == len(names) and all(0 <= n < 2**32 for n in numbers)

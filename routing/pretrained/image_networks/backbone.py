@@ -40,7 +40,7 @@ class Backbone:
         precision: Precision = "bfloat16",
         resize: Resize = "bicubic_antialias",
     ):
-        self.device = devices.best()
+        self.device = devices.best_device()
         self.size, self.sha256, self.resize = size, sha256, resize
         self.precision = precision if self.device.type == "cuda" else "float32"
         is_convolutional = sum(isinstance(part, nn.Conv2d) for part in net.modules()) > 1
