@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -615,6 +616,13 @@ def test_every_key_has_its_sentence():
     assert len(models) > 6
     for model in models:
         described(model)
+
+
+@pytest.mark.parametrize("path", [*FILES, SCHEMA], ids=lambda path: path.stem)
+def test_files_named_in_comments_exist(path):
+    folders = "routing|rules|experiments|docs|profiles|envs|benchmarks"
+    for name in re.findall(rf"\b(?:{folders})/[\w./-]*[\w/]", path.read_text()):
+        assert (ROOT / name).exists(), name
 
 
 # The cache for the Snakefile.
