@@ -7,7 +7,7 @@ tar files, goes through the stage `data`, each in a fresh process; its peak is `
 factor is the larger over the smaller. What may grow are the rows: ids, labels and captions.
 
 time: images of 256 pixels by the stage with one thread (reading, digests, decoding, writing,
-sealing), and by a loop that calls Pillow alone (open, crop, convert, resize) on the same bytes.
+checksums), and by a loop that calls Pillow alone (open, crop, convert, resize) on the same bytes.
 Both run in turn; the factor is the median over rounds of bare seconds over the stage's seconds.
 
 With --check the exit status is 1 if a factor is beyond its bound.

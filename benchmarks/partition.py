@@ -4,7 +4,7 @@
 
 The stage `partition` itself runs on made-up features in shards, each size in a fresh process. The
 fit looks at the same number of images at any size; the table has what comes after it: clusters by
-the rule, centroids, distances, and the sealed table of assignments.
+the rule, centroids, distances, and the table of assignments with its checksum.
 
     cpu_s      CPU seconds of that, the median of the repeats (what else runs does not count)
     us_per_row the same per image

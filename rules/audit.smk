@@ -1,4 +1,4 @@
-"""Every artifact of the run against its seal, its inputs and the code."""
+"""Every artifact of the run against its checksum, its inputs and the code."""
 
 
 rule audit:

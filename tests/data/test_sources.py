@@ -7,8 +7,8 @@ import image_sources
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_sources import NUM, numbers
 from encoded_images import encoded, noise
+from image_sources import NUM, numbers
 from places import SHARED
 from stages import refused
 
@@ -22,14 +22,22 @@ from routing.workflow import choices
 
 KINDS = {
     "parquet": lambda f: Parquet(
-        str(image_sources.parquet(f)), label="label", caption="text", source_id="key", licence="rights"
+        str(image_sources.parquet(f)),
+        label="label",
+        caption="text",
+        source_id="key",
+        licence="rights",
     ),
     "image_folder": lambda f: ImageFolder(str(image_sources.image_folder(f)), "CC0", "sidecar"),
     "webdataset": lambda f: WebDataset(
         str(image_sources.tars(f)), label="cls", caption="txt", licence="json.rights"
     ),
     "hf_disk": lambda f: HfDisk(
-        str(image_sources.hf_disk(f)), label="label", caption="text", licence_text="CC0", batch_rows=4
+        str(image_sources.hf_disk(f)),
+        label="label",
+        caption="text",
+        licence_text="CC0",
+        batch_rows=4,
     ),
 }
 MOST = {"webdataset": 3}  # shards: tar files are not divided
@@ -148,7 +156,9 @@ def test_parquet_without_columns(tmp_path):
 
 
 def test_parquet_images_may_be_structures_and_labels_text(tmp_path):
-    structures = [{"bytes": data, "path": f"{i}.png"} for i, data in enumerate(image_sources.images())]
+    structures = [
+        {"bytes": data, "path": f"{i}.png"} for i, data in enumerate(image_sources.images())
+    ]
     structures[4] = {"bytes": None, "path": "4.png"}
     structures[5] = None
     names = pa.array(image_sources.columns()["label_name"]).dictionary_encode()
@@ -229,7 +239,9 @@ def test_parquet_files_that_are_none(tmp_path):
     with refused("parquet: .*part-2.parquet cannot be read"):
         everything(source)
     with refused("parquet: path '.*' has no rows; correct `path`"):
-        everything(Parquet(str(image_sources.parquet(tmp_path / "e", sizes=(0,))), licence_text="MIT"))
+        everything(
+            Parquet(str(image_sources.parquet(tmp_path / "e", sizes=(0,))), licence_text="MIT")
+        )
     with refused("parquet: wanted batch_rows >= 1, got 0; raise it"):
         Parquet("x", licence_text="MIT", batch_rows=0)
 
@@ -243,7 +255,9 @@ def test_parquet_reads_the_row_groups_that_it_needs(tmp_path, monkeypatch):
         return whole(self, size, groups, names, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
-    source = Parquet(str(image_sources.parquet(tmp_path)), licence_text="MIT", where=(("label", 1),))
+    source = Parquet(
+        str(image_sources.parquet(tmp_path)), licence_text="MIT", where=(("label", 1),)
+    )
     list(source.items(1, 5))  # rows 4..8 of the first file, whose groups have 4
     assert requested == [([1, 2], ["image", "label"])]
     requested.clear()
@@ -298,7 +312,9 @@ def test_image_folder_follows_links(tmp_path):
     os.symlink(tmp_path / "nowhere", linked / "two.png")
     items = everything(ImageFolder(str(linked), "CC0"))
     assert [item.source_id for item in items[-2:]] == ["one.png", "two.png"]
-    birches = [i for i in image_sources.order_of_folder() if image_sources.LABELS[i % 3] == "birch"]
+    birches = [
+        i for i in image_sources.order_of_folder() if image_sources.LABELS[i % 3] == "birch"
+    ]
     assert numbers(items[:-1]) == [*birches, 2]
     assert items[-1].problem == base.NO_FILE and items[-1].image is None
     os.symlink(folder, folder / "cedar" / "up")
@@ -372,7 +388,9 @@ def test_webdataset_samples_that_lack_something(tmp_path):
 
 def test_webdataset_takes_the_first_image_named(tmp_path):
     one, other = encoded(noise(8, 8)), encoded(noise(8, 8, seed=1))
-    path = image_sources.tar(tmp_path / "x.tar", [("a.png", one), ("a.jpg", other), ("a.tif", b"")])
+    path = image_sources.tar(
+        tmp_path / "x.tar", [("a.png", one), ("a.jpg", other), ("a.tif", b"")]
+    )
     assert tar_items(path)[0].image == other
     assert tar_items(path, image=("png", "jpg"))[0].image == one
     assert tar_items(path, image=("tif",))[0].image == b""
@@ -383,7 +401,9 @@ def test_webdataset_takes_the_first_image_named(tmp_path):
 @pytest.mark.parametrize("share_", [0.0, 0.002, 0.3, 0.6, 0.8])
 def test_webdataset_cut_short(suffix, share_, tmp_path):
     mode = "w" if suffix == ".tar" else f"w:{suffix[5:]}"
-    members = [m for i, data in enumerate(image_sources.images()) for m in image_sources.sample(i, data)]
+    members = [
+        m for i, data in enumerate(image_sources.images()) for m in image_sources.sample(i, data)
+    ]
     path = image_sources.tar(tmp_path / f"x{suffix}", members, mode)
     whole = tar_items(path, label="cls")
     assert numbers(whole) == list(range(NUM))
@@ -402,7 +422,9 @@ def test_webdataset_cut_short(suffix, share_, tmp_path):
 
 def test_webdataset_cut_between_members_or_spoilt(tmp_path):
     """What tarfile takes for a regular end."""
-    members = [m for i, data in enumerate(image_sources.images()) for m in image_sources.sample(i, data)]
+    members = [
+        m for i, data in enumerate(image_sources.images()) for m in image_sources.sample(i, data)
+    ]
     path = image_sources.tar(tmp_path / "x.tar", members)
     whole = path.read_bytes()
     blocks = sum(512 + -(-len(data) // 512) * 512 for _, data in members[:10])
@@ -441,7 +463,9 @@ def test_hf_disk_splits(tmp_path):
         everything(HfDisk(plain, "train", licence_text="CC0"))
     with refused("hf_disk: label: .* has no column 'lebel'; did you mean 'label'"):
         everything(HfDisk(plain, label="lebel", licence_text="CC0"))
-    with refused("hf_disk: wanted a folder written by save_to_disk, got '.*', which has other files"):
+    with refused(
+        "hf_disk: wanted a folder written by save_to_disk, got '.*', which has other files"
+    ):
         everything(HfDisk(str(tmp_path), licence_text="CC0"))
 
 
