@@ -4,7 +4,8 @@
 def clip_captions_files(stem, suffix):
     """One file for each CLIP whose score is measured."""
     return [
-        f"{R}/clip_captions/{space}/{stem}.{suffix}" for space in PLAN["caption_feature_spaces"]
+        f"{R}/clip_captions/{space}/{stem}.{suffix}"
+        for space in PLAN["caption_feature_spaces"]
     ]
 
 

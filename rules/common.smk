@@ -32,9 +32,7 @@ NUM_SHARDS = SPEC["samples"]["num_samples"] // SPEC["samples"]["shard_size"]
 NUM_PROBE_SHARDS = SPEC["probe"]["num_states"] // SPEC["probe"]["shard_size"]
 TRAINING_SEEDS = range(SPEC["num_training_seeds"])
 DATA_SHARDS = [f"{i:05d}" for i in range(SPEC["data"]["num_shards"])]
-DATA = (
-    f"{R}/data/{PLAN['image_rule']}"  # named after the rule that crops and resizes images
-)
+DATA = f"{R}/data/{PLAN['image_rule']}"  # named after the rule that crops and resizes images
 INDEX = f"{R}/index/index.parquet"
 IMAGES = [f"{DATA}/samples-{i}.safetensors" for i in DATA_SHARDS]
 # The samples that experts and routers are trained on: the images, or their latents.

@@ -153,7 +153,9 @@ rule figure:
     log:
         f"{R}/logs/figures/{{figure}}.log",
     wildcard_constraints:
-        figure=one_of(n for n, kinds in PLAN["figure_formats"].items() if "png" in kinds),
+        figure=one_of(
+            n for n, kinds in PLAN["figure_formats"].items() if "png" in kinds
+        ),
     conda:
         "../envs/routing.yaml"
     threads: 1

@@ -3,7 +3,10 @@
 
 def reads_caption_tokens(condition):
     """Whether networks under this condition read encoded captions."""
-    return condition == "text" and SPEC["text_encoder"]["name"] in PLAN["precomputed_text_encoders"]
+    return (
+        condition == "text"
+        and SPEC["text_encoder"]["name"] in PLAN["precomputed_text_encoders"]
+    )
 
 
 def caption_files(is_read, stem):

@@ -31,12 +31,16 @@ def run(job) -> None:
     index = job.table("index")
     values = shards.values(job, index)
     heldout = np.flatnonzero((index["split"] == "heldout").to_numpy())
-    parts = {part: spec["probe"][part] for part in (probe_states.FIT, probe_states.CALIBRATE)}
-    table = probe_states.table(heldout, spec["probe"]["num_states"], spec["seed"], parts)
-    chosen = table.iloc[spec["first_state"] : spec["first_state"] + spec["probe"]["shard_size"]]
+    probe = spec["probe"]
+    fractions = {
+        probe_states.FIT: probe["fit_fraction"],
+        probe_states.CALIBRATE: probe["calibration_fraction"],
+    }
+    table = probe_states.table(heldout, probe["num_states"], spec["seed"], fractions)
+    chosen = table.iloc[spec["first_state"] : spec["first_state"] + probe["shard_size"]]
     shard = probe_states.states(chosen, values.take(chosen["row"].to_numpy()), spec["seed"])
     velocities = torch.stack(all_velocities(job, shard, index))  # on the CPU
-    num = spec["probe"]["num_directions"]
+    num = probe["num_directions"]
     directions = probe_states.directions(chosen, num, values.shape, spec["seed"]).to(velocities)
     arrays = {
         "gram": gram(velocities, shard.target).numpy(),

@@ -105,7 +105,11 @@ def probe(folder, made, num_states, shard_size=None) -> dict:
     """Run the stage probe on these experts."""
     shard_size = shard_size or num_states
     sizes = {"num_states": num_states, "shard_size": shard_size, "num_directions": 1}
-    parts = {"seed": ROOT, "partition": "any", "probe": sizes | {"fit": 0.4, "calibrate": 0.4}}
+    parts = {
+        "seed": ROOT,
+        "partition": "any",
+        "probe": sizes | {"fit_fraction": 0.4, "calibration_fraction": 0.4},
+    }
     inputs = {"samples": made["images"], "index": made["index"], "experts": made["experts"]}
     shards = [
         run("probe", folder / f"probe{i}", parts | {"first_state": i}, **inputs)

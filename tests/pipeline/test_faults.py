@@ -115,16 +115,15 @@ def test_results_of_other_code_are_refused_and_the_offered_command_mends_them(or
     place.append("routing/metrics/formulas/energy_distance.py", "\nEDITED = 1\n")
     refused = place.snakemake("figures")
     (line,) = refused.lines("was made by other code")
-    assert (
-        refused.status != 0 and "routing/metrics/formulas/energy_distance.py differs" in line
-    )
+    assert refused.status != 0 and "routing/metrics/formulas/energy_distance.py differs" in line
     assert len(refused.text.splitlines()) <= 2, refused.text
     (offer,) = re.findall(r"`snakemake (.*?)`", line)
-    assert offer == "figures --forcerun reference_statistics arm_metrics figure table"  # which know all kinds
+    # Figures look up directions and ranges in the table of metrics.
+    assert offer == "figures --forcerun reference_statistics arm_metrics figure table"
     place.make(*offer.split())
     assert place.contents() == oracle_run.contents()
     assert place.plan() == set()
-    assert place.make("audit").lines("seals, inputs and code agree")
+    assert place.make("audit").lines("checksums, inputs and code agree")
 
 
 def test_a_truncated_stranger_is_one_line_too(digits_run, clone):

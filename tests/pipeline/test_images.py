@@ -27,7 +27,10 @@ FOLLOW = {  # what is made of this shard
     *(f"sample_features: arm two in {space}" for space in ("latent_pca", "resnet", "small_clip")),
     "lpips: distances within arm two",
     "reference_statistics: the real images in resnet",
-    *(f"arm_metrics: arm {n} against the real images" for n in ("heldout", "near", "guided", "two")),
+    *(
+        f"arm_metrics: arm {n} against the real images"
+        for n in ("heldout", "near", "guided", "two")
+    ),
     "metric_tables: compare all arms",
     *(f"figures: draw {name}" for name in ("contact", "grids", "quality")),
     "figures: write the table report",
@@ -239,9 +242,7 @@ def test_a_lost_shard_remakes_what_follows_and_is_the_same(images_run, clone):
     place = clone(images_run)
     place.path(SHARD).unlink()
     assert place.plan() == set()  # nobody asks for it
-    assert place.plan(f"results/tiny/{SHARD}") == {
-        "embed: encoder resnet, shard 00001"
-    }
+    assert place.plan(f"results/tiny/{SHARD}") == {"embed: encoder resnet, shard 00001"}
     place.make(f"results/tiny/{SHARD}")
     assert place.contents() == images_run.contents()
     assert place.plan() == FOLLOW  # it is newer
@@ -262,7 +263,7 @@ MISSING = {  # what is taken away: (the output that wants it, the words of the l
     ),
     "pictures": (
         "data/center_lanczos_16/samples-00001.safetensors",
-        ["data: ", "'pictures' is no folder"],
+        ["data: ", "'pictures' is not a folder"],
     ),
 }
 

@@ -18,7 +18,13 @@ from routing.networks.dit import DiT
 from routing.stages import probe
 from routing.workflow import artifacts
 
-PROBE = {"num_states": 90, "shard_size": 90, "num_directions": 3, "fit": 0.5, "calibrate": 0.25}
+PROBE = {
+    "num_states": 90,
+    "shard_size": 90,
+    "num_directions": 3,
+    "fit_fraction": 0.5,
+    "calibration_fraction": 0.25,
+}
 NUM_EXPERTS = 3
 SHAPE = (1, 4, 4)
 

@@ -357,8 +357,13 @@ def network(path, rng, conditioner, num_logits=None):
 
 
 def probe_spec(num):
-    sizes = {"num_states": num, "shard_size": num, "num_directions": 2, "fit": 0.4}
-    return {"seed": ROOT, "partition": "p", "probe": sizes | {"calibrate": 0.3}, "first_state": 0}
+    sizes = {"num_states": num, "shard_size": num, "num_directions": 2, "fit_fraction": 0.4}
+    return {
+        "seed": ROOT,
+        "partition": "p",
+        "probe": sizes | {"calibration_fraction": 0.3},
+        "first_state": 0,
+    }
 
 
 def probe_inputs(data, experts):

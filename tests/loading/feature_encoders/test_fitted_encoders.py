@@ -38,5 +38,5 @@ def test_other_weights_are_refused(few, resnet, tmp_path):
     with refused("encoder: timm was fitted with weights of sha256 .* put the old file back"):
         fitted_encoders.load(arrays, notes)
     copy.unlink()
-    with refused("weights: no file .*net.safetensors"):
+    with refused("weights: wanted a path or one of .*net.safetensors.* which is neither"):
         fitted_encoders.load(arrays, notes)
