@@ -178,7 +178,7 @@ def spent(pid: int) -> float:
 
 def show(options) -> bool:
     """Whether no stage holds more than it may."""
-    from routing.metrics.table import METRICS
+    from routing.metrics.registry import METRICS
 
     sizes = [NUM] if options.full else options.sizes
     rows = {}

@@ -116,7 +116,7 @@ def arm(reference, features, point_clusters, rng):
     import torch
 
     from routing.metrics.protocol import LPIPSDistances
-    from routing.metrics.table import ArmSamples
+    from routing.metrics.registry import ArmSamples
 
     n, dim = features.shape
     said = torch.randint(CLUSTERS, (2, n), generator=rng)
@@ -147,7 +147,7 @@ def bootstrap(options) -> dict:
     import numpy as np
     import torch
 
-    from routing.metrics.table import METRICS, ReferenceSamples
+    from routing.metrics.registry import METRICS, ReferenceSamples
     from routing.statistics.bootstrap import bootstrap_counts, bootstrap_difference
 
     n, m, dim = 4096, 2048, 256

@@ -4,8 +4,9 @@
 
 Prints one line for each artifact that differs, and a summary; the exit status is 1 if any does.
 Wall-clock columns (`seconds`) are left out. `MAP.json` translates the names of BEFORE:
-{"paths": {regex: replacement}, "columns": {old: new}, "values": {old: new}}, where `values`
-replaces whole strings inside tables.
+{"paths": {regex: replacement}, "columns": {old: new}, "columns_in": {regex of paths: {old: new}},
+"values": {old: new}, "patterns": {regex: replacement}}, where `values` replaces whole strings
+inside tables and `patterns` parts of them.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 TIMES = {"seconds"}
-NO_MAP = {"paths": {}, "columns": {}, "values": {}}
+NO_MAP = {"paths": {}, "columns": {}, "columns_in": {}, "values": {}, "patterns": {}}
 
 
 def artifacts(root: Path) -> dict[str, Path]:
@@ -33,16 +34,25 @@ def renamed(name: str, paths: dict[str, str]) -> str:
     return name
 
 
-def difference(before: Path, after: Path, names: dict) -> str | None:
+def translated(value: object, names: dict) -> object:
+    if not isinstance(value, str):
+        return value
+    return renamed(names["values"].get(value, value), names["patterns"])
+
+
+def difference(name: str, before: Path, after: Path, names: dict) -> str | None:
     """What differs first; None if all values are equal in every bit."""
+    columns = dict(names["columns"])
+    for pattern, more in names["columns_in"].items():
+        columns |= more if re.search(pattern, name) else {}
     if before.suffix == ".parquet":
-        a = pd.read_parquet(before).rename(columns=names["columns"])
-        a = a.map(lambda x: names["values"].get(x, x) if isinstance(x, str) else x)
+        a = pd.read_parquet(before).rename(columns=columns)
+        a = a.map(lambda x: translated(x, names))
         b = pd.read_parquet(after)
         a, b = ({c: t[c].to_numpy() for c in t.columns if c not in TIMES} for t in (a, b))
     else:
         a, b = load_file(before), load_file(after)
-        a = {names["columns"].get(key, key): value for key, value in a.items()}
+        a = {columns.get(key, key): value for key, value in a.items()}
     if a.keys() != b.keys():
         return f"columns {sorted(a.keys() ^ b.keys())}"
     for key in a:
@@ -67,7 +77,7 @@ def main() -> int:
     after = artifacts(args.after)
     bad = [f"{name}: on one side only" for name in sorted(before.keys() ^ after.keys())]
     for name in sorted(before.keys() & after.keys()):
-        if what := difference(before[name], after[name], names):
+        if what := difference(name, before[name], after[name], names):
             bad.append(f"{name}: {what}")
     print(*bad, f"{len(before)} artifacts before, {len(bad)} differences", sep="\n")
     return 1 if bad else 0

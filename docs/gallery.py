@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from routing.figures.table import FIGURES
+from routing.figures.registry import FIGURES
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent

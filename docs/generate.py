@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from routing.config import tables
+from routing.config import registries
 from routing.config.schema import schema as config_schema
 
 DOCS = Path(__file__).parent
@@ -135,7 +135,7 @@ def _table(group: str, heading: str, keys: tuple, sentences: dict[str, str]) -> 
     """Return the lines of one table of choices: its rows with their options."""
     lines = [f"### {heading}\n"]
     lines.append(f"Choices for {' and '.join(f'`{key}`' for key in keys)}.\n")
-    for name, row in tables.TABLES[group].items():
+    for name, row in registries.TABLES[group].items():
         lines += [f"#### `{name}`\n", _docstring(row) + "\n"]
         fields = dataclasses.fields(row)
         if not fields:
@@ -170,7 +170,7 @@ def _field_default(group: str, field: dataclasses.Field) -> str:
         value = field.default_factory()
     else:
         return "required"
-    for name, row in tables.TABLES[group].items():
+    for name, row in registries.TABLES[group].items():
         if type(value) is row:  # a choice from the same table
             return f"`{name}`"
     return _default(list(value) if isinstance(value, tuple) else value, False)

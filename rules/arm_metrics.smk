@@ -60,8 +60,8 @@ rule arm_metrics:
             for file in real_feature_files(space)
         ],
         centroids=f"{SHARES_PARTITION}/centroids.safetensors",
-        clip_captions=clip_captions_files("features", "safetensors"),
-        captions=clip_captions_files("captions", "parquet"),
+        clip_score_captions=clip_score_captions_files("features", "safetensors"),
+        captions=clip_score_captions_files("captions", "parquet"),
         lpips=lpips_files("scores"),
         pairs=lpips_files("pairs"),
     output:
@@ -82,7 +82,7 @@ rule arm_metrics:
         "python -m routing arm_metrics --in index={input.index} --in features={input.features}"
         " --in references={input.references} --in real={input.real}"
         " --in centroids={input.centroids}"
-        " --in clip_captions={input.clip_captions} --in captions={input.captions}"
+        " --in clip_score_captions={input.clip_score_captions} --in captions={input.captions}"
         " --in lpips={input.lpips} --in pairs={input.pairs}"
         " --out replicates={output.replicates} --out bootstrap={output.bootstrap}"
         " --out scores={output.scores} --spec {params.spec:q} --log {log}"

@@ -105,7 +105,7 @@ def test_who_imports_whom(path):
 
 def test_figures_import_no_other_figure():
     for path in [p for p in IN_FOLDERS if p.parent == code_digest.PACKAGE / "figures"]:
-        for name in own(path) if path.stem != "table" else ():
+        for name in own(path) if path.stem != "registry" else ():
             is_other = name.startswith("routing.figures.")
             assert not is_other or name.startswith("routing.figures.shared."), (
                 f"{path.stem}: {name}"
@@ -325,7 +325,7 @@ def test_rules_and_stages_give_files_the_same_names(stage):
 
 
 def test_figures_ask_for_what_the_rules_can_give():
-    from routing.figures.table import FIGURES
+    from routing.figures.registry import FIGURES
 
     text = (ROOT / "rules" / "figures.smk").read_text()
     start = text.index("\nFIGURE_INPUTS = {")

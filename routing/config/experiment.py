@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from routing.config import checks, messages
 from routing.config.plan import plan
+from routing.config.registries import choice
 from routing.config.sections.arms import Arm
 from routing.config.sections.base import Name, Section
 from routing.config.sections.data import Data
@@ -20,7 +21,6 @@ from routing.config.sections.metrics import Metrics
 from routing.config.sections.partitions import Partition
 from routing.config.sections.probe import Probe
 from routing.config.sections.samples import Samples
-from routing.config.tables import choice
 
 Autoencoder, TextEncoder, Encoder = map(choice, ("autoencoders", "text_encoders", "encoders"))
 Experts, Router, Policy = map(choice, ("experts", "routers", "policies"))
@@ -73,7 +73,7 @@ class Config(Section):
     metrics: Metrics
     """What is measured."""
     figures: dict[Name, FigureChoice]
-    """Figures and tables by file name: rows of the table in routing/figures/table.py."""
+    """Figures and tables by file name: rows of the table in routing/figures/registry.py."""
 
 
 def resolve(raw: Any) -> dict:

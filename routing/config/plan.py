@@ -3,12 +3,12 @@
 Rules read it from the resolved config, so that they need not import the tables of choices.
 """
 
-from routing.config.tables import ROUTERS
+from routing.config.registries import ROUTERS
 from routing.data.decoding import ImageRule
 from routing.ensemble.policies import POLICIES, required_pilot_fields
-from routing.figures.table import FIGURES
+from routing.figures.registry import FIGURES
 from routing.metrics.clip_score import CLIPScore
-from routing.metrics.table import METRICS
+from routing.metrics.registry import METRICS
 from routing.pretrained.text_encoders import TEXT_ENCODERS
 from routing.workflow import choices
 

@@ -4,7 +4,7 @@ import json
 import re
 
 from routing.config.experiment import Config
-from routing.config.tables import TABLES
+from routing.config.registries import TABLES
 from routing.workflow import choices
 
 

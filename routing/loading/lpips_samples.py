@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from routing.data import heldout, pixel_values
+from routing.data import heldout_arm, pixel_values
 from routing.data.shards import Shards
 from routing.loading import sample_decoding
 from routing.statistics.jackknife import seed_blocks
@@ -134,7 +134,7 @@ def heldout_set(job) -> SampleSet:
     index = job.table("index", columns=["split", "label", "shard", "row"])
     split = index["split"].to_numpy()
     num_blocks, within = job.spec["num_blocks"], job.spec["within"]
-    rows = heldout.rows(split, job.spec["seed"], num_blocks, job.spec["num_samples"])
+    rows = heldout_arm.rows(split, job.spec["seed"], num_blocks, job.spec["num_samples"])
     stored = Shards(job, "samples", index.iloc[rows], "samples")
     decode = make_decoder(job.metadata("samples"))
     groups = np.zeros(len(rows), np.int64)

@@ -187,7 +187,7 @@ class ArmReader:
         """Return the CLIP features of the caption that each sample is conditioned on.
 
         Once of the caption itself, once with the prefix of the CLIP score. An empty caption has no
-        features (routing.stages.clip_captions): its row is nan. {} in a space without captions.
+        features: its row is nan. {} in a feature space without captions.
         """
         if space not in self.spec["caption_feature_spaces"] or "prompts" not in arrays:
             return {}
@@ -196,7 +196,7 @@ class ArmReader:
         requested = self._captions.iloc[arrays["prompts"][:, 0].numpy()]
         rows = pd.Index(captions).get_indexer(requested)
         assert not requested[rows < 0].str.strip().any(), "every caption with words has features"
-        stored = self.job.arrays("clip_captions", index)
+        stored = self.job.arrays("clip_score_captions", index)
         features = {
             "caption_features": to_tensor(stored["features"][rows]),
             "prefixed_caption_features": to_tensor(stored["depicted"][rows]),

@@ -23,8 +23,8 @@ from routing.partitions.base import (
     require_at_least,
     squared_distances,
 )
-from routing.partitions.faiss_kmeans import kmeans
-from routing.partitions.transport import equal_cluster_sizes, transport
+from routing.partitions.equal_size_assignment import equal_cluster_sizes, transport
+from routing.partitions.kmeans import kmeans
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from routing.partitions.base import (
     require_at_least,
     squared_distances,
 )
-from routing.partitions.faiss_kmeans import kmeans, nearest
+from routing.partitions.kmeans import kmeans, nearest
 
 ITERATIONS, RESTARTS = 50, 20  # of the k-means of label means, which is fast
 

@@ -10,7 +10,7 @@ so exact experts, weighted by the posterior for this prior, are still the model 
 from dataclasses import dataclass
 
 from routing.partitions.base import PartitionInputs, require_at_least
-from routing.partitions.faiss_kmeans import NearestCentroids, kmeans
+from routing.partitions.kmeans import NearestCentroids, kmeans
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from routing.partitions.base import (
     Positions,
     require_at_least,
 )
-from routing.partitions.faiss_kmeans import kmeans, nearest
+from routing.partitions.kmeans import kmeans, nearest
 
 
 @dataclass(frozen=True)

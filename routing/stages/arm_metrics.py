@@ -28,7 +28,7 @@ from torch import Tensor
 from routing.loading.metric_inputs import ArmReader
 from routing.metrics.formulas.input_checks import prefix_errors
 from routing.metrics.protocol import ArmSamples, Metric
-from routing.metrics.table import METRICS
+from routing.metrics.registry import METRICS
 from routing.statistics.errors import TooFewSamples
 from routing.workflow import choices
 from routing.workflow.progress import progress_bar

@@ -1,7 +1,7 @@
 """Stage figures: one figure or text table per job, and a Parquet table of its numbers."""
 
+from routing.figures.registry import FIGURES
 from routing.figures.shared.figure_inputs import FigureInputs
-from routing.figures.table import FIGURES
 from routing.workflow import choices
 
 

@@ -4,14 +4,14 @@ The encoder is fitted on all training samples or, where they are more than its `
 many drawn without replacement; in the order of the index either way. The fitted encoder is an
 artifact of its own, because routers by distance and the cluster shares of the metrics need the
 features of generated samples as well. Encoders are the table of
-`routing.loading.feature_encoders.table`.
+`routing.loading.feature_encoders.registry`.
 """
 
 import numpy as np
 
 from routing.data import shards
 from routing.loading.feature_encoders.fitting_samples import FittingSamples, subsample
-from routing.loading.feature_encoders.table import ENCODERS
+from routing.loading.feature_encoders.registry import ENCODERS
 from routing.workflow import choices
 
 

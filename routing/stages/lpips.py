@@ -20,9 +20,9 @@ Writes two tables:
 The rules set `within` to the condition of the arm's experts, since the stored samples always have
 both a label and the index row of the image that their prompt is from. An arm without condition has
 no groups: `label` and `text` raise ValueError. The arm `heldout` are the held-out real images
-(routing.data.heldout); the seed of an image is its row in the index, its label and caption are its
-own. Samples are read group by group, one batch at a time. In memory are one batch and the sums of
-one group, [blocks, dim].
+(routing.data.heldout_arm); the seed of an image is its row in the index, its label and caption
+are its own. Samples are read group by group, one batch at a time. In memory are one batch and the
+sums of one group, [blocks, dim].
 """
 
 from collections.abc import Callable, Iterator

@@ -21,7 +21,7 @@ from routing.partitions.base import AssignmentRule, PartitionInputs, count_membe
 from routing.partitions.components import Components
 from routing.partitions.membership import memberships
 from routing.partitions.quality import imbalance, separation, silhouettes
-from routing.partitions.table import METHODS
+from routing.partitions.registry import METHODS
 from routing.workflow import choices, seeds
 
 INDEX_COLUMNS = ["sample_id", "split", "label", "shard", "row"]

@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from routing.data import heldout
+from routing.data import heldout_arm
 from routing.data.shards import Shards
 from routing.metrics.formulas.input_checks import prefix_errors
 from routing.metrics.protocol import ReferenceSamples, stored_fields
-from routing.metrics.table import METRICS
+from routing.metrics.registry import METRICS
 from routing.workflow import choices, seeds
 from routing.workflow.progress import progress_bar
 
@@ -31,7 +31,7 @@ def run(job) -> None:
     index = job.table("index", columns=["split", "label", "shard", "row"])
     train = np.flatnonzero(index["split"] == "train")
     points_rows = random_subset(train, spec["num_references"], spec["seed"])
-    heldout_rows = heldout.rows(
+    heldout_rows = heldout_arm.rows(
         index["split"].to_numpy(), spec["seed"], spec["num_blocks"], spec["num_samples"]
     )
     names, labels = np.unique(index["label"], return_inverse=True)

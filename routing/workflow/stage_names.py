@@ -11,7 +11,7 @@ STAGES = (
     "text_embeddings",
     "fit_encoder",
     "embed",
-    "clip_captions",
+    "clip_score_captions",
     "partition",
     "experts",
     "probe",

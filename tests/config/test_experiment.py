@@ -14,10 +14,10 @@ from places import ROOT
 from routing.config import cache, experiment
 from routing.config.checks.arms import PARTS
 from routing.config.checks.metric_names import row_names
+from routing.config.registries import TABLES
 from routing.config.schema import schema
 from routing.config.sections.arms import Arm
 from routing.config.sections.base import Section
-from routing.config.tables import TABLES
 from routing.ensemble.objectives import OBJECTIVES
 from routing.networks.dit import MODULATIONS
 from routing.workflow import choices

@@ -12,10 +12,10 @@ import yaml
 from figures_world import make_job
 from places import ROOT
 
+from routing.figures.registry import FIGURES
 from routing.figures.shared.figure_inputs import FigureInputs
-from routing.figures.table import FIGURES
 from routing.metrics.protocol import ArmSamples
-from routing.metrics.table import METRICS
+from routing.metrics.registry import METRICS
 from routing.workflow import choices
 
 EXAMPLE = ROOT / "docs" / "example_package"

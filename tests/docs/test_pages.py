@@ -9,9 +9,9 @@ import pytest
 import yaml
 from places import ROOT
 
+from routing.config.registries import TABLES
 from routing.config.schema import schema
-from routing.config.tables import TABLES
-from routing.figures.table import FIGURES
+from routing.figures.registry import FIGURES
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]

@@ -28,6 +28,7 @@ from figures_world import (
 
 from routing.figures import exposure, frontier, routing, trajectories
 from routing.figures.losses import NUM_POINTS, smoothed
+from routing.figures.registry import FIGURES
 from routing.figures.shared import (
     arm_selection,
     arm_styles,
@@ -40,9 +41,8 @@ from routing.figures.shared import (
     text_tables,
 )
 from routing.figures.shared.figure_inputs import FigureInputs
-from routing.figures.table import FIGURES
 from routing.metrics import feature_space_names
-from routing.metrics.table import METRICS, Kind
+from routing.metrics.registry import METRICS, Kind
 from routing.stages.figures import run as run_stage
 from routing.workflow import artifacts, choices
 
@@ -751,7 +751,7 @@ def test_notes_stand_before_the_direction():
 
 
 def names_of(kind):
-    """What a kind of routing.metrics.table may be called in the tables."""
+    """What a kind of routing.metrics.registry may be called in the tables."""
     if kind.startswith("lpips"):
         tails = {"lpips_diversity": ("", "_within_condition"), "lpips_to": ("_some_arm",)}[kind]
         return [f"lpips_alex_{kind.removeprefix('lpips_')}{tail}" for tail in tails]

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from routing.figures.registry import FIGURES
 from routing.figures.shared.figure_inputs import FigureInputs
-from routing.figures.table import FIGURES
 from routing.stages.metric_tables import comparison_table, difference_table, metric_table
 from routing.workflow import choices
 
@@ -19,7 +19,7 @@ POLICIES = {
     "top2": {"name": "top_k", "k": 2},
     "top3": {"name": "top_k", "k": 3},
     "nucleus": {"name": "nucleus", "mass": 0.9},
-    "each_step": {"name": "sample"},
+    "each_step": {"name": "sample_each_step"},
     "sticky": {"name": "sticky", "t_star": 1.0, "before": FULL},
     "full_then_top1": {"name": "switch", "early": FULL, "late": TOP1, "t_switch": 0.5},
     "top1_then_full": {"name": "switch", "early": TOP1, "late": FULL, "t_switch": 0.5},

@@ -23,7 +23,7 @@ OUTPUTS = {
     "text_embeddings": {"tokens": "safetensors", "captions": "parquet"},
     "fit_encoder": {"encoder": "safetensors"},
     "embed": {"features": "safetensors"},
-    "clip_captions": {"features": "safetensors", "captions": "parquet"},
+    "clip_score_captions": {"features": "safetensors", "captions": "parquet"},
     "partition": {
         "assignments": "parquet",
         "centroids": "safetensors",

@@ -4,7 +4,7 @@ import pytest
 from stages import refused
 
 from routing.figures.shared import metric_labels
-from routing.loading.feature_encoders.table import ENCODERS
+from routing.loading.feature_encoders.registry import ENCODERS
 from routing.metrics.feature_space_names import (
     WEIGHTS,
     check_name,

@@ -20,7 +20,7 @@ from routing.metrics.formulas.inception_score import torch_fidelity_order
 from routing.metrics.formulas.kernel_distance import KernelReference, kernel_distance
 from routing.metrics.formulas.sample_size_extrapolation import subset_sizes
 from routing.metrics.protocol import FeatureSpaceMetric, LPIPSDistances
-from routing.metrics.table import METRICS, ArmSamples, Kind, Metric, ReferenceSamples
+from routing.metrics.registry import METRICS, ArmSamples, Kind, Metric, ReferenceSamples
 from routing.statistics.bootstrap import bootstrap_counts
 from routing.statistics.jackknife import jackknife_weights, seed_blocks
 

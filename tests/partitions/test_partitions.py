@@ -16,11 +16,11 @@ from routing.partitions.agreement import (
 )
 from routing.partitions.balanced_kmeans import balanced_kmeans
 from routing.partitions.base import PartitionInputs, cluster_means, squared_distances
-from routing.partitions.faiss_kmeans import kmeans, nearest
+from routing.partitions.equal_size_assignment import equal_cluster_sizes, transport
+from routing.partitions.kmeans import kmeans, nearest
 from routing.partitions.labels import group_by_size, renumber_by_first_label
 from routing.partitions.quality import imbalance, separation, silhouettes
-from routing.partitions.table import METHODS
-from routing.partitions.transport import equal_cluster_sizes, transport
+from routing.partitions.registry import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,9 @@ def test_assignments_of_given_sizes_are_optimal(kind, num_clusters, num_rows):
 
 def test_paths_alone_find_the_optimum(monkeypatch):
     """The ascent saves time and decides nothing."""
-    monkeypatch.setattr("routing.partitions.transport._ascent", lambda cost, capacity, b: b)
+    monkeypatch.setattr(
+        "routing.partitions.equal_size_assignment._ascent", lambda cost, capacity, b: b
+    )
     rng = np.random.default_rng(1)
     for num in (2, 6):
         cost, capacity = problem("points", num, 120, rng), equal_cluster_sizes(120, num)
@@ -193,7 +195,7 @@ def test_paths_alone_find_the_optimum(monkeypatch):
 
 
 def test_the_ascent_leaves_little_to_the_paths():
-    from routing.partitions.transport import _ascent
+    from routing.partitions.equal_size_assignment import _ascent
 
     rng = np.random.default_rng(2)
     cost = problem("points", 8, 4000, rng)

@@ -55,7 +55,7 @@ def test_a_second_run_in_the_same_folder_is_refused(oracle_run, clone):
 BAD = {  # name: (what is mended into the config, the words of the line)
     "a misspelt key": (("shard_size: 16", "shard_sise: 16"), ["samples", "shard_size"]),
     "k above K": (
-        ("each_step: {name: sample}", "each_step: {name: top_k, k: 3}"),
+        ("each_step: {name: sample_each_step}", "each_step: {name: top_k, k: 3}"),
         ["arms.each_step", "3", "components"],
     ),
 }

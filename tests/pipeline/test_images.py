@@ -45,7 +45,7 @@ OF_IMAGES = {  # what no latent is needed for
         for name in ("resnet", "small_clip")
         for i in range(2)
     ),
-    "clip_captions: embed the captions with small_clip",
+    "clip_score_captions: embed the captions with small_clip",
     "lpips: distances within the held-out real images",
     *(f"partition: compute {name}" for name in ("overlapping", "two_stage")),
 }

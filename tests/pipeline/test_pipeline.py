@@ -198,7 +198,7 @@ def test_every_stage_leaves_artifacts(oracle_run, digits_run):
         "audit",
         "latents",
         "text_embeddings",
-        "clip_captions",
+        "clip_score_captions",
         "lpips",
     }
     untrained = stages - {"probe", "router", "classifier"}

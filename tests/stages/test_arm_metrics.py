@@ -409,8 +409,8 @@ def test_captions_are_those_that_were_asked_for(world, tmp_path):
     fitted = world.fit_references(shared, list=[])
     arrays = {"features": texts, "depicted": depicted}
     given = {
-        "clip_captions": [make("clip_captions", tmp_path / "t.safetensors", arrays)],
-        "captions": [make("clip_captions", tmp_path / "t.parquet", captions)],
+        "clip_score_captions": [make("clip_score_captions", tmp_path / "t.safetensors", arrays)],
+        "captions": [make("clip_score_captions", tmp_path / "t.parquet", captions)],
     }
     files = world.arm_metrics(
         "good",

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from stages import make, refused, run
 
-from routing.stages.index import duplicated_ids, split_by_label
+from routing.data.train_heldout_split import split_by_label
+from routing.stages.index import duplicated_ids
 from routing.workflow import artifacts
 
 SPEC = {"seed": 7, "heldout_fraction": 0.25, "max_rejected_fraction": 0.2}

@@ -9,7 +9,7 @@ import torch
 from pretrained import autoencoder
 from stages import ROOT, make, refused, run
 
-from routing.data import heldout, pixel_values
+from routing.data import heldout_arm, pixel_values
 from routing.metrics.formulas.lpips_distance import diversity
 from routing.pretrained import autoencoders
 from routing.stages import lpips as stage
@@ -231,7 +231,7 @@ def test_the_heldout_images_are_one_more_arm(within, tmp_path):
     stored, index, files, path = real(tmp_path)
     options = {"arm": "heldout", "index": path, "within": within}
     scores, pairs = run_lpips(tmp_path / "o", files, num_samples=11, **options)
-    rows = heldout.rows(index["split"].to_numpy(), ROOT, 4, 11)
+    rows = heldout_arm.rows(index["split"].to_numpy(), ROOT, 4, 11)
     assert scores["seed"].tolist() == rows.tolist() and len(rows) == 8
     assert scores["to_baseline"].isna().all()
     groups = {
@@ -249,7 +249,7 @@ def test_the_heldout_images_are_one_more_arm(within, tmp_path):
 def test_few_heldout_images_are_blocks_of_one(tmp_path):
     stored, index, files, path = real(tmp_path, num=6)
     _, pairs = run_lpips(tmp_path / "o", files, arm="heldout", index=path, num_blocks=20)
-    rows = heldout.rows(index["split"].to_numpy(), ROOT, 20)
+    rows = heldout_arm.rows(index["split"].to_numpy(), ROOT, 20)
     truth = loop(pixel_values.to_values(stored[rows], 16), np.zeros(4), 4)
     mine = pairs[pairs["num_pairs"] > 0].drop(columns="training_seed").to_numpy()
     np.testing.assert_allclose(mine, [row for row in truth if row[3]], rtol=1e-11)
@@ -260,12 +260,12 @@ def test_heldout_rows_are_the_metrics_rows():
     split = np.where(np.arange(50) % 4 == 0, "train", "heldout").astype(object)
     rng = seeds.stream(ROOT, "evaluation", 1)
     truth = rng.permutation(np.flatnonzero(split != "train"))  # 37
-    assert heldout.rows(split, ROOT, 5).tolist() == truth[:35].tolist()
-    assert heldout.rows(split, ROOT, 5, 22).tolist() == truth[:20].tolist()
-    assert heldout.rows(split, ROOT, 100).tolist() == truth.tolist()
-    assert heldout.rows(split, ROOT, 100, 7).tolist() == truth[:7].tolist()
-    assert heldout.rows(split, ROOT, 5, 1000).tolist() == truth[:35].tolist()
-    assert heldout.rows(np.array(["train"] * 3), ROOT, 5).tolist() == []
+    assert heldout_arm.rows(split, ROOT, 5).tolist() == truth[:35].tolist()
+    assert heldout_arm.rows(split, ROOT, 5, 22).tolist() == truth[:20].tolist()
+    assert heldout_arm.rows(split, ROOT, 100).tolist() == truth.tolist()
+    assert heldout_arm.rows(split, ROOT, 100, 7).tolist() == truth[:7].tolist()
+    assert heldout_arm.rows(split, ROOT, 5, 1000).tolist() == truth[:35].tolist()
+    assert heldout_arm.rows(np.array(["train"] * 3), ROOT, 5).tolist() == []
 
 
 def test_latents_are_decoded(tmp_path):

@@ -10,7 +10,7 @@ from sklearn.metrics import normalized_mutual_info_score, silhouette_samples
 from stages import content, make, refused
 
 from routing.partitions.membership import memberships
-from routing.partitions.table import METHODS
+from routing.partitions.registry import METHODS
 from routing.stages import partition
 from routing.workflow import artifacts, seeds
 from routing.workflow.job import Job

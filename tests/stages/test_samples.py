@@ -11,7 +11,7 @@ from stages import WORLD, make, refused
 
 from routing.flow.conditions import Condition, ConditionedNetwork
 from routing.flow.samplers import SAMPLERS
-from routing.loading import models
+from routing.loading import models, sampling_cost
 from routing.loading.feature_encoders import fitted_encoders
 from routing.metrics.formulas.category_shares import chi_square_p_value
 from routing.networks.dit import flop_per_sample
@@ -53,11 +53,11 @@ BUDGET = {"name": "budget", "mean_experts": 1.6}
 DRAWN, HEUN = {"name": "ancestral", "num_steps": 4}, {"name": "heun", "num_steps": 2}
 KINDS = {  # inputs, router, policy, and what is not the default
     "networks top1": ("trained", "learned", TOP1, {}),
-    "networks each step": ("trained", "learned", {"name": "sample"}, {}),
+    "networks each step": ("trained", "learned", {"name": "sample_each_step"}, {}),
     "networks density": ("trained", "density", TOP1, {}),
     "exact sticky": ("exact", "exact", {"name": "sticky"}, {}),
     "confidence budget": ("exact", "confidence", BUDGET, {"sampler": DRAWN}),
-    "told separate": ("told", CONDITIONAL, {"name": "sample"}, {"guidance": SEPARATE}),
+    "told separate": ("told", CONDITIONAL, {"name": "sample_each_step"}, {"guidance": SEPARATE}),
     "told shared": ("told", CONDITIONAL, BUDGET, {"guidance": SHARED, "sampler": DRAWN}),
     "labelled separate": ("labelled", "exact", TOP1, {"guidance": SEPARATE, "sampler": HEUN}),
     "labelled density": ("labelled", "density", FULL, {"guidance": SEPARATE, "sampler": HEUN}),
@@ -122,7 +122,11 @@ def test_any_number_of_trajectories_is_kept(num, trained, tmp_path):
 
 
 def test_noise_and_routing_numbers_are_those_of_the_seed(exact, tmp_path):
-    arms = [("prior", {"name": "sample"}), ("exact", FULL), ("uniform", {"name": "sample"})]
+    arms = [
+        ("prior", {"name": "sample_each_step"}),
+        ("exact", FULL),
+        ("uniform", {"name": "sample_each_step"}),
+    ]
     found = [
         draw(tmp_path / str(n), exact["components"], spec(*arm, num_trajectories=16))
         for n, arm in enumerate(arms)
@@ -220,7 +224,7 @@ def test_every_arm_of_the_default_experiment_draws(name, trained, tmp_path):
     assert found["samples"]["samples"].std(0).min() > 0.01
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
     support = (weights > 0).sum(-1)
-    counts = {"top_k": policy.get("k"), "sample": 1, "sticky": 1}
+    counts = {"top_k": policy.get("k"), "sample_each_step": 1, "sticky": 1}
     if policy["name"] in counts:
         assert (support == counts[policy["name"]]).all()
     elif policy["name"] == "full":
@@ -263,7 +267,7 @@ def test_a_router_without_its_materials_is_refused(trained, tmp_path):
 
 
 def test_flop_is_that_of_networks_alone():
-    assert samples.flop(None) == 0 == samples.flop(lambda x, t: x)
+    assert sampling_cost.flop(None) == 0 == sampling_cost.flop(lambda x, t: x)
 
 
 def test_a_finished_sample_that_is_not_finite_is_named():
@@ -290,7 +294,7 @@ def test_what_is_asked_for_is_of_the_seed_and_the_same_in_all_arms(labelled, tmp
     kinds = [
         spec("exact", num=400, steps=1, guidance=SEPARATE),
         spec("prior", TOP1, num=400, steps=1, batch_size=77, guidance=SHARED),
-        spec("exact", {"name": "sample"}, num=400, steps=2, sampler=DRAWN, **ASKED),
+        spec("exact", {"name": "sample_each_step"}, num=400, steps=2, sampler=DRAWN, **ASKED),
     ]
     found = [draw(tmp_path / str(n), inputs, parts) for n, parts in enumerate(kinds)]
     rows, names = asked_of(inputs, range(400))

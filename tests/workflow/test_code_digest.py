@@ -212,7 +212,7 @@ KNOWN = {
     "pretrained/image_networks/clip": {
         "fit_encoder",
         "embed",
-        "clip_captions",
+        "clip_score_captions",
         "samples",
         "lpips",
         "sample_features",

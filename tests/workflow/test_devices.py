@@ -473,13 +473,13 @@ RULES = {
     "top_k": {"k": 2},
     "nucleus": {"mass": 0.8},
     "threshold": {"min_p": 0.2},
-    "sample": {},
+    "sample_each_step": {},
     "sticky": {"t_star": 0.7, "before": TOP2},
     "hysteresis": {"margin": 0.05},
     "entropy_gated": {"threshold": 0.8},
     "disagreement_gated": {"threshold": 0.05},
     "budget": {"mean_experts": 1.5, "by": GATE},
-    "switch": {"early": GATE, "late": {"name": "sample"}, "t_switch": 0.6},
+    "switch": {"early": GATE, "late": {"name": "sample_each_step"}, "t_switch": 0.6},
 }
 TEMPERED = {"nearest_centroid": {"temperature": 2.0}, "confidence": {"temperature": 2.0}}
 # Those that have no use for networks are of closed forms, which stay where they are.
@@ -536,7 +536,7 @@ def test_every_sampler_and_guidance_draw_elsewhere_what_they_draw_here(
 ):
     told = "none" if guidance == "none" else "text" if router == "learned" else "label"
     parts = SAMPLING[sampler], GUIDED[guidance]
-    spec, inputs = arm(data, worlds[told], router, "sample", *parts)
+    spec, inputs = arm(data, worlds[told], router, "sample_each_step", *parts)
     twice("samples", spec, **inputs)
 
 

@@ -1,6 +1,6 @@
 """Checks of conditions: the experts, the router and the guidance of an arm must agree on one."""
 
-from routing.config.tables import ROUTERS
+from routing.config.registries import ROUTERS
 from routing.ensemble.routers import ConditionalPriorOptions, NearestCentroidOptions
 from routing.stages.experts import EXPERTS, Exact
 from routing.workflow import choices

@@ -3,7 +3,7 @@
 The closed form needs `data.source: mixture`, whose samples are points; networks need images.
 """
 
-from routing.config.tables import ROUTERS
+from routing.config.registries import ROUTERS
 from routing.data.sources import SOURCES, MixtureSource
 from routing.ensemble.routers import ExactOptions
 from routing.stages.classifier import CLASSIFIERS, TrainedClassifier

@@ -6,7 +6,7 @@ from routing.metrics.class_shares import ClassShares
 from routing.metrics.cluster_shares import ClusterShares
 from routing.metrics.feature_space_names import lpips_net, metric_name
 from routing.metrics.lpips import LPIPS
-from routing.metrics.table import METRICS
+from routing.metrics.registry import METRICS
 from routing.workflow import choices
 
 # Rows of one class or cluster.

@@ -9,7 +9,7 @@ from routing.metrics.clip_score import CLIPScore
 from routing.metrics.inception_score import InceptionScore
 from routing.metrics.lpips import LPIPS
 from routing.metrics.neighbours import NeighbourMetric
-from routing.metrics.table import METRICS
+from routing.metrics.registry import METRICS
 from routing.statistics.jackknife import seed_blocks
 from routing.workflow import choices
 

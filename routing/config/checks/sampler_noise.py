@@ -1,6 +1,6 @@
 """Checks of routers that read the noise that a stochastic sampler adds."""
 
-from routing.config.tables import ROUTERS
+from routing.config.registries import ROUTERS
 from routing.flow.samplers import SAMPLERS
 from routing.workflow import choices
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from routing.config.registries import choice
 from routing.config.sections.base import Section
-from routing.config.tables import choice
 
 Source = choice("sources")
 

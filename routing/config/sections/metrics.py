@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from routing.config.registries import choice
 from routing.config.sections.base import Name, Section
-from routing.config.tables import choice
 from routing.workflow import choices
 
 Metric = choice("metrics")
@@ -47,4 +47,4 @@ class Metrics(Section):
     lpips: Lpips | None = None
     """The network of the metric `lpips`; required if `list` has it."""
     list: Annotated[list[Metric], Field(min_length=1)]
-    """The metrics: rows of the table in routing/metrics/table.py."""
+    """The metrics: rows of the table in routing/metrics/registry.py."""

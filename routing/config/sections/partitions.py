@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from routing.config.registries import choice
 from routing.config.sections.base import Name, Section
-from routing.config.tables import choice
 
 Method = choice("partitions")
 

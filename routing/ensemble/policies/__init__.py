@@ -33,7 +33,7 @@ from routing.ensemble.policies.full import Full
 from routing.ensemble.policies.hysteresis import Hysteresis
 from routing.ensemble.policies.nucleus import Nucleus
 from routing.ensemble.policies.pilot import NeedsPilot, Pilot, bind_pilot, required_pilot_fields
-from routing.ensemble.policies.sample import Sample, sample_one_hot
+from routing.ensemble.policies.sample_each_step import Sample, sample_one_hot
 from routing.ensemble.policies.sticky import Sticky
 from routing.ensemble.policies.switch import Switch, merge_carries
 from routing.ensemble.policies.threshold import Threshold
@@ -45,7 +45,7 @@ POLICIES: dict[str, type] = {
     "top_k": TopK,
     "nucleus": Nucleus,
     "threshold": Threshold,
-    "sample": Sample,
+    "sample_each_step": Sample,
     "sticky": Sticky,
     "hysteresis": Hysteresis,
     "entropy_gated": EntropyGated,

@@ -20,7 +20,7 @@ from routing.ensemble.policies.base import (
 )
 from routing.ensemble.policies.full import Full
 from routing.ensemble.policies.pilot import Pilot, bind_pilot
-from routing.ensemble.policies.sample import sample_one_hot
+from routing.ensemble.policies.sample_each_step import sample_one_hot
 from routing.flow.paths import Time
 
 

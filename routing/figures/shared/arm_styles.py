@@ -27,7 +27,7 @@ POLICY_COLOURS = {  # by kind of policy
     "top1_full": "#7A5200",
     "nucleus": "#00A878",
     "threshold": "#215732",
-    "sample": "#D884B7",
+    "sample_each_step": "#D884B7",
     "sticky": "#6A1B5E",
     "hysteresis": "#B37AE8",
     "entropy_gated": "#5A3A2E",

@@ -22,7 +22,7 @@ POLICY_MARKERS = {  # by kind of policy
     "top3": "<",
     "nucleus": "s",
     "threshold": ">",
-    "sample": "X",
+    "sample_each_step": "X",
     "sticky": "P",
     "hysteresis": "p",
     "entropy_gated": "d",

@@ -2,7 +2,7 @@
 
 The name of a metric is `<prefix>_<feature space>[_<option>][_<number of samples>][_cluster_<k>]`,
 where options are present if they differ from the published ones, or `<what>_share_<category>`. The
-prefix is a kind in `routing.metrics.table` (or in the table of an installed package), unless
+prefix is a kind in `routing.metrics.registry` (or in the table of an installed package), unless
 PREFIXES lists others for that kind. The kind has the direction and the range of the metric. To
 give a kind a label, add a row to METRIC_LABELS.
 """
@@ -118,7 +118,7 @@ def clip_intervals(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def metric_kind(metric: str) -> Any:
-    """Return the `routing.metrics.table.Kind` of the metric; None if it is unknown."""
+    """Return the `routing.metrics.registry.Kind` of the metric; None if it is unknown."""
     if found := LPIPS.fullmatch(metric):
         return metric_kinds().get(f"lpips_{found[2] or found[4]}")
     prefix = _prefix(metric)
@@ -128,7 +128,7 @@ def metric_kind(metric: str) -> Any:
 @functools.cache
 def metric_kinds() -> dict[str, Any]:
     """Return {prefix: Kind} of all metrics, including those of installed packages."""
-    from routing.metrics.table import METRICS
+    from routing.metrics.registry import METRICS
     from routing.workflow import choices
 
     found: dict[str, Any] = {}

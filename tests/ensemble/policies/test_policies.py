@@ -26,7 +26,7 @@ CASES = {
     "top_k": [TopK(1), TopK(2), TopK(EXPERTS)],
     "nucleus": [Nucleus(0.3), Nucleus(0.9), Nucleus(1.0)],
     "threshold": [Threshold(0.0), Threshold(0.2), Threshold(1.0)],
-    "sample": [Sample()],
+    "sample_each_step": [Sample()],
     "sticky": [
         Sticky(),
         Sticky(0.5),

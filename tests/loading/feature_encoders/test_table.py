@@ -3,7 +3,7 @@
 from routing.loading.feature_encoders.identity import Identity
 from routing.loading.feature_encoders.pca import PCA
 from routing.loading.feature_encoders.pretrained import CLIP, DINOv2, Inception, Timm
-from routing.loading.feature_encoders.table import ENCODERS
+from routing.loading.feature_encoders.registry import ENCODERS
 
 
 def test_the_table_of_encoders():

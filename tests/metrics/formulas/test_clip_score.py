@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from routing.metrics.formulas.clip_score import cosines
-from routing.metrics.table import METRICS, ArmSamples
+from routing.metrics.registry import METRICS, ArmSamples
 
 NUM, EMPTY = 8, [2, 5]
 

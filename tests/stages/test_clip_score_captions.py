@@ -16,7 +16,7 @@ from routing.metrics.formulas import clip_score
 from routing.pretrained.clip_text_networks import TextTower
 from routing.pretrained.image_networks import CLIP
 from routing.pretrained.manifest import sha256_of
-from routing.stages import clip_captions as stage
+from routing.stages import clip_score_captions as stage
 from routing.workflow import artifacts
 
 VISION = {"image_size": 16, "layers": 1, "width": 64, "patch_size": 8, "head_width": 32}
@@ -183,7 +183,7 @@ def made_encoder(path, drawn, arrays=None, **changed):
 def run_stage(folder, encoder, captions):
     index = pd.DataFrame({"sample_id": range(len(captions)), "caption": captions, "label": 0})
     path = make("index", folder / "index.parquet", index, licence=["CC0"])
-    return run("clip_captions", folder, {"encoder": "clip"}, encoder=encoder, index=path)
+    return run("clip_score_captions", folder, {"encoder": "clip"}, encoder=encoder, index=path)
 
 
 def test_every_caption_stands_once(drawn, tmp_path, monkeypatch, offline):  # noqa: F811

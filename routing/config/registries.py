@@ -14,10 +14,10 @@ from routing.ensemble.guidance import GUIDANCE
 from routing.ensemble.objectives import OBJECTIVES
 from routing.ensemble.policies import POLICIES
 from routing.ensemble.routers import ROUTERS as TRAINING_FREE
-from routing.figures.table import FIGURES
+from routing.figures.registry import FIGURES
 from routing.flow.samplers import SAMPLERS
-from routing.loading.feature_encoders.table import ENCODERS
-from routing.metrics.table import METRICS
+from routing.loading.feature_encoders.registry import ENCODERS
+from routing.metrics.registry import METRICS
 from routing.pretrained.autoencoders import AUTOENCODERS
 from routing.pretrained.text_encoders import TEXT_ENCODERS
 from routing.stages.classifier import CLASSIFIERS
