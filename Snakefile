@@ -40,6 +40,7 @@ onstart:
 
 localrules:
     figures,
+    gallery,
     audit,
 
 
@@ -47,3 +48,11 @@ rule figures:
     default_target: True
     input:
         figure_files(),
+
+
+# `snakemake gallery --configfile FILE` renews the pictures of docs/figures.md from a finished run.
+rule gallery:
+    input:
+        figure_files(),
+    shell:
+        "python docs/gallery.py results"

@@ -1,5 +1,6 @@
 """Write docs/figures.md: a picture and a sentence for every kind of figure.
 
+    uv run snakemake gallery --configfile experiments/gallery.yaml
     uv run python docs/gallery.py [RESULTS]
 
 Pictures are those of finished runs under RESULTS (default: results/), made small and stored in
