@@ -54,5 +54,9 @@ rule figures:
 rule gallery:
     input:
         figure_files(),
+    log:
+        f"{R}/logs/gallery.log",
+    conda:
+        "envs/routing.yaml"
     shell:
-        "python docs/gallery.py results"
+        "python docs/gallery.py results 2>&1 | tee {log}"

@@ -16,7 +16,7 @@ EXPERT = "experts/halves/0/0"
 def test_a_killed_and_an_interrupted_training_go_on_and_end_as_if_unbroken(digits_run, clone):
     place = clone(digits_run)
     place.edit("routing/training/loop.py", "SAVE_EVERY_S = 20.0", "SAVE_EVERY_S = 0.1")
-    step = "_step(run, loss, schedule, who)"
+    step = "_step(state, loss, schedule, training_id)"
     place.edit("routing/training/loop.py", f"        {step}", f"        {step}; time.sleep(0.01)")
     place.edit("routing/workflow/progress.py", "INTERVAL_S = 5.0", "INTERVAL_S = 1e-9")
     command = f"results/tiny/{EXPERT}/weights.safetensors"
@@ -108,6 +108,7 @@ def test_a_damaged_input_stops_its_reader_with_one_line(name, spoilt, maker, ora
     assert maker in place.plan("metric_tables")
 
 
+@pytest.mark.slow
 def test_results_of_other_code_are_refused_and_the_offered_command_mends_them(oracle_run, clone):
     place = clone(oracle_run)
     shutil.rmtree(place.folder / ".snakemake")

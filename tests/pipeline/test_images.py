@@ -16,6 +16,7 @@ from routing.pretrained import autoencoders
 from routing.workflow import artifacts, stage_names
 
 pytest_plugins = ["clones"]
+pytestmark = pytest.mark.slow
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's images in [0, 1]
 STD = (0.26862954, 0.26130258, 0.27577711)
