@@ -128,6 +128,61 @@ def test_files_are_one_or_a_folder_or_a_glob(tmp_path):
             found(empty)
 
 
+JUNK = b"\0\x05\x16\x07" + bytes(100)  # how macOS begins the file of another file's metadata
+
+
+def hide_copies(folder):
+    """Add hidden copies and hidden junk to every folder; a name more in every tar file."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            hidden = path.parent / ".ipynb_checkpoints"
+            hidden.mkdir(exist_ok=True)
+            (hidden / f"{path.stem}-checkpoint{path.suffix}").write_bytes(path.read_bytes())
+            (path.parent / f"._{path.name}").write_bytes(JUNK)
+            (path.parent / f".{path.name}").write_bytes(path.read_bytes())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_files_are_not_read(kind, tmp_path):
+    source = KINDS[kind](tmp_path / ".cache" / "data")  # the folder itself may be hidden
+    before = everything(source)
+    hide_copies(tmp_path / ".cache" / "data")
+    assert everything(source) == before and len(before) == NUM
+
+
+def test_wildcards_match_no_hidden_files(tmp_path):
+    image_sources.parquet(tmp_path / "a")
+    hide_copies(tmp_path)
+
+    def num(pattern):
+        return len(everything(Parquet(str(tmp_path / pattern), licence_text="CC0")))
+
+    assert num("*/*.parquet") == num("**/*.parquet") == num("a/[!x]*.parquet") == NUM
+    assert num("a/.ipynb_checkpoints/*.parquet") == NUM  # asked for by name
+
+
+def test_hidden_members_of_tar_files_are_not_read(tmp_path):
+    """As macOS writes them: before each member, and in folders."""
+    members = [m for i, d in enumerate(image_sources.images()) for m in image_sources.sample(i, d)]
+    plain = tar_items(image_sources.tar(tmp_path / "x.tar", members), label="cls", caption="txt")
+    hidden = [
+        (name, data)
+        for member in members
+        for name, data in (
+            (member[0].replace("a/", "a/._"), JUNK),
+            (f".ipynb_checkpoints/{member[0]}", member[1]),
+            member,
+        )
+    ]
+    for start in ("", "./", "../"):
+        here = [(start + name, data) for name, data in hidden]
+        path = image_sources.tar(tmp_path / "x.tar", here)
+        items = tar_items(path, label="cls", caption="txt")
+        ids = [item.source_id.replace(f"/{start}a/", "/a/") for item in items]
+        items = [item._replace(source_id=one) for item, one in zip(items, ids, strict=True)]
+        assert items == plain and numbers(items) == list(range(NUM))
+
+
 def test_a_relative_path_is_of_the_working_folder(tmp_path, monkeypatch):
     KINDS["parquet"](tmp_path / "data")
     monkeypatch.chdir(tmp_path)

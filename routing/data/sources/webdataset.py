@@ -15,6 +15,7 @@ from routing.data.sources.base import (
     NO_LICENCE,
     NO_TEXT,
     Item,
+    is_hidden,
     list_files,
     require_licence,
     shard_range,
@@ -31,8 +32,9 @@ class WebDataset:
     to the first dot of the name; the rest, in lower case, is the extension. `image` lists the
     extensions of the image; the first that is present is read. `label`, `caption`, `licence` and
     `source_id` name an extension or, as "json.field", a field of a JSON member. A label of digits
-    is a number. Without `source_id` the id is "tar/path". A truncated file is rejected under its
-    own name, together with its last sample; the samples before are kept.
+    is a number. Without `source_id` the id is "tar/path". Hidden members are ignored. A truncated
+    file is rejected under its own name, together with its last sample; the samples before are
+    kept.
     """
 
     path: str
@@ -120,7 +122,7 @@ def _samples(path: Path, wanted: set[str]) -> Iterator[tuple[str | None, Fields 
         with tarfile.open(path, "r|*", tarinfo=_Header) as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # else it keeps every header
-                if not member.isfile():
+                if not member.isfile() or is_hidden(member.name):
                     continue
                 folder, slash, base = member.name.rpartition("/")
                 stem, _, extension = base.partition(".")
