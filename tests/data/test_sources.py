@@ -1,7 +1,9 @@
 """Every kind of source: shards are one fixed order cut in parts, and all is said of every item."""
 
+import io
 import json
 import os
+import tarfile
 
 import image_sources
 import pyarrow as pa
@@ -500,6 +502,105 @@ def test_webdataset_goes_on_with_the_next_file(tmp_path):
     assert [item.source_id for item in items if item.problem] == ["part-1.tar.gz"]
     good = [item for item in items if item.problem is None]
     assert numbers(good) == [i for i in range(NUM) if i != 9]
+
+
+def linked_tar(path, members):
+    """A tar file of (name, bytes), (name, "=target"), a hard link, and (name, "target")."""
+    mode = "w" if path.suffix == ".tar" else f"w:{path.suffix[1:]}"
+    with tarfile.open(path, mode) as file:
+        for name, data in members:
+            header = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                header.type = tarfile.LNKTYPE if data.startswith("=") else tarfile.SYMTYPE
+                header.linkname = data.removeprefix("=")
+                file.addfile(header)
+            else:
+                header.size = len(data)
+                file.addfile(header, io.BytesIO(data))
+    return path
+
+
+def linked_members():
+    """Members whose captions are the text of the first, and images 9 and 10, which are image 0."""
+    made = image_sources.images()
+    members = [("a/0.png", made[0]), ("a/0.txt", b"a cat")]
+    for i in range(1, 9):
+        link = ("=a/0.txt", "0.txt", "../a/./0.txt", f"={'./' if i % 2 else ''}a/{i - 1}.txt")[
+            i % 4
+        ]
+        members += [(f"a/{i}.png", made[i]), (f"a/{i}.txt", link)]
+    members += [("b/9.png", "=a/0.png"), ("b/9.txt", "../a/8.txt")]
+    members += [("b/10.png", "later/x.png"), ("b/10.txt", b"a dog"), ("b/later/x.png", made[0])]
+    return members
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.bz2", ".tar.xz"])
+def test_links_in_tar_files_are_what_they_name(suffix, tmp_path):
+    path = linked_tar(tmp_path / f"x{suffix}", linked_members())
+    items = tar_items(path, caption="txt")
+    assert [item.source_id.removeprefix(f"{path.name}/") for item in items] == [
+        *(f"a/{i}" for i in range(9)),
+        *("b/9", "b/10", "b/later/x"),
+    ]
+    assert numbers(items) == [*range(9), 0, 0, 0]
+    assert [item.caption for item in items] == ["a cat"] * 10 + ["a dog", ""]
+    assert {item.problem for item in items} == {None}
+
+
+def test_links_to_names_that_recur(tmp_path):
+    """As extracted: a hard link is the last member before it, a symbolic link the last one."""
+    one, two, three = image_sources.images()[:3]
+    members = [("t.png", one), ("u.png", two), ("t.png", two), ("h.png", "=t.png")]
+    members += [("s.png", "t.png"), ("t.png", three)]
+    items = tar_items(linked_tar(tmp_path / "x.tar", members))
+    assert numbers(items) == [0, 1, 1, 1, 2, 2]
+
+
+def test_links_that_lead_nowhere_are_rejected(tmp_path):
+    """Also those to files that this machine has: nothing outside the archive is read."""
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(image_sources.images()[0])
+    (tmp_path / "t.txt").write_text("no caption")
+    image = image_sources.images()[1]
+    broken = {
+        "gone": "=none.png",
+        "later": "=z.png",  # a hard link to a later member
+        "absolute": str(outside),
+        "above": "../outside.png",
+        "itself": "itself.png",
+        "one": "two.png",
+        "two": "one.png",
+        "folder": "d",
+    }
+    members = [("d/0.png", image), *((f"{name}.png", link) for name, link in broken.items())]
+    members += [("t.png", image), ("t.txt", "/t.txt"), ("u.png", image), ("u.md", "none")]
+    members += [("z.png", image)]
+    path = linked_tar(tmp_path / "x.tar", members)
+    items = {
+        item.source_id.removeprefix("x.tar/"): item for item in tar_items(path, caption="txt")
+    }
+    bad = {name for name, item in items.items() if item.problem}
+    assert bad == {*broken, "t"} and {items[name].problem for name in bad} == {base.NO_FILE}
+    assert numbers([items[name] for name in ("d/0", "u", "z")]) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.xz"])
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.7])
+def test_links_in_a_tar_file_that_is_cut(suffix, part, tmp_path):
+    """The samples before the cut are those of the whole file."""
+    path = linked_tar(tmp_path / f"x{suffix}", linked_members())
+    whole = {item.source_id: item for item in tar_items(path, caption="txt")}
+    data = path.read_bytes()
+    path.write_bytes(data[: int(part * len(data))])
+    items = tar_items(path, caption="txt")
+    # Without wanted extensions, no link is read.
+    assert [i.source_id for i in items] == [i.source_id for i in tar_items(path, image=("none",))]
+    assert len(items) > 2 and items[-1] == base.Item(path.name, None, problem=base.CUT_ARCHIVE)
+    for item in items[:-2]:  # only b/10 has a link to a later member
+        is_lost = item.source_id.endswith("b/10")
+        assert item == whole[item.source_id] or (is_lost and item.problem == base.NO_FILE)
+    assert items[-2].problem == base.CUT_ARCHIVE
+    assert [item.source_id for item in items[:-1]] == list(whole)[: len(items) - 1]
 
 
 # Arrow on disk.

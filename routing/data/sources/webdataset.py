@@ -10,6 +10,7 @@ from typing import Literal
 
 from routing.data.sources.base import (
     CUT_ARCHIVE,
+    NO_FILE,
     NO_IMAGE,
     NO_LABEL,
     NO_LICENCE,
@@ -20,8 +21,9 @@ from routing.data.sources.base import (
     require_licence,
     shard_range,
 )
+from routing.data.sources.tar_links import LinkReader
 
-Fields = dict[str, bytes]  # the files of a sample, by extension
+Fields = dict[str, bytes | None]  # the files of a sample, by extension; None: a broken link
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,10 @@ class WebDataset:
     to the first dot of the name; the rest, in lower case, is the extension. `image` lists the
     extensions of the image; the first that is present is read. `label`, `caption`, `licence` and
     `source_id` name an extension or, as "json.field", a field of a JSON member. A label of digits
-    is a number. Without `source_id` the id is "tar/path". Hidden members are ignored. A truncated
-    file is rejected under its own name, together with its last sample; the samples before are
-    kept.
+    is a number. Without `source_id` the id is "tar/path". Hidden members are ignored. A link
+    is read as the member that it names; a sample is rejected if a link in it names none. A
+    truncated file is rejected under its own name, together with its last sample; the samples
+    before are kept.
     """
 
     path: str
@@ -74,6 +77,8 @@ class WebDataset:
         return {*self.image, *(_member(name) for name in named if name)}
 
     def _item(self, name: str, fields: Fields) -> Item:
+        if None in fields.values():
+            return Item(name, None, problem=NO_FILE)
         item = Item(name, next((fields[key] for key in self.image if key in fields), None))
         try:
             label = _value(fields, self.label)
@@ -118,11 +123,12 @@ def _samples(path: Path, wanted: set[str]) -> Iterator[tuple[str | None, Fields 
     At a truncation: (key, None) for the sample, then (None, None) for the file `path`.
     """
     key, fields = None, {}
+    links = LinkReader(path)
     try:
         with tarfile.open(path, "r|*", tarinfo=_Header) as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # else it keeps every header
-                if not member.isfile() or is_hidden(member.name):
+                if member.isdir() or is_hidden(member.name):
                     continue
                 folder, slash, base = member.name.rpartition("/")
                 stem, _, extension = base.partition(".")
@@ -131,12 +137,16 @@ def _samples(path: Path, wanted: set[str]) -> Iterator[tuple[str | None, Fields 
                         yield key, fields
                     key, fields = folder + slash + stem, {}
                 if extension.lower() in wanted:
-                    fields[extension.lower()] = tar.extractfile(member).read()
+                    fields[extension.lower()] = (
+                        tar.extractfile(member).read() if member.isfile() else links.read(member)
+                    )
     except tarfile.TarError:
         if key is not None:
             yield key, None
         yield None, None
         return
+    finally:
+        links.close()
     if key is not None:
         yield key, fields
 
