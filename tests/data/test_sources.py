@@ -105,6 +105,45 @@ def test_shares_are_neighbours():
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+# What texts are.
+
+
+MARK = "\ufeff"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path):
+    """In captions, labels, ids and licences of every source; elsewhere in a text it stays."""
+    image, texts = encoded(noise(8, 8)), [f"{MARK}a cat", "a cat", f"a {MARK}cat"]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    members, rows = [], []
+    for i, text in enumerate(texts):
+        (folder / f"{i}.png").write_bytes(image)
+        (folder / f"{i}.txt").write_bytes(f"{text}\r\n".encode())
+        meta = json.dumps({"text": text, "id": MARK + str(i), "rights": f"{MARK}MIT"}).encode()
+        members += [(f"{i}.png", image), (f"{i}.txt", f"{text}\r\n".encode())]
+        members += [(f"{i}.cls", f"{MARK}{i}".encode()), (f"{i}.json", MARK.encode() + meta)]
+        rows.append({"image": image, "text": text, "id": MARK + str(i), "rights": f"{MARK}MIT"})
+    wanted = ["a cat", "a cat", texts[2]]
+    found = everything(ImageFolder(str(folder), "MIT", "sidecar"))
+    assert [item.caption for item in found] == wanted
+    path = image_sources.tar(tmp_path / "x.tar", members)
+    options = {"label": "cls", "licence": "json.rights", "source_id": "json.id"}
+    for caption in ("txt", "json.text"):
+        found = tar_items(path, caption=caption, licence_text=None, **options)
+        assert [item.caption for item in found] == wanted
+        assert [(item.source_id, item.label, item.licence) for item in found] == [
+            (str(i), i, "MIT") for i in range(3)
+        ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    columns = {"caption": "text", "label": "text", "source_id": "id", "licence": "rights"}
+    found = everything(Parquet(str(tmp_path / "x.parquet"), **columns))
+    assert [(item.caption, item.label) for item in found] == [(text, text) for text in wanted]
+    assert [(item.source_id, item.licence) for item in found] == [
+        (str(i), "MIT") for i in range(3)
+    ]
+
+
 # Where files are.
 
 
@@ -274,6 +313,10 @@ def test_parquet_rows_that_lack_something(tmp_path):
         ({"caption": "label"}, "caption: wanted a column of text, got 'label' of type int64"),
         (
             {"where": (("label", "a"),)},
+            "where: wanted values of type int64 for the column 'label'",
+        ),
+        (
+            {"where": (("label", 2**63),)},
             "where: wanted values of type int64 for the column 'label'",
         ),
     ],

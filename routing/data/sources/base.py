@@ -21,6 +21,7 @@ NO_LABEL = "no label"
 NO_LICENCE = "no licence"
 NO_TEXT = "unreadable text"
 CUT_ARCHIVE = "truncated or corrupt archive"
+BYTE_ORDER_MARK = "\ufeff"  # Windows programs write it in front of a text
 PROBLEMS = (NO_IMAGE, NO_FILE, NO_ID, NO_LABEL, NO_LICENCE, NO_TEXT, CUT_ARCHIVE)
 
 
@@ -71,6 +72,19 @@ class StreamedSource(Protocol):
 def shard_range(num: int, shard: int, num_shards: int) -> range:
     """Return the positions among 0..num-1 in `shard`: neighbours, in parts of equal size."""
     return range(num * shard // num_shards, num * (shard + 1) // num_shards)
+
+
+def without_mark(text: str) -> str:
+    """Return `text` without a byte order mark, which would make two texts of one."""
+    return text.removeprefix(BYTE_ORDER_MARK)
+
+
+def decode_text(data: bytes) -> str:
+    """Return UTF-8 as text, without a byte order mark, or white space at both ends.
+
+    Raises UnicodeDecodeError.
+    """
+    return without_mark(data.decode()).strip()
 
 
 def is_hidden(name: str) -> bool:

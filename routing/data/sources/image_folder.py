@@ -11,6 +11,7 @@ from routing.data.sources.base import (
     NO_FILE,
     NO_TEXT,
     Item,
+    decode_text,
     is_hidden,
     require_licence,
     shard_range,
@@ -69,7 +70,7 @@ class ImageFolder:
         if self.captions == "none" or not beside.is_file():
             return item
         try:
-            return item._replace(caption=beside.read_bytes().decode().strip())
+            return item._replace(caption=decode_text(beside.read_bytes()))
         except UnicodeDecodeError:
             return item._replace(problem=NO_TEXT)
 

@@ -16,10 +16,12 @@ from routing.data.sources.base import (
     NO_LICENCE,
     NO_TEXT,
     Item,
+    decode_text,
     is_hidden,
     list_files,
     require_licence,
     shard_range,
+    without_mark,
 )
 from routing.data.sources.tar_links import LinkReader
 
@@ -162,9 +164,9 @@ def _value(fields: Fields, name: str | None) -> object:
     if data is None:
         return None
     if _member(name) == name:
-        return data.decode().strip()
+        return decode_text(data)
     found = json.loads(data)
     value = found.get(name.removeprefix("json.")) if isinstance(found, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | str | None):
         raise ValueError(f"{name} is neither text nor an integer")
-    return value
+    return without_mark(value) if isinstance(value, str) else value
