@@ -81,7 +81,7 @@ class Parquet:
             values = [value for column, value in self.where if column == name]
             try:
                 allowed[name] = pa.array(values, kind)
-            except (pa.ArrowException, TypeError):
+            except (pa.ArrowException, TypeError, OverflowError):
                 raise ValueError(
                     f"parquet: where: wanted values of type {kind} for the column {name!r} of "
                     f"{where}, got {values}; convert them"
