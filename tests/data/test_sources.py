@@ -547,6 +547,50 @@ def test_webdataset_goes_on_with_the_next_file(tmp_path):
     assert numbers(good) == [i for i in range(NUM) if i != 9]
 
 
+def dotted(num, name="d/img v1.{}", more=()):
+    """Members whose names have further dots: an image, a caption, and files that are not read."""
+    made = image_sources.images()
+    for i in range(num):
+        start = name.format(i)
+        yield from ((f"{start}.PNG", made[i % NUM]), (f"{start}.txt", f"picture {i}".encode()))
+        yield from ((start + end, b"not read") for end in more)
+
+
+@pytest.mark.parametrize("num", [1, 20, 150])
+@pytest.mark.parametrize("more", [(), (".md", ".seg.tif")], ids=str)
+def test_names_with_dots_are_samples(num, more, tmp_path):
+    """One image, several, and more than are held at once: none is lost, each has its caption."""
+    path = image_sources.tar(tmp_path / "x.tar", dotted(num, more=more))
+    items = tar_items(path, caption="txt")
+    assert numbers(items) == [i % NUM for i in range(num)]
+    assert [(i.source_id, i.caption, i.problem) for i in items] == [
+        (f"x.tar/d/img v1.{i}", f"picture {i}", None) for i in range(num)
+    ]
+
+
+def test_names_with_dots_by_extensions_with_dots(tmp_path):
+    members = list(dotted(3, "a.{}", more=[".left.png", ".x.json"]))
+    path = image_sources.tar(tmp_path / "x.tar", members)
+    items = tar_items(path, image=("left.png",), caption="txt")
+    assert [(i.source_id, i.image, i.caption) for i in items] == [
+        (f"x.tar/a.{i}", b"not read", f"picture {i}") for i in range(3)
+    ]
+
+
+def test_a_group_with_an_image_is_one_sample(tmp_path):
+    """The convention of WebDataset; also if images with longer extensions come first."""
+    one, other = image_sources.images()[:2]
+    first = [(f"a.{i}.png", other) for i in range(5)]
+    path = image_sources.tar(tmp_path / "x.tar", [*first, ("a.png", one), ("a.6.png", other)])
+    assert [(i.source_id, i.image) for i in tar_items(path)] == [("x.tar/a", one)]
+    # A caption that no image of a split group has is a sample without image, which is rejected.
+    path = image_sources.tar(tmp_path / "x.tar", [*first, ("a.txt", b"b"), ("b.txt", b"")])
+    items = tar_items(path, caption="txt")
+    assert [i.source_id for i in items if not i.problem] == [f"x.tar/a.{i}" for i in range(5)]
+    bad = [(i.source_id, i.problem) for i in items if i.problem]
+    assert bad == [("x.tar/a", base.NO_IMAGE), ("x.tar/b", base.NO_IMAGE)]
+
+
 def linked_tar(path, members):
     """A tar file of (name, bytes), (name, "=target"), a hard link, and (name, "target")."""
     mode = "w" if path.suffix == ".tar" else f"w:{path.suffix[1:]}"
