@@ -583,6 +583,10 @@ def test_a_group_with_an_image_is_one_sample(tmp_path):
     first = [(f"a.{i}.png", other) for i in range(5)]
     path = image_sources.tar(tmp_path / "x.tar", [*first, ("a.png", one), ("a.6.png", other)])
     assert [(i.source_id, i.image) for i in tar_items(path)] == [("x.tar/a", one)]
+    # With more members than are held, nothing is lost, whatever follows.
+    many = [(f"a.{i}.png", other) for i in range(100)]
+    path = image_sources.tar(tmp_path / "x.tar", [*many, ("a.png", one)])
+    assert numbers(tar_items(path)) == [1] * 100 + [0]
     # A caption that no image of a split group has is a sample without image, which is rejected.
     path = image_sources.tar(tmp_path / "x.tar", [*first, ("a.txt", b"b"), ("b.txt", b"")])
     items = tar_items(path, caption="txt")
