@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir)))
 
 from routing.config import cache as _config
+from routing.config import file_keys as _file_keys
 from routing.stages import audit as _audit
 from routing.workflow import code_digest as _code
 
@@ -19,6 +20,8 @@ def exit_with(line):
 
 def _resolved(raw):
     try:
+        for path in workflow.configfiles:
+            _file_keys.check_keys(Path(path))
         return _config.resolved(raw)
     except ValueError as error:
         exit_with(f"config: {error}")

@@ -6,6 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+# What wrappers write in front of the names of a network, alone or one in another:
+# DataParallel, torch.compile, Lightning, averages of weights.
+WRAPPERS = ("module.", "_orig_mod.", "model.", "ema.")
+PREFIXES = (*WRAPPERS, *(a + b for a in WRAPPERS for b in WRAPPERS if a != b))
+
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors in a file: safetensors, a state dict, or a TorchScript archive.
@@ -70,11 +75,23 @@ def load_weights(net: nn.Module, state: dict[str, Tensor], where: str) -> None:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(
             f"{where}: the weights do not fit the network: "
-            f"{', '.join(problems[:3])}{more}; use the file that belongs to the options"
+            f"{', '.join(problems[:3])}{more}; {_remedy(set(state) - set(counts), set(wanted))}"
         )
     require_finite(state, where)
     net.load_state_dict(state, strict=True, assign=True)
     assert not any(t.is_meta for t in [*net.parameters(), *net.buffers()]), where
+
+
+def _remedy(names: set[str], wanted: set[str]) -> str:
+    """Return what to do with a file that has tensors `names` for a network with `wanted`."""
+    for prefix in PREFIXES:
+        bare = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+        if bare & wanted and not names & wanted:
+            return (
+                f"{len(bare)} of its {len(names)} names begin with {prefix!r}, as in the file of "
+                f"a training: save these tensors alone, without the {prefix!r}"
+            )
+    return "use the file that belongs to the options"
 
 
 def _start(path: Path) -> bytes:

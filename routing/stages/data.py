@@ -193,12 +193,17 @@ class ShardRecords:
         self.num_kept += len(items)
 
     def _check_label(self, item: Item) -> None:
-        """Raise ValueError unless the label is a number, or text, as the first one was."""
+        """Raise ValueError unless the label is an int64, or text, as the first one was."""
         self._label = item.label if self._label is None else self._label
         if isinstance(item.label, str) is not isinstance(self._label, str):
             raise ValueError(
                 f"data.source: wanted labels that are all whole numbers or all text, got "
                 f"{self._label!r} and {item.label!r} (of {item.source_id}); name another label"
+            )
+        if not isinstance(item.label, str) and not -(2**63) <= item.label < 2**63:
+            raise ValueError(
+                f"data.source: wanted labels from -2^63 to 2^63 - 1, or text, got {item.label} "
+                f"(of {item.source_id}); store it as text, or name another label"
             )
 
     def _reject(self, item: Item, reason: str) -> None:

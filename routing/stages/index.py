@@ -30,6 +30,7 @@ def run(job) -> None:
     check_rejected(
         rejected, len(ids) - len(repeated), spec["max_rejected_fraction"], job.inputs["rejected"]
     )
+    check_label_kinds(heads)
     labels = np.concatenate([head["label"].to_numpy() for head in heads])[~is_repeated]
     split = split_by_label(labels, spec["heldout_fraction"], spec["seed"])
     del heads, ids, labels
@@ -60,6 +61,26 @@ def duplicated_ids(ids: pd.Series) -> np.ndarray:
     keys = ("0123456789abcdef", "fedcba9876543210")
     first, second = (pd.util.hash_array(ids.to_numpy(object), hash_key=key) for key in keys)
     return pd.DataFrame({"first": first, "second": second}).duplicated().to_numpy()
+
+
+def check_label_kinds(heads: list[pd.DataFrame]) -> None:
+    """Raise ValueError unless the labels of all shards are numbers, or all are text.
+
+    A shard without rows has labels of no kind.
+    """
+    kinds = {}  # is text: the number of the first such shard
+    for shard, head in enumerate(heads):
+        if len(head):
+            kinds.setdefault(not pd.api.types.is_integer_dtype(head["label"]), shard)
+    if len(kinds) == 2:
+        first = [(shard, heads[shard].head(1).to_dict("records")[0]) for shard in kinds.values()]
+        got = " and ".join(
+            f"{row['label']!r} (of {row['source_id']}, shard {shard})" for shard, row in first
+        )
+        raise ValueError(
+            f"data.source: wanted labels that are all whole numbers or all text, got {got}; name "
+            f"another label"
+        )
 
 
 def check_rejected(rejected: pd.DataFrame, num_kept: int, limit: float, paths: list) -> None:

@@ -177,6 +177,10 @@ def _lists(value: Any) -> Any:
 
 def _remedy(detail: Any) -> str:
     value = detail["input"]
+    if detail["type"] == "string_type" and isinstance(value, bool):
+        return " (YAML reads on, off, yes and no as true or false; quote it)"
+    if detail["type"] == "string_type" and isinstance(value, int | float):
+        return " (a number; quote it)"
     if detail["type"] not in ("int_type", "float_type") or not isinstance(value, str):
         return ""
     try:

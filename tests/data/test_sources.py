@@ -1,7 +1,9 @@
 """Every kind of source: shards are one fixed order cut in parts, and all is said of every item."""
 
+import io
 import json
 import os
+import tarfile
 
 import image_sources
 import pyarrow as pa
@@ -103,6 +105,45 @@ def test_shares_are_neighbours():
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+# What texts are.
+
+
+MARK = "\ufeff"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path):
+    """In captions, labels, ids and licences of every source; elsewhere in a text it stays."""
+    image, texts = encoded(noise(8, 8)), [f"{MARK}a cat", "a cat", f"a {MARK}cat"]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    members, rows = [], []
+    for i, text in enumerate(texts):
+        (folder / f"{i}.png").write_bytes(image)
+        (folder / f"{i}.txt").write_bytes(f"{text}\r\n".encode())
+        meta = json.dumps({"text": text, "id": MARK + str(i), "rights": f"{MARK}MIT"}).encode()
+        members += [(f"{i}.png", image), (f"{i}.txt", f"{text}\r\n".encode())]
+        members += [(f"{i}.cls", f"{MARK}{i}".encode()), (f"{i}.json", MARK.encode() + meta)]
+        rows.append({"image": image, "text": text, "id": MARK + str(i), "rights": f"{MARK}MIT"})
+    wanted = ["a cat", "a cat", texts[2]]
+    found = everything(ImageFolder(str(folder), "MIT", "sidecar"))
+    assert [item.caption for item in found] == wanted
+    path = image_sources.tar(tmp_path / "x.tar", members)
+    options = {"label": "cls", "licence": "json.rights", "source_id": "json.id"}
+    for caption in ("txt", "json.text"):
+        found = tar_items(path, caption=caption, licence_text=None, **options)
+        assert [item.caption for item in found] == wanted
+        assert [(item.source_id, item.label, item.licence) for item in found] == [
+            (str(i), i, "MIT") for i in range(3)
+        ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    columns = {"caption": "text", "label": "text", "source_id": "id", "licence": "rights"}
+    found = everything(Parquet(str(tmp_path / "x.parquet"), **columns))
+    assert [(item.caption, item.label) for item in found] == [(text, text) for text in wanted]
+    assert [(item.source_id, item.licence) for item in found] == [
+        (str(i), "MIT") for i in range(3)
+    ]
+
+
 # Where files are.
 
 
@@ -126,6 +167,61 @@ def test_files_are_one_or_a_folder_or_a_glob(tmp_path):
         empty.mkdir() if empty.name == "x" else None
         with refused("webdataset: wanted files under path '.*' that end in .tar, got none;"):
             found(empty)
+
+
+JUNK = b"\0\x05\x16\x07" + bytes(100)  # how macOS begins the file of another file's metadata
+
+
+def hide_copies(folder):
+    """Add hidden copies and hidden junk to every folder; a name more in every tar file."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            hidden = path.parent / ".ipynb_checkpoints"
+            hidden.mkdir(exist_ok=True)
+            (hidden / f"{path.stem}-checkpoint{path.suffix}").write_bytes(path.read_bytes())
+            (path.parent / f"._{path.name}").write_bytes(JUNK)
+            (path.parent / f".{path.name}").write_bytes(path.read_bytes())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_files_are_not_read(kind, tmp_path):
+    source = KINDS[kind](tmp_path / ".cache" / "data")  # the folder itself may be hidden
+    before = everything(source)
+    hide_copies(tmp_path / ".cache" / "data")
+    assert everything(source) == before and len(before) == NUM
+
+
+def test_wildcards_match_no_hidden_files(tmp_path):
+    image_sources.parquet(tmp_path / "a")
+    hide_copies(tmp_path)
+
+    def num(pattern):
+        return len(everything(Parquet(str(tmp_path / pattern), licence_text="CC0")))
+
+    assert num("*/*.parquet") == num("**/*.parquet") == num("a/[!x]*.parquet") == NUM
+    assert num("a/.ipynb_checkpoints/*.parquet") == NUM  # asked for by name
+
+
+def test_hidden_members_of_tar_files_are_not_read(tmp_path):
+    """As macOS writes them: before each member, and in folders."""
+    members = [m for i, d in enumerate(image_sources.images()) for m in image_sources.sample(i, d)]
+    plain = tar_items(image_sources.tar(tmp_path / "x.tar", members), label="cls", caption="txt")
+    hidden = [
+        (name, data)
+        for member in members
+        for name, data in (
+            (member[0].replace("a/", "a/._"), JUNK),
+            (f".ipynb_checkpoints/{member[0]}", member[1]),
+            member,
+        )
+    ]
+    for start in ("", "./", "../"):
+        here = [(start + name, data) for name, data in hidden]
+        path = image_sources.tar(tmp_path / "x.tar", here)
+        items = tar_items(path, label="cls", caption="txt")
+        ids = [item.source_id.replace(f"/{start}a/", "/a/") for item in items]
+        items = [item._replace(source_id=one) for item, one in zip(items, ids, strict=True)]
+        assert items == plain and numbers(items) == list(range(NUM))
 
 
 def test_a_relative_path_is_of_the_working_folder(tmp_path, monkeypatch):
@@ -217,6 +313,10 @@ def test_parquet_rows_that_lack_something(tmp_path):
         ({"caption": "label"}, "caption: wanted a column of text, got 'label' of type int64"),
         (
             {"where": (("label", "a"),)},
+            "where: wanted values of type int64 for the column 'label'",
+        ),
+        (
+            {"where": (("label", 2**63),)},
             "where: wanted values of type int64 for the column 'label'",
         ),
     ],
@@ -445,6 +545,153 @@ def test_webdataset_goes_on_with_the_next_file(tmp_path):
     assert [item.source_id for item in items if item.problem] == ["part-1.tar.gz"]
     good = [item for item in items if item.problem is None]
     assert numbers(good) == [i for i in range(NUM) if i != 9]
+
+
+def dotted(num, name="d/img v1.{}", more=()):
+    """Members whose names have further dots: an image, a caption, and files that are not read."""
+    made = image_sources.images()
+    for i in range(num):
+        start = name.format(i)
+        yield from ((f"{start}.PNG", made[i % NUM]), (f"{start}.txt", f"picture {i}".encode()))
+        yield from ((start + end, b"not read") for end in more)
+
+
+@pytest.mark.parametrize("num", [1, 20, 150])
+@pytest.mark.parametrize("more", [(), (".md", ".seg.tif")], ids=str)
+def test_names_with_dots_are_samples(num, more, tmp_path):
+    """One image, several, and more than are held at once: none is lost, each has its caption."""
+    path = image_sources.tar(tmp_path / "x.tar", dotted(num, more=more))
+    items = tar_items(path, caption="txt")
+    assert numbers(items) == [i % NUM for i in range(num)]
+    assert [(i.source_id, i.caption, i.problem) for i in items] == [
+        (f"x.tar/d/img v1.{i}", f"picture {i}", None) for i in range(num)
+    ]
+
+
+def test_names_with_dots_by_extensions_with_dots(tmp_path):
+    members = list(dotted(3, "a.{}", more=[".left.png", ".x.json"]))
+    path = image_sources.tar(tmp_path / "x.tar", members)
+    items = tar_items(path, image=("left.png",), caption="txt")
+    assert [(i.source_id, i.image, i.caption) for i in items] == [
+        (f"x.tar/a.{i}", b"not read", f"picture {i}") for i in range(3)
+    ]
+
+
+def test_a_group_with_an_image_is_one_sample(tmp_path):
+    """The convention of WebDataset; also if images with longer extensions come first."""
+    one, other = image_sources.images()[:2]
+    first = [(f"a.{i}.png", other) for i in range(5)]
+    path = image_sources.tar(tmp_path / "x.tar", [*first, ("a.png", one), ("a.6.png", other)])
+    assert [(i.source_id, i.image) for i in tar_items(path)] == [("x.tar/a", one)]
+    # With more members than are held, nothing is lost, whatever follows.
+    many = [(f"a.{i}.png", other) for i in range(100)]
+    path = image_sources.tar(tmp_path / "x.tar", [*many, ("a.png", one)])
+    assert numbers(tar_items(path)) == [1] * 100 + [0]
+    # A caption that no image of a split group has is a sample without image, which is rejected.
+    path = image_sources.tar(tmp_path / "x.tar", [*first, ("a.txt", b"b"), ("b.txt", b"")])
+    items = tar_items(path, caption="txt")
+    assert [i.source_id for i in items if not i.problem] == [f"x.tar/a.{i}" for i in range(5)]
+    bad = [(i.source_id, i.problem) for i in items if i.problem]
+    assert bad == [("x.tar/a", base.NO_IMAGE), ("x.tar/b", base.NO_IMAGE)]
+
+
+def linked_tar(path, members):
+    """A tar file of (name, bytes), (name, "=target"), a hard link, and (name, "target")."""
+    mode = "w" if path.suffix == ".tar" else f"w:{path.suffix[1:]}"
+    with tarfile.open(path, mode) as file:
+        for name, data in members:
+            header = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                header.type = tarfile.LNKTYPE if data.startswith("=") else tarfile.SYMTYPE
+                header.linkname = data.removeprefix("=")
+                file.addfile(header)
+            else:
+                header.size = len(data)
+                file.addfile(header, io.BytesIO(data))
+    return path
+
+
+def linked_members():
+    """Members whose captions are the text of the first, and images 9 and 10, which are image 0."""
+    made = image_sources.images()
+    members = [("a/0.png", made[0]), ("a/0.txt", b"a cat")]
+    for i in range(1, 9):
+        link = ("=a/0.txt", "0.txt", "../a/./0.txt", f"={'./' if i % 2 else ''}a/{i - 1}.txt")[
+            i % 4
+        ]
+        members += [(f"a/{i}.png", made[i]), (f"a/{i}.txt", link)]
+    members += [("b/9.png", "=a/0.png"), ("b/9.txt", "../a/8.txt")]
+    members += [("b/10.png", "later/x.png"), ("b/10.txt", b"a dog"), ("b/later/x.png", made[0])]
+    return members
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.bz2", ".tar.xz"])
+def test_links_in_tar_files_are_what_they_name(suffix, tmp_path):
+    path = linked_tar(tmp_path / f"x{suffix}", linked_members())
+    items = tar_items(path, caption="txt")
+    assert [item.source_id.removeprefix(f"{path.name}/") for item in items] == [
+        *(f"a/{i}" for i in range(9)),
+        *("b/9", "b/10", "b/later/x"),
+    ]
+    assert numbers(items) == [*range(9), 0, 0, 0]
+    assert [item.caption for item in items] == ["a cat"] * 10 + ["a dog", ""]
+    assert {item.problem for item in items} == {None}
+
+
+def test_links_to_names_that_recur(tmp_path):
+    """As extracted: a hard link is the last member before it, a symbolic link the last one."""
+    one, two, three = image_sources.images()[:3]
+    members = [("t.png", one), ("u.png", two), ("t.png", two), ("h.png", "=t.png")]
+    members += [("s.png", "t.png"), ("t.png", three)]
+    items = tar_items(linked_tar(tmp_path / "x.tar", members))
+    assert numbers(items) == [0, 1, 1, 1, 2, 2]
+
+
+def test_links_that_lead_nowhere_are_rejected(tmp_path):
+    """Also those to files that this machine has: nothing outside the archive is read."""
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(image_sources.images()[0])
+    (tmp_path / "t.txt").write_text("no caption")
+    image = image_sources.images()[1]
+    broken = {
+        "gone": "=none.png",
+        "later": "=z.png",  # a hard link to a later member
+        "absolute": str(outside),
+        "above": "../outside.png",
+        "itself": "itself.png",
+        "one": "two.png",
+        "two": "one.png",
+        "folder": "d",
+    }
+    members = [("d/0.png", image), *((f"{name}.png", link) for name, link in broken.items())]
+    members += [("t.png", image), ("t.txt", "/t.txt"), ("u.png", image), ("u.md", "none")]
+    members += [("z.png", image)]
+    path = linked_tar(tmp_path / "x.tar", members)
+    items = {
+        item.source_id.removeprefix("x.tar/"): item for item in tar_items(path, caption="txt")
+    }
+    bad = {name for name, item in items.items() if item.problem}
+    assert bad == {*broken, "t"} and {items[name].problem for name in bad} == {base.NO_FILE}
+    assert numbers([items[name] for name in ("d/0", "u", "z")]) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.xz"])
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.7])
+def test_links_in_a_tar_file_that_is_cut(suffix, part, tmp_path):
+    """The samples before the cut are those of the whole file."""
+    path = linked_tar(tmp_path / f"x{suffix}", linked_members())
+    whole = {item.source_id: item for item in tar_items(path, caption="txt")}
+    data = path.read_bytes()
+    path.write_bytes(data[: int(part * len(data))])
+    items = tar_items(path, caption="txt")
+    # Without wanted extensions, no link is read.
+    assert [i.source_id for i in items] == [i.source_id for i in tar_items(path, image=("none",))]
+    assert len(items) > 2 and items[-1] == base.Item(path.name, None, problem=base.CUT_ARCHIVE)
+    for item in items[:-2]:  # only b/10 has a link to a later member
+        is_lost = item.source_id.endswith("b/10")
+        assert item == whole[item.source_id] or (is_lost and item.problem == base.NO_FILE)
+    assert items[-2].problem == base.CUT_ARCHIVE
+    assert [item.source_id for item in items[:-1]] == list(whole)[: len(items) - 1]
 
 
 # Arrow on disk.

@@ -58,6 +58,10 @@ BAD = {  # name: (what is mended into the config, the words of the line)
         ("each_step: {name: sample_each_step}", "each_step: {name: top_k, k: 3}"),
         ["arms.each_step", "3", "components"],
     ),
+    "a policy twice": (
+        ("each_step: {name: sample_each_step}", "each_step: {name: full}\n  each_step: full"),
+        ["policies.each_step", ".yaml:", "every key once"],
+    ),
 }
 
 

@@ -351,6 +351,24 @@ def test_labels_are_of_one_kind(tmp_path):
     assert not list((tmp_path / "out").glob("*"))  # nothing half done, no temporary file
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_labels_are_numbers_of_64_bits(sign, tmp_path):
+    edge = 2**63 - 1 if sign == 1 else -(2**63)
+    for label in (edge, edge + sign):
+        members = [("a.png", encoded(noise(8, 8))), ("a.json", f'{{"l": {label}}}'.encode())]
+        path = str(image_sources.tar(tmp_path / "x.tar", members))
+        source = {"name": "webdataset", "path": path, "label": "json.l", "licence_text": "MIT"}
+        if label == edge:
+            ((_, rows, _),) = shards(tmp_path, 1, source=source, image=IMAGE)
+            assert rows["label"].tolist() == [edge]
+            continue
+        with refused(
+            rf"data.source: wanted labels from -2\^63 to 2\^63 - 1, or text, got {label} \(of "
+            r"x.tar/a\); store it as text"
+        ):
+            run("data", tmp_path / "out", spec(source, image=IMAGE))
+
+
 def test_names_that_are_no_text_are_written_out(tmp_path):
     path = image_sources.tar(tmp_path / "x.tar", [("caf\udce9.png", encoded(noise(8, 8)))])
     source = {"name": "webdataset", "path": str(path), "licence_text": "MIT"}

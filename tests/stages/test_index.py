@@ -120,6 +120,18 @@ def test_too_many_rejects_stop_the_run(tmp_path):
         indexed(tmp_path, [shard(tmp_path, 1, [], 0)])
 
 
+def test_labels_of_all_shards_are_of_one_kind(tmp_path):
+    numbers = [shard(tmp_path, 0, [], 0), shard(tmp_path, 1, ids("a", 3), 4)]
+    texts = [shard(tmp_path, 2, ids("b", 3), "oak"), shard(tmp_path, 3, ids("c", 3), "4")]
+    for parts in (numbers, texts, [numbers[0], *texts]):
+        indexed(tmp_path, parts)
+    with refused(
+        r"data.source: wanted labels that are all whole numbers or all text, got 4 \(of a0, shard "
+        r"1\) and 'oak' \(of b0, shard 2\); name another label"
+    ):
+        indexed(tmp_path, numbers + texts)
+
+
 def test_repeated_ids():
     found = duplicated_ids(pd.Series(["a", "b", "a", "", "b", "a", "é"]))
     assert found.tolist() == [False, False, True, False, True, True, False]

@@ -9,7 +9,7 @@ item with a problem, not an error, so that every image is accounted for.
 import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,6 +21,7 @@ NO_LABEL = "no label"
 NO_LICENCE = "no licence"
 NO_TEXT = "unreadable text"
 CUT_ARCHIVE = "truncated or corrupt archive"
+BYTE_ORDER_MARK = "\ufeff"  # Windows programs write it in front of a text
 PROBLEMS = (NO_IMAGE, NO_FILE, NO_ID, NO_LABEL, NO_LICENCE, NO_TEXT, CUT_ARCHIVE)
 
 
@@ -73,17 +74,42 @@ def shard_range(num: int, shard: int, num_shards: int) -> range:
     return range(num * shard // num_shards, num * (shard + 1) // num_shards)
 
 
+def without_mark(text: str) -> str:
+    """Return `text` without a byte order mark, which would make two texts of one."""
+    return text.removeprefix(BYTE_ORDER_MARK)
+
+
+def decode_text(data: bytes) -> str:
+    """Return UTF-8 as text, without a byte order mark, or white space at both ends.
+
+    Raises UnicodeDecodeError.
+    """
+    return without_mark(data.decode()).strip()
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a part of the relative path `name` begins with a dot.
+
+    Such files are copies that other programs keep (.ipynb_checkpoints/) or hold metadata
+    (._00001.png, from macOS). No source reads them. The parts "." and ".." are not names.
+    """
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") and part not in (".", "..") for part in parts)
+
+
 def list_files(path: str, suffixes: tuple[str, ...], kind: str) -> list[tuple[str, Path]]:
     """Return (name, path) of a file, of all files under a folder, or of a glob, sorted by name.
 
     Names are relative to the folder, or to the last folder before the first wildcard. Under a
-    folder, links to files are followed and links to folders are not; a glob follows both.
+    folder, hidden files are ignored, links to files are followed, and links to folders are not. A
+    glob follows both. Its wildcards match no hidden names; a glob must write their dot.
     """
     here = Path(path)
     if here.is_file():
         return [(here.name, here)]
     if here.is_dir():
         root, found = here, [p for p in here.rglob("*") if p.name.endswith(suffixes)]
+        found = [p for p in found if not is_hidden(p.relative_to(root).as_posix())]
     else:
         wild = next((i for i, part in enumerate(here.parts) if glob.has_magic(part)), None)
         if wild is None:

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routing.data.sources.base import NO_ID, NO_IMAGE, NO_LABEL, NO_LICENCE, Item
+from routing.data.sources.base import (
+    NO_ID,
+    NO_IMAGE,
+    NO_LABEL,
+    NO_LICENCE,
+    Item,
+    without_mark,
+)
 from routing.workflow import choices
 
 
@@ -80,7 +87,8 @@ class Columns:
         for row in range(len(batch)):
 
             def read(column: str | None, row: int = row) -> object:
-                return None if column is None else names(column, rest[column][row])
+                value = None if column is None else names(column, rest[column][row])
+                return without_mark(value) if isinstance(value, str) else value
 
             yield self._item(image[row].as_py(), read, positions[row])
 

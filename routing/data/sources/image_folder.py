@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from routing.data.sources.base import NO_FILE, NO_TEXT, Item, require_licence, shard_range
+from routing.data.sources.base import (
+    NO_FILE,
+    NO_TEXT,
+    Item,
+    decode_text,
+    is_hidden,
+    require_licence,
+    shard_range,
+)
 
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pgm", ".png", ".pnm", ".ppm"),
@@ -62,7 +70,7 @@ class ImageFolder:
         if self.captions == "none" or not beside.is_file():
             return item
         try:
-            return item._replace(caption=beside.read_bytes().decode().strip())
+            return item._replace(caption=decode_text(beside.read_bytes()))
         except UnicodeDecodeError:
             return item._replace(problem=NO_TEXT)
 
@@ -76,7 +84,7 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
             f"image_folder: the link {folder} leads back to a folder above it; remove it"
         )
     with os.scandir(folder) as entries:
-        found = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
+        found = sorted((e.name, e.is_dir()) for e in entries if not is_hidden(e.name))
     for name, is_folder in found:
         if is_folder:
             yield from _walk(folder / name, (*above, here))

@@ -21,7 +21,7 @@ class Parquet:
     Shards divide the rows of all files. `where` has pairs (column, value); a row is kept if its
     value in every such column is one of those given for it. Other rows are not counted as
     rejected. Ids are the values of the column `source_id`, or "file:row". Files are read
-    `batch_rows` rows at a time.
+    `batch_rows` rows at a time. Hidden files are ignored.
     """
 
     path: str
@@ -81,7 +81,7 @@ class Parquet:
             values = [value for column, value in self.where if column == name]
             try:
                 allowed[name] = pa.array(values, kind)
-            except (pa.ArrowException, TypeError):
+            except (pa.ArrowException, TypeError, OverflowError):
                 raise ValueError(
                     f"parquet: where: wanted values of type {kind} for the column {name!r} of "
                     f"{where}, got {values}; convert them"

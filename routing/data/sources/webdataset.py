@@ -10,17 +10,23 @@ from typing import Literal
 
 from routing.data.sources.base import (
     CUT_ARCHIVE,
+    NO_FILE,
     NO_IMAGE,
     NO_LABEL,
     NO_LICENCE,
     NO_TEXT,
     Item,
+    decode_text,
+    is_hidden,
     list_files,
     require_licence,
     shard_range,
+    without_mark,
 )
+from routing.data.sources.tar_links import LinkReader
 
-Fields = dict[str, bytes]  # the files of a sample, by extension
+MOST_PARTS = 64  # members that are held until it is known whether they are one sample
+Fields = dict[str, bytes | None]  # the files of a sample, by extension; None: a broken link
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,13 @@ class WebDataset:
 
     Shards divide the files. A sample consists of neighbouring members whose path is the same up
     to the first dot of the name; the rest, in lower case, is the extension. `image` lists the
-    extensions of the image; the first that is present is read. `label`, `caption`, `licence` and
-    `source_id` name an extension or, as "json.field", a field of a JSON member. A label of digits
-    is a number. Without `source_id` the id is "tar/path". A truncated file is rejected under its
-    own name, together with its last sample; the samples before are kept.
+    extensions of the image; the first that is present is read. If there is none, but names end in
+    one, as in "img v1.0.png", each name up to such an extension is a sample. `label`, `caption`,
+    `licence` and `source_id` name an extension or, as "json.field", a field of a JSON member. A
+    label of digits is a number. Without `source_id` the id is "tar/path". Hidden members are
+    ignored. A link is read as the member that it names; a sample is rejected if a link in it
+    names none. A truncated file is rejected under its own name, together with its last sample;
+    the samples before are kept.
     """
 
     path: str
@@ -59,7 +68,7 @@ class WebDataset:
             )
         for number in shard_range(len(named), shard, num_shards):
             name, path = named[number]
-            for key, fields in _samples(path, self._wanted()):
+            for key, fields in _samples(path, self._wanted(), self.image):
                 if key is None:
                     yield Item(name, None, problem=CUT_ARCHIVE)
                 elif fields is None:
@@ -72,6 +81,8 @@ class WebDataset:
         return {*self.image, *(_member(name) for name in named if name)}
 
     def _item(self, name: str, fields: Fields) -> Item:
+        if None in fields.values():
+            return Item(name, None, problem=NO_FILE)
         item = Item(name, next((fields[key] for key in self.image if key in fields), None))
         try:
             label = _value(fields, self.label)
@@ -110,33 +121,87 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(str(error)) from None
 
 
-def _samples(path: Path, wanted: set[str]) -> Iterator[tuple[str | None, Fields | None]]:
+def _samples(
+    path: Path, wanted: set[str], images: tuple[str, ...]
+) -> Iterator[tuple[str | None, Fields | None]]:
     """Yield (key, fields) of each sample.
 
     At a truncation: (key, None) for the sample, then (None, None) for the file `path`.
     """
-    key, fields = None, {}
+    key, parts, is_split = None, {}, False
+    links = LinkReader(path)
     try:
         with tarfile.open(path, "r|*", tarinfo=_Header) as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # else it keeps every header
-                if not member.isfile():
+                if member.isdir() or is_hidden(member.name):
                     continue
                 folder, slash, base = member.name.rpartition("/")
-                stem, _, extension = base.partition(".")
+                stem, _, rest = base.partition(".")
                 if folder + slash + stem != key:
                     if key is not None:
-                        yield key, fields
-                    key, fields = folder + slash + stem, {}
-                if extension.lower() in wanted:
-                    fields[extension.lower()] = tar.extractfile(member).read()
+                        yield from _of_group(key, parts, wanted, images, is_split)
+                    key, parts, is_split = folder + slash + stem, {}, False
+                if _needed(rest, parts, wanted, images):
+                    parts[rest] = (
+                        tar.extractfile(member).read() if member.isfile() else links.read(member)
+                    )
+                if len(parts) > MOST_PARTS and not _has_image(parts, images):
+                    last = _ending(rest, wanted)[0]
+                    done = {
+                        name: d for name, d in parts.items() if _ending(name, wanted)[0] != last
+                    }
+                    yield from _of_group(key, done, wanted, images, True)
+                    parts = {n: d for n, d in parts.items() if n not in done}
+                    is_split = True
     except tarfile.TarError:
         if key is not None:
             yield key, None
         yield None, None
         return
+    finally:
+        links.close()
     if key is not None:
-        yield key, fields
+        yield from _of_group(key, parts, wanted, images, is_split)
+
+
+def _of_group(
+    key: str, parts: Fields, wanted: set[str], images: tuple[str, ...], is_split: bool
+) -> Iterator[tuple[str, Fields]]:
+    """Yield the samples of members with one name up to the first dot; `parts` has their rests.
+
+    They are one sample if one of them is its image, else a sample for each name up to the
+    extension.
+    """
+    endings = {rest: _ending(rest, wanted) for rest in parts}
+    has_others = any(extension in images for _, extension in endings.values())
+    if not is_split and (_has_image(parts, images) or not has_others):
+        yield key, {rest.lower(): data for rest, data in parts.items() if rest.lower() in wanted}
+        return
+    samples: dict[str, Fields] = {}
+    for rest, (middle, extension) in endings.items():
+        samples.setdefault(f"{key}.{middle}" if middle else key, {})[extension] = parts[rest]
+    yield from samples.items()
+
+
+def _ending(rest: str, wanted: set[str]) -> tuple[str, str | None]:
+    """Return (text before, extension) of the longest extension in `wanted` that ends `rest`."""
+    lower = rest.lower()
+    for start in (0, *(i + 1 for i, letter in enumerate(lower) if letter == ".")):
+        if lower[start:] in wanted:
+            return rest[: max(start - 1, 0)], lower[start:]
+    return rest, None
+
+
+def _has_image(parts: Fields, images: tuple[str, ...]) -> bool:
+    return any(rest.lower() in images for rest in parts)
+
+
+def _needed(rest: str, parts: Fields, wanted: set[str], images: tuple[str, ...]) -> bool:
+    """Return whether a member may belong to a sample, as far as the members before it show."""
+    if rest.lower() in wanted:
+        return True
+    return not _has_image(parts, images) and _ending(rest, wanted)[1] is not None
 
 
 def _member(name: str) -> str:
@@ -150,9 +215,9 @@ def _value(fields: Fields, name: str | None) -> object:
     if data is None:
         return None
     if _member(name) == name:
-        return data.decode().strip()
+        return decode_text(data)
     found = json.loads(data)
     value = found.get(name.removeprefix("json.")) if isinstance(found, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | str | None):
         raise ValueError(f"{name} is neither text nor an integer")
-    return value
+    return without_mark(value) if isinstance(value, str) else value
