@@ -57,7 +57,7 @@ class Comparison:
         heads = ["arm", "letters", display_name(self.metric)]
         if len(references):
             heads += [f"minus {display_name(references.iloc[0])}", "p", "p (Holm)"]
-        lines = [_line(row, kind)[: len(heads)] for _, row in table.iterrows()]
+        lines = [_line(row)[: len(heads)] for _, row in table.iterrows()]
         if kind == "tex":
             return text_tables.latex_table(heads, lines, 2, 0)
         return text_tables.markdown_table(heads, lines, 2) + self._note(len(table), references)
@@ -66,8 +66,8 @@ class Comparison:
         best = ", the best is bold" if metric_labels.direction(self.metric) else ""
         correction = arm_pairs.correction_text(num_arms)
         note = (
-            f"\n{metric_labels.axis_label(self.metric)}; ± is half of a 95 % interval{best}. Arms "
-            f"that share a letter do not differ significantly ({correction})"
+            f"{metric_labels.label_with_direction(self.metric)}; ± is half of a 95 % "
+            f"interval{best}. Arms that share a letter do not differ significantly ({correction})"
         )
         if len(references):
             num = len(references)
@@ -77,7 +77,7 @@ class Comparison:
                 f"; p (Holm) is corrected for {num:,} {one} from {reference} only, the letters "
                 "for all pairs"
             )
-        return note + ".\n"
+        return f"\n{text_tables.escape_markdown(note)}.\n"
 
 
 def p_value(p: float) -> str:
@@ -85,12 +85,12 @@ def p_value(p: float) -> str:
     return f"< {MIN_P}" if p < MIN_P else f"{p:.3f}"
 
 
-def _line(row: pd.Series, kind: str) -> list[str]:
+def _line(row: pd.Series) -> list[str]:
     value = metric_labels.format_value(row["value"], (row["hi"] - row["lo"]) / 2)
-    value = text_tables.BOLD[kind].format(value) if row["is_best"] else value
+    value = text_tables.Bold(value) if row["is_best"] else value
     line = [display_name(row["arm"]), row["letters"], value]
     if pd.isna(row["reference"]):
-        return line + [text_tables.DASH[kind]] * 3
+        return line + [text_tables.DASH] * 3
     half = (row["difference_hi"] - row["difference_lo"]) / 2
     line.append(metric_labels.format_value(row["difference"], half))
     return line + [p_value(row["p"]), p_value(row["p_holm_reference"])]

@@ -21,6 +21,7 @@ from routing.figures.shared import (
 )
 from routing.figures.shared.config_view import display_name, require_known
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_text
 from routing.figures.shared.intervals import draw_intervals
 from routing.figures.shared.style import Drawing
 
@@ -47,7 +48,10 @@ class Gains:
         table.insert(0, "group", titles)
         sign = metric_labels.direction(self.metric)
         ranked = table.assign(rank=-sign * table["value"]).sort_values("rank", kind="stable")
-        groups = {g: list(ranked["arm"][ranked["group"] == g]) for g in dict.fromkeys(titles)}
+        groups = {
+            figure_text(g): list(ranked["arm"][ranked["group"] == g])
+            for g in dict.fromkeys(titles)
+        }
         layout = dot_plot_rows.stacked_rows(groups)
         note = f", minus {display_name(self.baseline)}"
         names = dict(zip(table["arm"], table["router"], strict=True))

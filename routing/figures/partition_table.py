@@ -54,7 +54,7 @@ class PartitionTable:
             p for p in inputs.partitions if p in used and has_several_clusters(inputs, p)
         ]
         table = partition_arms.metric_rows(inputs, self, {p: [p] for p in chosen})
-        is_monolith = table["family"] == partition_arms.MONOLITH
+        is_monolith = table["is_monolith"]
         table["family"] = table["family"].where(is_monolith, "")
         sign = metric_labels.direction(self.metric)
         score = (sign * table["value"]).where(~is_monolith)
@@ -68,26 +68,28 @@ class PartitionTable:
 
     def _text(self, inputs: FigureInputs, table: pd.DataFrame, kind: str) -> str:
         names = partition_arms.policies_in(inputs, self, table)
-        is_monolith = table["family"] == partition_arms.MONOLITH
+        is_monolith = table["is_monolith"]
         rows, last = table[~is_monolith], table[is_monolith]
-        lines = [_line(own, names, kind) for _, own in rows.groupby("partition", sort=False)]
+        lines = [_line(own, names) for _, own in rows.groupby("partition", sort=False)]
         for _, row in last.iterrows():
-            blank = [text_tables.DASH[kind]] * (1 + len(COLUMNS))
+            blank = [text_tables.DASH] * (1 + len(COLUMNS))
             lines.append([partition_arms.MONOLITH, "1", *blank, *[value_text(row)] * len(names)])
         quantities = [QUANTITIES[key] for key in COLUMNS]
         heads = ["partition", "K", "sizes", *quantities, *map(display_name, names)]
         if kind == "tex":
             return text_tables.latex_table(heads, lines, 1, len(last))
-        return text_tables.markdown_table(heads, lines, 1) + (
-            f"\n{metric_labels.axis_label(self.metric)} ({display_name(self.sampler)}); ± is half "
-            f"of a 95 % interval, the best is bold.\n"
+        note = (
+            f"{metric_labels.label_with_direction(self.metric)} ({display_name(self.sampler)}); "
+            "± is half of a 95 % interval, the best is bold."
         )
+        table_text = text_tables.markdown_table(heads, lines, 1)
+        return f"{table_text}\n{text_tables.escape_markdown(note)}\n"
 
 
-def _line(own: pd.DataFrame, policies: list[str], kind: str) -> list[str]:
+def _line(own: pd.DataFrame, policies: list[str]) -> list[str]:
     """Return the cells of one partition, whose rows are `own`."""
-    first, by_policy, dash = own.iloc[0], own.set_index("policy"), text_tables.DASH[kind]
-    cells = [value_cell(by_policy, policy, kind) for policy in policies]
+    first, by_policy, dash = own.iloc[0], own.set_index("policy"), text_tables.DASH
+    cells = [value_cell(by_policy, policy) for policy in policies]
     quantities = [quantity_text(first[key], dash) for key in COLUMNS]
     sizes = _size_range(first["smallest"], first["largest"], dash)
     return [

@@ -88,9 +88,9 @@ def _is_best(metric: str, values: pd.Series) -> pd.Series:
     return sign * values == (sign * values).max() if sign else pd.Series(False, values.index)
 
 
-def _cells(table: pd.DataFrame, kind: str) -> tuple[list[str], list[list[str]], int]:
-    """Return headings, lines of text in the format `kind`, and the number of text columns."""
-    metrics, dash = list(dict.fromkeys(table["metric"])), text_tables.DASH[kind]
+def _cells(table: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
+    """Return headings, lines of text, and the number of text columns."""
+    metrics, dash = list(dict.fromkeys(table["metric"])), text_tables.DASH
     facts = [key for key in FACTS if table[key].fillna("").any()]  # guidance, if any arm has one
     costs = [key for key in COSTS if table[key].any()]  # exact worlds count no FLOP
     heads = ["arm", *facts] + [COSTS[key][0] for key in costs] + [_head(m) for m in metrics]
@@ -104,7 +104,7 @@ def _cells(table: pd.DataFrame, kind: str) -> tuple[list[str], list[list[str]], 
             line = [display_name(arm)]
             line += [display_name(first[key]) or dash for key in facts]
             line += [_cost(first[key], COSTS[key][1]) for key in costs]
-        lines.append(line + [value_cell(by_metric, metric, kind) for metric in metrics])
+        lines.append(line + [value_cell(by_metric, metric) for metric in metrics])
     return heads, lines, 1 + len(facts)
 
 
@@ -120,10 +120,10 @@ def _cost(value: float, digits: int) -> str:
 
 def _markdown(table: pd.DataFrame) -> str:
     note = "\nCosts are per sample; ± is half of a 95 % interval; the best arm is in bold.\n"
-    return text_tables.markdown_table(*_cells(table, "md")) + note
+    return text_tables.markdown_table(*_cells(table)) + note
 
 
 def _latex(table: pd.DataFrame) -> str:
     return text_tables.latex_table(
-        *_cells(table, "tex"), int(table["arm"].iloc[-1] == arm_selection.HELDOUT)
+        *_cells(table), int(table["arm"].iloc[-1] == arm_selection.HELDOUT)
     )

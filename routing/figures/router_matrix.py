@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from routing.figures.shared import heat_map, metric_labels, page_layout, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.router_policy_cells import cell_rows
 from routing.figures.shared.style import Drawing
 from routing.figures.shared.value_cells import value_text
@@ -37,7 +37,7 @@ class RouterMatrix:
         names, policies = (list(dict.fromkeys(table[key])) for key in ("router", "policy"))
         shape = len(names), len(policies)
         width = min(style.PAGE, 1.2 + 0.72 * shape[1])
-        shown = list(map(display_name, names))
+        shown = list(map(figure_label, names))
         title_width = width - page_layout.text_width(shown) - 0.1
         title = page_layout.wrap_text(metric_labels.axis_label(self.metric), title_width)
         figure = page_layout.new_figure(width, 0.47 + 0.3 * shape[0] + style.LINE * len(title))
@@ -56,7 +56,7 @@ class RouterMatrix:
             axes.text(j, i - 0.02, f"± {half}", va="top", fontsize=6.5, **look)
             if row["is_best"]:
                 heat_map.outline_cell(axes, i, j)
-        axes.set_xticks(range(shape[1]), map(display_name, policies))
+        axes.set_xticks(range(shape[1]), map(figure_label, policies))
         axes.set_yticks(range(shape[0]), shown)
         axes.set_title("\n".join(title))
         return Drawing(table, figure)

@@ -46,7 +46,7 @@ class RouterTable:
         policies = list(dict.fromkeys(table["policy"]))
         cells = table.set_index(["router", "policy"])
         lines = [
-            [display_name(router), *(value_cell(cells, (router, p), kind) for p in policies)]
+            [display_name(router), *(value_cell(cells, (router, p)) for p in policies)]
             for router in dict.fromkeys(table["router"])
         ]
         cost = table.groupby("policy")["expert_evaluations"].agg(["min", "max"])
@@ -55,7 +55,8 @@ class RouterTable:
         if kind == "tex":
             return text_tables.latex_table(heads, [*lines, last], 1, 1)
         text = text_tables.markdown_table(heads, [*lines, last], 1)
-        return text + "\n" + self._caption(inputs, table)
+        caption = text_tables.escape_markdown(self._caption(inputs, table))
+        return f"{text}\n{caption}\n"
 
     def _caption(self, inputs: FigureInputs, table: pd.DataFrame) -> str:
         found = inputs.metric_rows(self.metric, inputs.metrics)
@@ -65,8 +66,8 @@ class RouterTable:
         setting = [display_name(self.partition), display_name(self.sampler)]
         setting += [display_name(self.guidance)] if self.guidance else []
         return (
-            f"{metric_labels.axis_label(self.metric)} ({', '.join(setting)}); ± is half of a 95 % "
-            f"interval, the best is bold. {'; '.join(others).capitalize()}\n"
+            f"{metric_labels.label_with_direction(self.metric)} ({', '.join(setting)}); ± is half "
+            f"of a 95 % interval, the best is bold. {'; '.join(others).capitalize()}"
         )
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from routing.figures.shared.figure_text import FONTS, font_families
+
 COLUMN, PAGE = 3.3, 6.9  # widths, in
 ROW = 0.135  # height of a row of text, in
 LINE = 0.15  # height of a line of an axis label or a legend, in
@@ -25,7 +27,7 @@ IMAGE_FORMATS = ("pdf", "png")
 TEXT_FORMATS = ("md", "tex")
 
 RC = {
-    "font.family": "STIXGeneral",
+    "font.family": list(FONTS),
     "mathtext.fontset": "stix",
     "font.size": 7.5,
     "axes.labelsize": 7.5,
@@ -98,4 +100,4 @@ def styled(draw: Callable) -> Callable:
 def _settings() -> Any:
     from matplotlib import style
 
-    return style.context(RC, after_reset=True)
+    return style.context(RC | {"font.family": font_families()}, after_reset=True)

@@ -12,13 +12,13 @@ def value_text(row: pd.Series) -> str:
     return metric_labels.format_value(row["value"], (row["hi"] - row["lo"]) / 2)
 
 
-def value_cell(rows: pd.DataFrame, key: Hashable, kind: str) -> str:
-    """Return the text of the row `key` in the format `kind`, a dash if there is no such row.
+def value_cell(rows: pd.DataFrame, key: Hashable) -> str:
+    """Return the text of the row `key`, a dash if there is no such row.
 
     The text is bold if the row has `is_best`.
     """
     if key not in rows.index:
-        return text_tables.DASH[kind]
+        return text_tables.DASH
     row = rows.loc[key]
     text = value_text(row)
-    return text_tables.BOLD[kind].format(text) if row["is_best"] else text
+    return text_tables.Bold(text) if row["is_best"] else text
