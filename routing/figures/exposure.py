@@ -97,6 +97,10 @@ class Exposure:
         page_layout.legend_above(figure, _handles(), 2)
         return Drawing(table, figure)
 
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return no arm: by default the figure selects its arms."""
+        return []
+
     def _arms(self, inputs: FigureInputs) -> list[str]:
         partition = inputs.spec["shares_partition"]
         names = []

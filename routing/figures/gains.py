@@ -70,6 +70,10 @@ class Gains:
         page_layout.legend_above(figure, _handles(), 2)
         return Drawing(table, figure)
 
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return no arm: by default the figure selects its arms."""
+        return []
+
     def _table(self, inputs: FigureInputs) -> pd.DataFrame:
         """policy, partition, sampler, guidance, router, arm, reference, metric, value, lo, hi."""
         import torch

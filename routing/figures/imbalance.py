@@ -81,6 +81,10 @@ class Imbalance:
         }
         return table.assign(imbalance=table["partition"].map(values), measure=self.measure)
 
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return the arms of the families."""
+        return partition_arms.asked_arms(inputs, self, self.families)
+
     def _points(self, inputs: FigureInputs, family: str) -> dict[str, Any]:
         return partition_arms.family_style(inputs, self.families, family) | {"linestyle": "none"}
 

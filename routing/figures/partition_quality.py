@@ -66,6 +66,10 @@ class PartitionQuality:
         )
         return Drawing(table, figure)
 
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return the arms of the families."""
+        return partition_arms.asked_arms(inputs, self, self.families)
+
     def _draw_lines(self, axes: Any, inputs: FigureInputs, rows: pd.DataFrame) -> None:
         for family, (x, own) in self._by_family(metric_labels.clip_intervals(rows)).items():
             line = partition_arms.family_style(inputs, self.families, family)

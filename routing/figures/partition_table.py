@@ -48,12 +48,7 @@ class PartitionTable:
     def _table(self, inputs: FigureInputs) -> pd.DataFrame:
         """The metric's rows with is_best (per policy), cluster sizes and COLUMNS of the report."""
         require_known(self.sampler, list(inputs.samplers), "sampler")
-        own = [arm for arm in inputs.arms.values() if arm["sampler"] == self.sampler]
-        used = {arm["partition"] for arm in own if arm.get("guidance") == self.guidance}
-        chosen = self.partitions or [
-            p for p in inputs.partitions if p in used and has_several_clusters(inputs, p)
-        ]
-        table = partition_arms.metric_rows(inputs, self, {p: [p] for p in chosen})
+        table = partition_arms.metric_rows(inputs, self, self._families(inputs))
         is_monolith = table["is_monolith"]
         table["family"] = table["family"].where(is_monolith, "")
         sign = metric_labels.direction(self.metric)
@@ -65,6 +60,19 @@ class PartitionTable:
         for key in ("smallest", "largest", *COLUMNS):
             table[key] = [found[p].get(key, np.nan) for p in table["partition"]]
         return table
+
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return the arms of the partitions."""
+        return partition_arms.asked_arms(inputs, self, self._families(inputs))
+
+    def _families(self, inputs: FigureInputs) -> partition_arms.Families:
+        """Return {partition: [partition]} of `partitions`, by default of all with clusters."""
+        own = [arm for arm in inputs.arms.values() if arm["sampler"] == self.sampler]
+        used = {arm["partition"] for arm in own if arm.get("guidance") == self.guidance}
+        chosen = self.partitions or [
+            p for p in inputs.partitions if p in used and has_several_clusters(inputs, p)
+        ]
+        return {p: [p] for p in chosen}
 
     def _text(self, inputs: FigureInputs, table: pd.DataFrame, kind: str) -> str:
         names = partition_arms.policies_in(inputs, self, table)

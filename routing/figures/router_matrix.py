@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from routing.figures.shared import heat_map, metric_labels, page_layout, style
+from routing.figures.shared import arm_selection, heat_map, metric_labels, page_layout, style
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.router_policy_cells import cell_rows
@@ -60,3 +60,11 @@ class RouterMatrix:
         axes.set_yticks(range(shape[0]), shown)
         axes.set_title("\n".join(title))
         return Drawing(table, figure)
+
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return the arms with this partition, sampler and guidance."""
+        return list(
+            arm_selection.arms_by_router_and_policy(
+                inputs, (), self.partition, self.sampler, self.guidance
+            ).values()
+        )

@@ -42,6 +42,14 @@ class RouterTable:
         texts = {kind: self._text(inputs, table, kind) for kind in self.formats}
         return Drawing(table, texts=texts)
 
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return the arms with this partition, sampler and guidance."""
+        return list(
+            arm_selection.arms_by_router_and_policy(
+                inputs, (), self.partition, self.sampler, self.guidance
+            ).values()
+        )
+
     def _text(self, inputs: FigureInputs, table: pd.DataFrame, kind: str) -> str:
         policies = list(dict.fromkeys(table["policy"]))
         cells = table.set_index(["router", "policy"])

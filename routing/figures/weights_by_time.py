@@ -82,6 +82,10 @@ class WeightsByTime:
         page_layout.legend_above(figure, [drawn[r] for r in chosen if r in drawn], 6)
         return Drawing(table, figure)
 
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return no arm: by default the figure selects its arms."""
+        return []
+
     def _arm_of_router(self, inputs: FigureInputs) -> dict[str, str]:
         """Return {router: arm} of the arms with the policy."""
         cells = arm_selection.arms_by_router_and_policy(

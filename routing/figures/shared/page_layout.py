@@ -111,6 +111,14 @@ def legend_above(figure: Any, handles: list, columns: int) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=min(columns, len(handles)))
 
 
+def write_note(figure: Any, text: str) -> None:
+    """Write `text` in lines below the finished figure, which becomes higher by as much."""
+    width, height = figure.get_size_inches()
+    lines = wrap_text(text, width - 0.1)
+    figure.set_size_inches(width, height + style.LINE * len(lines))
+    figure.supxlabel("\n".join([*filter(None, [figure.get_supxlabel()]), *lines]))
+
+
 def fit_scale(axes: Any, which: str, values: np.ndarray, half_widths: np.ndarray) -> None:
     """Set a scale of the axis `which` ("x" or "y") that shows all `values`; linear if possible.
 

@@ -71,6 +71,12 @@ def metric_rows(inputs: FigureInputs, of: Any, families: Families) -> pd.DataFra
     return table
 
 
+def asked_arms(inputs: FigureInputs, of: Any, families: Families) -> list[str]:
+    """Return the arms of `families` for `of`, as in `metric_rows`, measured or not."""
+    partitions = dict.fromkeys(sum(families.values(), []))
+    return [arm for partition in partitions for arm in _arms(inputs, of, partition)]
+
+
 def policies_in(inputs: FigureInputs, of: Any, table: pd.DataFrame) -> list[str]:
     """Return the policies of the table in the order of `of.policies`, or of the config."""
     own = set(table["policy"][~table["is_monolith"]])

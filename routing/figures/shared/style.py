@@ -9,12 +9,12 @@ of matplotlib changes.
 import functools
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from routing.figures.shared.figure_text import FONTS, font_families
+from routing.figures.shared.figure_text import FONTS, figure_text, font_families
 
 COLUMN, PAGE = 3.3, 6.9  # widths, in
 ROW = 0.135  # height of a row of text, in
@@ -74,6 +74,7 @@ class Drawing:
     table: pd.DataFrame
     figure: Any = None
     texts: dict[str, str] | None = None
+    left_out: tuple[str, ...] = ()  # what the figure was asked for and does not show
 
     def rendered(self, kind: str) -> bytes:
         """Return the content of the file in format `kind`."""
@@ -84,6 +85,22 @@ class Drawing:
         with _settings():
             self.figure.savefig(buffer, format=kind, metadata=metadata)
         return buffer.getvalue()
+
+
+def with_left_out(drawing: Drawing, names: list[str], line: str) -> Drawing:
+    """Return `drawing` with `left_out` and `line` as a note.
+
+    The note is below a figure and below a Markdown table; in LaTeX it is a comment.
+    """
+    from routing.figures.shared import page_layout, text_tables
+
+    if drawing.texts is None:
+        with _settings():
+            page_layout.write_note(drawing.figure, figure_text(line))
+        return replace(drawing, left_out=tuple(names))
+    notes = {"md": f"\n{text_tables.escape_markdown(line)}\n", "tex": f"% {line}\n"}
+    texts = {kind: text + notes[kind] for kind, text in drawing.texts.items()}
+    return replace(drawing, texts=texts, left_out=tuple(names))
 
 
 def styled(draw: Callable) -> Callable:
