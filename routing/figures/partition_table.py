@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from routing.figures.shared import metric_labels, partition_arms, style, text_tables
+from routing.figures.shared import best_arms, metric_labels, partition_arms, style, text_tables
 from routing.figures.shared.config_view import display_name, require_known
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.partition_facts import (
@@ -27,7 +27,8 @@ COLUMNS = ("size_ratio_train", "nmi")  # quantities of the report beside the met
 
 @dataclass(frozen=True)
 class PartitionTable:
-    """One metric by partition and policy, with cluster sizes; the best per policy is bold."""
+    """One metric by partition and policy, with cluster sizes; bold: better than each other
+    partition with the policy (the paired 95 % interval excludes zero)."""
 
     metric: str
     sampler: str
@@ -36,7 +37,7 @@ class PartitionTable:
     router: str | None = None
     guidance: str | None = None
 
-    needs: ClassVar[tuple[str, ...]] = ("metrics", "reports")
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "comparisons", "reports")
     formats: ClassVar[tuple[str, ...]] = style.TEXT_FORMATS
 
     def draw(self, inputs: FigureInputs) -> Drawing:
@@ -51,10 +52,9 @@ class PartitionTable:
         table = partition_arms.metric_rows(inputs, self, self._families(inputs))
         is_monolith = table["is_monolith"]
         table["family"] = table["family"].where(is_monolith, "")
-        sign = metric_labels.direction(self.metric)
-        score = (sign * table["value"]).where(~is_monolith)
-        best = score.groupby(table["policy"]).transform("max")
-        table["is_best"] = (score == best) & (sign != 0)
+        table["is_best"] = False
+        for _, rows in table[~is_monolith].groupby("policy"):
+            table.loc[rows.index, "is_best"] = best_arms.is_best(inputs, self.metric, rows)
         partitions = dict.fromkeys(table["partition"])
         found = {p: partition_facts(inputs.partition_report(p)) for p in partitions}
         for key in ("smallest", "largest", *COLUMNS):
@@ -88,7 +88,8 @@ class PartitionTable:
             return text_tables.latex_table(heads, lines, 1, len(last))
         note = (
             f"{metric_labels.label_with_direction(self.metric)} ({display_name(self.sampler)}); "
-            "± is half of a 95 % interval, the best is bold."
+            "± is half of a 95 % interval; bold: better than each other partition with the policy "
+            "(the paired interval excludes zero)."
         )
         table_text = text_tables.markdown_table(heads, lines, 1)
         return f"{table_text}\n{text_tables.escape_markdown(note)}\n"

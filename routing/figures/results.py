@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from routing.figures.shared import arm_selection, metric_labels, style, text_tables
+from routing.figures.shared import arm_selection, best_arms, metric_labels, style, text_tables
 from routing.figures.shared.config_view import display_name, require_known
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
@@ -24,13 +24,14 @@ class Results:
     """The parts of every arm, its costs per sample, and its metrics with 95 % intervals.
 
     `metrics` selects the columns. By default they are all metrics that have a better direction
-    and are not of a single class or cluster. The best arm of each metric is bold.
+    and are not of a single class or cluster. An arm is bold if it is better than each other arm:
+    the paired 95 % interval of the difference excludes zero.
     """
 
     metrics: tuple[str, ...] = ()
     arms: tuple[str, ...] = ()
 
-    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs")
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs", "comparisons")
     formats: ClassVar[tuple[str, ...]] = style.TEXT_FORMATS
 
     def draw(self, inputs: FigureInputs) -> Drawing:
@@ -55,7 +56,7 @@ class Results:
         table["half_width"] = (table["hi"] - table["lo"]) / 2
         table["is_best"] = False
         for metric, rows in table[table["arm"] != arm_selection.HELDOUT].groupby("metric"):
-            table.loc[rows.index, "is_best"] = _is_best(metric, rows["value"])
+            table.loc[rows.index, "is_best"] = best_arms.is_best(inputs, metric, rows)
         return table
 
 
@@ -83,11 +84,6 @@ def _facts(inputs: FigureInputs, arm: str) -> dict:
     }
 
 
-def _is_best(metric: str, values: pd.Series) -> pd.Series:
-    sign = metric_labels.direction(metric)
-    return sign * values == (sign * values).max() if sign else pd.Series(False, values.index)
-
-
 def _cells(table: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
     """Return headings, lines of text, and the number of text columns."""
     metrics, dash = list(dict.fromkeys(table["metric"])), text_tables.DASH
@@ -96,7 +92,7 @@ def _cells(table: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
     heads = ["arm", *facts] + [COSTS[key][0] for key in costs] + [_head(m) for m in metrics]
     lines = []
     for arm, rows in table.groupby("arm", sort=False):
-        first, by_metric = rows.iloc[0], rows.set_index("metric")
+        first, by_metric = rows.iloc[0], rows.set_index("metric", drop=False)
         if arm == arm_selection.HELDOUT:
             line = [f"held-out data (n = {first['num_samples']:,})"]
             line += [dash] * len([*facts, *costs])
@@ -119,7 +115,10 @@ def _cost(value: float, digits: int) -> str:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    note = "\nCosts are per sample; ± is half of a 95 % interval; the best arm is in bold.\n"
+    note = (
+        "\nCosts are per sample; ± is half of a 95 % interval; bold: better than each other arm "
+        "(the paired 95 % interval excludes zero).\n"
+    )
     return text_tables.markdown_table(*_cells(table)) + note
 
 

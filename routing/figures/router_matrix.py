@@ -14,7 +14,7 @@ from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.router_policy_cells import cell_rows
 from routing.figures.shared.style import Drawing
-from routing.figures.shared.value_cells import value_text
+from routing.figures.shared.value_cells import is_unmeasurable, value_text
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class RouterMatrix:
     guidance: str | None = None
     arms: tuple[str, ...] = ()
 
-    needs: ClassVar[tuple[str, ...]] = ("metrics",)
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "comparisons")
     formats: ClassVar[tuple[str, ...]] = style.IMAGE_FORMATS
 
     @style.styled
     def draw(self, inputs: FigureInputs) -> Drawing:
-        """Routers and policies in the order of the config; the best cell has a frame."""
+        """Routers and policies in the order of the config; a frame: better than each other."""
         table = cell_rows(inputs, self)
         names, policies = (list(dict.fromkeys(table[key])) for key in ("router", "policy"))
         shape = len(names), len(policies)
@@ -50,10 +50,13 @@ class RouterMatrix:
         heat_map.draw_heat_map(axes, dark)
         for _, row in table.iterrows():
             i, j = names.index(row["router"]), policies.index(row["policy"])
-            number, half = value_text(row).split(" ± ")
+            number, *half = value_text(row).split(" ± ")
             look = {"ha": "center", "color": heat_map.text_colour(dark[i, j])}
+            if is_unmeasurable(row):
+                axes.text(j, i, "not\nmeasurable", va="center", fontsize=6.5, **look)
+                continue
             axes.text(j, i, number, va="bottom", **look)
-            axes.text(j, i - 0.02, f"± {half}", va="top", fontsize=6.5, **look)
+            axes.text(j, i - 0.02, f"± {half[0]}", va="top", fontsize=6.5, **look)
             if row["is_best"]:
                 heat_map.outline_cell(axes, i, j)
         axes.set_xticks(range(shape[1]), map(figure_label, policies))

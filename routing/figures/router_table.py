@@ -19,7 +19,8 @@ from routing.figures.shared.value_cells import value_cell, value_text
 
 @dataclass(frozen=True)
 class RouterTable:
-    """Value and half of its 95 % interval by router and policy; the best value is bold.
+    """Value and half of its 95 % interval by router and policy; bold: better than each other
+    arm (the paired 95 % interval excludes zero).
 
     The last row is the number of expert evaluations per sample, as a range over the routers. The
     caption has the metric of the monolith and of held-out data.
@@ -31,7 +32,7 @@ class RouterTable:
     guidance: str | None = None
     arms: tuple[str, ...] = ()
 
-    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs")
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs", "comparisons")
     formats: ClassVar[tuple[str, ...]] = style.TEXT_FORMATS
 
     def draw(self, inputs: FigureInputs) -> Drawing:
@@ -75,7 +76,8 @@ class RouterTable:
         setting += [display_name(self.guidance)] if self.guidance else []
         return (
             f"{metric_labels.label_with_direction(self.metric)} ({', '.join(setting)}); ± is half "
-            f"of a 95 % interval, the best is bold. {'; '.join(others).capitalize()}"
+            f"of a 95 % interval; bold: better than each other arm (the paired interval excludes "
+            f"zero). {'; '.join(others).capitalize()}"
         )
 
 

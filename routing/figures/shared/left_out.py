@@ -1,9 +1,9 @@
 """What a figure was asked to show and does not, as a line on the figure and in the log.
 
 A figure is asked for the arms, policies and metrics that its options name. If it names no arms, it
-is asked for the arms of its method `asked_arms(inputs)`, or for all arms if it has none. Reasons
-to leave an arm out are a metric without a value, a curve of one point, and an arm that differs from
-the others in more than the figure compares.
+is asked for the arms of its method `asked_arms(inputs)`, or for all arms if it has none. An
+arm may be left out because the metric has no value, because its curve has one point, or because it
+differs from the others in more than the figure compares.
 """
 
 from typing import Any
