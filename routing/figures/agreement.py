@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import cluster_members, heat_map, page_layout, style
-from routing.figures.shared.config_view import display_name, require_known
+from routing.figures.shared.config_view import require_known
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.style import Drawing
 from routing.partitions.agreement import (
     adjusted_rand_index,
@@ -22,7 +23,7 @@ from routing.partitions.agreement import (
     normalised_mutual_information,
 )
 
-LABELS = "labels"
+LABELS = "(labels)"  # no name of a partition, which has letters, digits and underscores
 MEASURES = {  # function of the contingency table, label
     "nmi": (normalised_mutual_information, "normalised mutual information"),
     "ari": (adjusted_rand_index, "adjusted Rand index"),
@@ -67,7 +68,7 @@ class Agreement:
         train = (inputs.index["split"] == "train").to_numpy()
         found = {p: inputs.clusters(p)[train] for p in chosen if inputs.num_experts[p] > 1}
         labels = cluster_members.sample_labels(inputs.index[train])
-        if cluster_members.NO_LABEL not in labels.names and len(labels.names) > 1:
+        if not labels.is_partial and len(labels.names) > 1:
             found[LABELS] = labels.codes
         if len(found) < 2:
             raise ValueError(
@@ -84,7 +85,7 @@ def _map(axes: Any, names: list[str], value: np.ndarray, title: str) -> None:
         ink = heat_map.text_colour(dark[i, j])
         text = f"{value[i, j]:z.2f}".replace("-", "−")
         axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=6.5)
-    ticks = [display_name(name) for name in names]
+    ticks = [figure_label(name) for name in names]
     axes.set_yticks(range(len(names)), ticks)
     axes.set_xticks(range(len(names)), ticks, rotation=90)
     axes.set_title(f"{title}, training images")

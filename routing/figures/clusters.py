@@ -5,7 +5,6 @@ Otherwise the bar has the most frequent labels of the cluster, and their names a
 clusters overlap, an image is in all of its clusters.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ import pandas as pd
 from routing.figures.shared import cluster_members, image_grids, page_layout, style
 from routing.figures.shared.config_view import require_known
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import drawn_text, figure_text
 from routing.figures.shared.style import Drawing
 
 TONES = ("#C9D7E8", "#F3E2C0")  # alternating colours of a bar, light enough for text
@@ -47,7 +47,7 @@ class Clusters:
         figure = page_layout.new_figure(style.PAGE, 0.52 * num + 0.35)
         axes = figure.subplots(num, 2, squeeze=False, width_ratios=(3, 2))
         per_row = max(1, -(-self.num_images // 2))
-        is_above = not _fit_into_bars(counts["label"].unique())
+        is_above = not _fit_into_bars(counts)
         for k, rows in enumerate(clusters):
             shown = inputs.images(image_grids.evenly_spaced(self.num_images, rows))
             tiles = image_grids.stored_integers(shown, inputs.levels, "clusters")
@@ -65,18 +65,18 @@ class Clusters:
         return Drawing(counts, figure)
 
 
-def _fit_into_bars(labels: Iterable[str]) -> bool:
+def _fit_into_bars(counts: pd.DataFrame) -> bool:
     """Return whether the labels are few and short enough to be written into the bars."""
-    names = set(labels)
+    names = set(map(drawn_text, counts["label"]))
     is_short = max(map(len, names)) <= MAX_LETTERS
-    return is_short and len(names) <= MAX_LABELS and cluster_members.OTHER not in names
+    return is_short and len(names) <= MAX_LABELS and not counts["is_rest"].any()
 
 
 def _bar(axes: Any, counts: pd.DataFrame, is_last: bool) -> None:
     """Draw the stacked bar of one cluster."""
     left = 0.0
     for i, row in enumerate(counts.itertuples()):
-        tone = style.BAND if row.label == cluster_members.OTHER else TONES[i % 2]
+        tone = style.BAND if row.is_rest else TONES[i % 2]
         axes.barh(0, row.share, left=left, color=tone, edgecolor="white", linewidth=0.5)
         left += row.share
     axes.set_xlim(0, 1)
@@ -93,5 +93,6 @@ def _write_into_bar(axes: Any, counts: pd.DataFrame) -> None:
     """Write labels into the parts of a bar that are wide enough."""
     left = counts["share"].cumsum() - counts["share"]
     for row, start in zip(counts.itertuples(), left, strict=True):
-        if row.share > 0.022 * len(row.label) + 0.005:
-            axes.text(start + row.share / 2, 0, row.label, ha="center", va="center", fontsize=7)
+        if row.share > 0.022 * len(drawn_text(row.label)) + 0.005:
+            text = figure_text(row.label)
+            axes.text(start + row.share / 2, 0, text, ha="center", va="center", fontsize=7)

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from routing.figures.shared import arm_pairs, dot_plot_rows, metric_labels, page_layout, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.dot_plot_rows import DotPlotRows
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.style import Drawing
 
 AXIS, LANE = 2.0, 0.075  # smallest width of the axes, and width of a bar, in
@@ -52,7 +52,7 @@ class CriticalDifference:
         )
         lane_of = lanes(spans)
         notes = _notes(len(table), spans, int(missed.sum()) // 2)
-        names = page_layout.text_width(list(map(display_name, table["arm"])))
+        names = page_layout.text_width(list(map(figure_label, table["arm"])))
         bars_width = LANE * max(lane_of, default=-1) + LANE
         width = max(style.COLUMN, names + AXIS + bars_width)
         label = page_layout.wrap_text(metric_labels.axis_label(self.metric), width - 0.1)

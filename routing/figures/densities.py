@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import arm_styles, exact_world, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.style import Drawing
 
 
@@ -42,7 +42,7 @@ class Densities:
         for ax, (name, x) in zip(axes, drawn.items(), strict=True):
             colour = "black" if name == "data" else arm_styles.arm_style(inputs, name).colour
             ax.plot(*x.T, ".", color=colour, markersize=1.5, markeredgewidth=0)
-            ax.set_title(display_name(name))
+            ax.set_title(figure_label(name))
             numbers = np.arange(len(x))
             table = {"arm": name, "number": numbers, "x": x[:, 0], "y": x[:, 1]}
             parts.append(pd.DataFrame(table))

@@ -52,6 +52,10 @@ class Departure:
         page_layout.legend_above(figure, axes.get_legend_handles_labels()[0], 2)
         return Drawing(table, figure)
 
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return the arms that have a guidance."""
+        return [arm for arm, of in inputs.arms.items() if of.get("guidance")]
+
     def _table(self, inputs: FigureInputs) -> pd.DataFrame:
         """Return arm, monolith, family, kind, scale and departure."""
         chosen = inputs.selected_arms(self.arms)

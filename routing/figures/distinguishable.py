@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 
 from routing.figures.shared import arm_pairs, metric_labels, page_layout, style
 from routing.figures.shared.arm_pairs import ArmPairs
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label, figure_text
 from routing.figures.shared.style import Drawing
 
 # Colours of the smallest and of the largest difference, each for better and worse.
@@ -46,7 +46,7 @@ class Distinguishable:
         If no pair differs significantly there is no colour bar.
         """
         found = arm_pairs.all_pairs(inputs, self.metric, self.arms)
-        num, names = len(found.arms), list(map(display_name, found.arms["arm"]))
+        num, names = len(found.arms), list(map(figure_label, found.arms["arm"]))
         names_width = page_layout.text_width([f"{name}  {num}" for name in names]) + 0.15
         cell = min(MAX_CELL, max(MIN_CELL, (style.PAGE - names_width) / num))
         width, high = max(style.COLUMN, names_width + cell * num), max(style.ROW, cell)
@@ -54,7 +54,7 @@ class Distinguishable:
         colours = _colours(found, sizes, metric_labels.direction(self.metric) or 1)
         if len(sizes):
             label = f"size of the difference: {metric_labels.metric_label(self.metric)}"
-            lines = page_layout.wrap_text(label, width - 0.1)
+            lines = page_layout.wrap_text(figure_text(label), width - 0.1)
             figure = page_layout.new_figure(width, high * num + KEY + 0.65 + 0.13 * len(lines))
             axes, bar = figure.subplots(2, 1, height_ratios=[high * num, KEY])
             _colour_bar(bar, sizes, self.metric)

@@ -32,8 +32,8 @@ from routing.figures.shared import (
     seed_bands,
     style,
 )
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.style import Drawing
 
 MAX_COLUMNS = 6  # arms side by side
@@ -90,12 +90,16 @@ class Exposure:
                     seed_bands.draw_band(ax, rows, 0.18, **lines[states])
                 ax.set_ylim(*limits[quantity])
             axes[1].axhline(0, color="black", linewidth=0.6, zorder=1)
-            axes[0].set_title(display_name(arm))
+            axes[0].set_title(figure_label(arm))
             page_layout.label_column(axes, list(PANELS.values()))
         figure.align_ylabels()
         figure.supxlabel(style.TIME_LABEL)
         page_layout.legend_above(figure, _handles(), 2)
         return Drawing(table, figure)
+
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return no arm: by default the figure selects its arms."""
+        return []
 
     def _arms(self, inputs: FigureInputs) -> list[str]:
         partition = inputs.spec["shares_partition"]

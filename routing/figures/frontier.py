@@ -22,8 +22,8 @@ from routing.figures.shared import (
     point_labels,
     style,
 )
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.intervals import draw_intervals
 from routing.figures.shared.style import Drawing
 
@@ -84,7 +84,7 @@ class Frontier:
         page_layout.legend_above(figure, handles, columns)
         intervals = np.stack([drawn[["cost", end]] for end in ("lo", "hi")], axis=1)
         occupied = [intervals, np.stack([corners[:-1], corners[1:]], 1)]
-        points, names = np.stack([x, y], 1), [*map(display_name, table["arm"])]
+        points, names = np.stack([x, y], 1), [*map(figure_label, table["arm"])]
         colours, lines = ["black"] * len(names), [look.colour for look in styles.values()]
         if curves:
             occupied.append(curves.draw_lines(axes))
@@ -171,8 +171,8 @@ def _handles(inputs: FigureInputs, names: list[str]) -> list:
         arm: arm_styles.policy_kind(inputs.policies[inputs.arms[arm]["policy"]]) for arm in routed
     }
     policies = {kind: styles[arm].colour for arm, kind in kinds.items()}
-    handles = [dot(display_name(kind), colour, colour) for kind, colour in policies.items()]
-    solvers = {x.marker: display_name(inputs.arms[arm]["sampler"]) for arm, x in styles.items()}
+    handles = [dot(figure_label(kind), colour, colour) for kind, colour in policies.items()]
+    solvers = {x.marker: figure_label(inputs.arms[arm]["sampler"]) for arm, x in styles.items()}
     handles += [dot(text, style.GREY, style.GREY, marker) for marker, text in solvers.items()]
     if any(arm_selection.is_monolith(inputs, arm) for arm in names):
         handles.append(dot("monolith", arm_styles.MONOLITH_COLOUR, arm_styles.MONOLITH_COLOUR))

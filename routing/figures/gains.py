@@ -21,6 +21,7 @@ from routing.figures.shared import (
 )
 from routing.figures.shared.config_view import display_name, require_known
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_text
 from routing.figures.shared.intervals import draw_intervals
 from routing.figures.shared.style import Drawing
 
@@ -47,7 +48,10 @@ class Gains:
         table.insert(0, "group", titles)
         sign = metric_labels.direction(self.metric)
         ranked = table.assign(rank=-sign * table["value"]).sort_values("rank", kind="stable")
-        groups = {g: list(ranked["arm"][ranked["group"] == g]) for g in dict.fromkeys(titles)}
+        groups = {
+            figure_text(g): list(ranked["arm"][ranked["group"] == g])
+            for g in dict.fromkeys(titles)
+        }
         layout = dot_plot_rows.stacked_rows(groups)
         note = f", minus {display_name(self.baseline)}"
         names = dict(zip(table["arm"], table["router"], strict=True))
@@ -65,6 +69,10 @@ class Gains:
         dot_plot_rows.format_value_axis(axes)
         page_layout.legend_above(figure, _handles(), 2)
         return Drawing(table, figure)
+
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return no arm: by default the figure selects its arms."""
+        return []
 
     def _table(self, inputs: FigureInputs) -> pd.DataFrame:
         """policy, partition, sampler, guidance, router, arm, reference, metric, value, lo, hi."""

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import image_grids, page_layout, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.style import Drawing
 
 REAL = "data"
@@ -48,7 +48,7 @@ class Grids:
         parts = []
         for ax, (name, (numbers, tiles)) in zip(axes, grids.items(), strict=True):
             image_grids.show_grid(ax, image_grids.image_grid(tiles, side, inputs.levels))
-            ax.set_title("real images" if name == REAL else display_name(name))
+            ax.set_title("real images" if name == REAL else figure_label(name))
             parts.append(_rows(name, numbers, tiles, side))
         return Drawing(pd.concat(parts, ignore_index=True), figure)
 

@@ -63,6 +63,10 @@ class Guidance:
         page_layout.legend_above(figure, list(handles.values()), 3 if len(families) < 2 else 2)
         return Drawing(table, figure)
 
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return the arms that have a guidance."""
+        return [arm for arm, of in inputs.arms.items() if of.get("guidance")]
+
     def _table(self, inputs: FigureInputs) -> pd.DataFrame:
         """family, kind, scale and the metrics' rows; curves of at least two scales."""
         valid = list(dict.fromkeys(inputs.metrics["metric"]))

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import metric_labels, page_layout, partition_arms, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.intervals import draw_intervals
 from routing.figures.shared.policy_panels import policy_panels
 from routing.figures.shared.style import Drawing
@@ -54,12 +54,12 @@ class Imbalance:
         table = self._table(inputs)
         figure, panels, handles = policy_panels(inputs, self, table, style.COLUMN)
         for policy, ax in panels.items():
-            is_own = (table["policy"] == policy) & (table["family"] != partition_arms.MONOLITH)
+            is_own = (table["policy"] == policy) & ~table["is_monolith"]
             for row in metric_labels.clip_intervals(table[is_own]).itertuples():
                 line = self._points(inputs, row.family) | {"elinewidth": 0.9}
                 line["marker"] = marker_of(row.num_experts, table)
                 draw_intervals(ax, row, x=row.imbalance, **line)
-            ax.set_title(f"{display_name(policy)}: {_correlation(table[is_own])}")
+            ax.set_title(f"{figure_label(policy)}: {_correlation(table[is_own])}")
             ax.grid(zorder=0)
         if self.measure == "ratio":
             _ratio_axis(list(panels.values()), table["imbalance"].dropna().to_numpy())
@@ -73,13 +73,17 @@ class Imbalance:
         """The metric's rows with `imbalance` and `measure`; NaN for the monolith."""
         table = partition_arms.metric_rows(inputs, self, self.families)
         quantity = MEASURES[self.measure][0]
-        own = set(table["partition"][table["family"] != partition_arms.MONOLITH])
+        own = set(table["partition"][~table["is_monolith"]])
         reports = {partition: inputs.partition_report(partition) for partition in own}
         values = {
             partition: partition_arms.partition_quantities(report)[quantity]
             for partition, report in reports.items()
         }
         return table.assign(imbalance=table["partition"].map(values), measure=self.measure)
+
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return the arms of the families."""
+        return partition_arms.asked_arms(inputs, self, self.families)
 
     def _points(self, inputs: FigureInputs, family: str) -> dict[str, Any]:
         return partition_arms.family_style(inputs, self.families, family) | {"linestyle": "none"}
@@ -88,10 +92,10 @@ class Imbalance:
         """Return legend handles of the families' colours and of the markers by K."""
         from matplotlib.lines import Line2D
 
-        own = table[table["family"] != partition_arms.MONOLITH]
+        own = table[~table["is_monolith"]]
         families = [family for family in self.families if family in set(own["family"])]
         colours = [
-            Line2D([], [], marker="o", label=display_name(family), **self._points(inputs, family))
+            Line2D([], [], marker="o", label=figure_label(family), **self._points(inputs, family))
             for family in families
         ]
         grey = {"linestyle": "none", "color": style.GREY}
@@ -111,7 +115,7 @@ def spearman(x: pd.Series, y: pd.Series) -> float:
 
 def marker_of(num_experts: int, table: pd.DataFrame) -> str:
     """Return the marker of a number of experts, by its rank among those of the table."""
-    own = sorted(set(table["num_experts"][table["family"] != partition_arms.MONOLITH]))
+    own = sorted(set(table["num_experts"][~table["is_monolith"]]))
     return MARKERS[own.index(num_experts) % len(MARKERS)]
 
 

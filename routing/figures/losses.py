@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import arm_styles, page_layout, router_styles, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.distributions import entropy
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.style import Drawing
 
 NUM_POINTS = 60  # of a curve, at most
@@ -48,7 +48,7 @@ class Losses:
                 ax.set_ylim(0.96 * experts["loss"].min(), 1.02 * experts["loss"].quantile(0.97))
             else:
                 _draw_routers(ax, inputs, curve)
-            ax.set_title(f"{kind}s, {display_name(partition)}")
+            ax.set_title(f"{kind}s, {figure_label(partition)}")
             ax.set_ylabel(unit if ax is axes[0] or kind == "router" else "")
         figure.supxlabel("training images or states seen (thousands)")
         return Drawing(table, figure)
@@ -99,7 +99,7 @@ def _draw_routers(axes: Any, inputs: FigureInputs, table: pd.DataFrame) -> None:
     names = list(dict.fromkeys(table["name"]))
     for name in names:
         curve = table[table["name"] == name]
-        line = router_styles.router_line(inputs, name) | {"label": display_name(name)}
+        line = router_styles.router_line(inputs, name) | {"label": figure_label(name)}
         axes.plot(curve["images"] / 1e3, curve["loss"], **line)
     low, high, legend_top = table["loss"].min(), table["loss"].quantile(0.97), 1.0
     if "cluster" in [router_styles.router_kind(inputs.routers[name]) for name in names]:

@@ -17,8 +17,8 @@ from routing.figures.shared import (
     partition_arms,
     style,
 )
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.intervals import draw_intervals
 from routing.figures.shared.policy_panels import policy_panels
 from routing.figures.shared.style import Drawing
@@ -52,7 +52,7 @@ class PartitionQuality:
         figure, panels, handles = policy_panels(inputs, self, table, style.COLUMN + 0.6)
         for policy, ax in panels.items():
             self._draw_lines(ax, inputs, table[table["policy"] == policy])
-            ax.set_title(display_name(policy))
+            ax.set_title(figure_label(policy))
             ax.grid(axis="y", zorder=0)
         _experts_axis(list(panels.values()), table)
         figure.supxlabel("number of experts $K$")
@@ -65,6 +65,10 @@ class PartitionQuality:
             ]
         )
         return Drawing(table, figure)
+
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return the arms of the families."""
+        return partition_arms.asked_arms(inputs, self, self.families)
 
     def _draw_lines(self, axes: Any, inputs: FigureInputs, rows: pd.DataFrame) -> None:
         for family, (x, own) in self._by_family(metric_labels.clip_intervals(rows)).items():
@@ -80,7 +84,7 @@ class PartitionQuality:
         colours = [
             partition_arms.family_style(inputs, self.families, family)["color"] for family in found
         ]
-        names = list(map(display_name, found))
+        names = list(map(figure_label, found))
         return line_end_labels.LineEndLabels(axes, points, names, colours)
 
     def _by_family(self, rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, pd.DataFrame]]:
@@ -88,7 +92,8 @@ class PartitionQuality:
         middle = (len(self.families) - 1) / 2
         found = {}
         for i, family in enumerate(self.families):
-            own = rows[rows["family"] == family].sort_values("num_experts")
+            is_own = (rows["family"] == family) & ~rows["is_monolith"]
+            own = rows[is_own].sort_values("num_experts")
             if len(own):
                 found[family] = (own["num_experts"].to_numpy() * 2 ** (SHIFT * (i - middle)), own)
         return found
@@ -108,7 +113,7 @@ def _experts_axis(panels: list, table: pd.DataFrame) -> None:
     """Make the x axes logarithmic, with the numbers of experts that occur as ticks."""
     from matplotlib.ticker import NullLocator
 
-    numbers = sorted(set(table["num_experts"][table["family"] != partition_arms.MONOLITH]))
+    numbers = sorted(set(table["num_experts"][~table["is_monolith"]]))
     for ax in panels:
         ax.set_xscale("log", base=2)
         ax.set_xticks(numbers, [f"{n}" for n in numbers])

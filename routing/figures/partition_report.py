@@ -50,7 +50,7 @@ class PartitionReport:
 
 
 def _text(table: pd.DataFrame, kind: str) -> str:
-    dash = text_tables.DASH[kind]
+    dash = text_tables.DASH
     kept = [key for key in QUANTITIES if key in table and table[key].notna().any()]
     heads = ["partition", "K", "sizes: min", "median", "max", *(QUANTITIES[key] for key in kept)]
     lines = [

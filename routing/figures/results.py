@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from routing.figures.shared import arm_selection, metric_labels, style, text_tables
+from routing.figures.shared import arm_selection, best_arms, metric_labels, style, text_tables
 from routing.figures.shared.config_view import display_name, require_known
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.style import Drawing
@@ -24,13 +24,14 @@ class Results:
     """The parts of every arm, its costs per sample, and its metrics with 95 % intervals.
 
     `metrics` selects the columns. By default they are all metrics that have a better direction
-    and are not of a single class or cluster. The best arm of each metric is bold.
+    and are not of a single class or cluster. An arm is bold if it is better than each other arm:
+    the paired 95 % interval of the difference excludes zero.
     """
 
     metrics: tuple[str, ...] = ()
     arms: tuple[str, ...] = ()
 
-    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs")
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs", "comparisons")
     formats: ClassVar[tuple[str, ...]] = style.TEXT_FORMATS
 
     def draw(self, inputs: FigureInputs) -> Drawing:
@@ -55,7 +56,7 @@ class Results:
         table["half_width"] = (table["hi"] - table["lo"]) / 2
         table["is_best"] = False
         for metric, rows in table[table["arm"] != arm_selection.HELDOUT].groupby("metric"):
-            table.loc[rows.index, "is_best"] = _is_best(metric, rows["value"])
+            table.loc[rows.index, "is_best"] = best_arms.is_best(inputs, metric, rows)
         return table
 
 
@@ -83,20 +84,15 @@ def _facts(inputs: FigureInputs, arm: str) -> dict:
     }
 
 
-def _is_best(metric: str, values: pd.Series) -> pd.Series:
-    sign = metric_labels.direction(metric)
-    return sign * values == (sign * values).max() if sign else pd.Series(False, values.index)
-
-
-def _cells(table: pd.DataFrame, kind: str) -> tuple[list[str], list[list[str]], int]:
-    """Return headings, lines of text in the format `kind`, and the number of text columns."""
-    metrics, dash = list(dict.fromkeys(table["metric"])), text_tables.DASH[kind]
+def _cells(table: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
+    """Return headings, lines of text, and the number of text columns."""
+    metrics, dash = list(dict.fromkeys(table["metric"])), text_tables.DASH
     facts = [key for key in FACTS if table[key].fillna("").any()]  # guidance, if any arm has one
     costs = [key for key in COSTS if table[key].any()]  # exact worlds count no FLOP
     heads = ["arm", *facts] + [COSTS[key][0] for key in costs] + [_head(m) for m in metrics]
     lines = []
     for arm, rows in table.groupby("arm", sort=False):
-        first, by_metric = rows.iloc[0], rows.set_index("metric")
+        first, by_metric = rows.iloc[0], rows.set_index("metric", drop=False)
         if arm == arm_selection.HELDOUT:
             line = [f"held-out data (n = {first['num_samples']:,})"]
             line += [dash] * len([*facts, *costs])
@@ -104,7 +100,7 @@ def _cells(table: pd.DataFrame, kind: str) -> tuple[list[str], list[list[str]], 
             line = [display_name(arm)]
             line += [display_name(first[key]) or dash for key in facts]
             line += [_cost(first[key], COSTS[key][1]) for key in costs]
-        lines.append(line + [value_cell(by_metric, metric, kind) for metric in metrics])
+        lines.append(line + [value_cell(by_metric, metric) for metric in metrics])
     return heads, lines, 1 + len(facts)
 
 
@@ -119,11 +115,14 @@ def _cost(value: float, digits: int) -> str:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    note = "\nCosts are per sample; ± is half of a 95 % interval; the best arm is in bold.\n"
-    return text_tables.markdown_table(*_cells(table, "md")) + note
+    note = (
+        "\nCosts are per sample; ± is half of a 95 % interval; bold: better than each other arm "
+        "(the paired 95 % interval excludes zero).\n"
+    )
+    return text_tables.markdown_table(*_cells(table)) + note
 
 
 def _latex(table: pd.DataFrame) -> str:
     return text_tables.latex_table(
-        *_cells(table, "tex"), int(table["arm"].iloc[-1] == arm_selection.HELDOUT)
+        *_cells(table), int(table["arm"].iloc[-1] == arm_selection.HELDOUT)
     )

@@ -19,7 +19,8 @@ from routing.figures.shared.value_cells import value_cell, value_text
 
 @dataclass(frozen=True)
 class RouterTable:
-    """Value and half of its 95 % interval by router and policy; the best value is bold.
+    """Value and half of its 95 % interval by router and policy; bold: better than each other
+    arm (the paired 95 % interval excludes zero).
 
     The last row is the number of expert evaluations per sample, as a range over the routers. The
     caption has the metric of the monolith and of held-out data.
@@ -31,7 +32,7 @@ class RouterTable:
     guidance: str | None = None
     arms: tuple[str, ...] = ()
 
-    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs")
+    needs: ClassVar[tuple[str, ...]] = ("metrics", "costs", "comparisons")
     formats: ClassVar[tuple[str, ...]] = style.TEXT_FORMATS
 
     def draw(self, inputs: FigureInputs) -> Drawing:
@@ -42,11 +43,19 @@ class RouterTable:
         texts = {kind: self._text(inputs, table, kind) for kind in self.formats}
         return Drawing(table, texts=texts)
 
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return the arms with this partition, sampler and guidance."""
+        return list(
+            arm_selection.arms_by_router_and_policy(
+                inputs, (), self.partition, self.sampler, self.guidance
+            ).values()
+        )
+
     def _text(self, inputs: FigureInputs, table: pd.DataFrame, kind: str) -> str:
         policies = list(dict.fromkeys(table["policy"]))
         cells = table.set_index(["router", "policy"])
         lines = [
-            [display_name(router), *(value_cell(cells, (router, p), kind) for p in policies)]
+            [display_name(router), *(value_cell(cells, (router, p)) for p in policies)]
             for router in dict.fromkeys(table["router"])
         ]
         cost = table.groupby("policy")["expert_evaluations"].agg(["min", "max"])
@@ -55,7 +64,8 @@ class RouterTable:
         if kind == "tex":
             return text_tables.latex_table(heads, [*lines, last], 1, 1)
         text = text_tables.markdown_table(heads, [*lines, last], 1)
-        return text + "\n" + self._caption(inputs, table)
+        caption = text_tables.escape_markdown(self._caption(inputs, table))
+        return f"{text}\n{caption}\n"
 
     def _caption(self, inputs: FigureInputs, table: pd.DataFrame) -> str:
         found = inputs.metric_rows(self.metric, inputs.metrics)
@@ -65,8 +75,9 @@ class RouterTable:
         setting = [display_name(self.partition), display_name(self.sampler)]
         setting += [display_name(self.guidance)] if self.guidance else []
         return (
-            f"{metric_labels.axis_label(self.metric)} ({', '.join(setting)}); ± is half of a 95 % "
-            f"interval, the best is bold. {'; '.join(others).capitalize()}\n"
+            f"{metric_labels.label_with_direction(self.metric)} ({', '.join(setting)}); ± is half "
+            f"of a 95 % interval; bold: better than each other arm (the paired interval excludes "
+            f"zero). {'; '.join(others).capitalize()}"
         )
 
 

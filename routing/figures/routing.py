@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import arm_styles, page_layout, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.distributions import entropy
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.style import Drawing
 
 MAX_COLUMNS = 6  # arms side by side
@@ -44,7 +44,7 @@ class Routing:
             shares = inputs.cluster_shares(inputs.arms[arm]["partition"])
             colour = arm_styles.arm_style(inputs, arm).colour
             _draw_column(own, table, shares, np.log(max(highest, 2)), colour)
-            own[0].set_title(display_name(arm))
+            own[0].set_title(figure_label(arm))
             page_layout.label_column(own, ["mean weight", "entropy (nats)", "argmax occupancy"])
         figure.align_ylabels()
         figure.supxlabel(style.TIME_LABEL)

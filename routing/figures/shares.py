@@ -16,6 +16,7 @@ from routing.figures.shared import (
 )
 from routing.figures.shared.config_view import require_known
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_text
 from routing.figures.shared.intervals import draw_intervals
 from routing.figures.shared.style import Drawing
 
@@ -59,7 +60,7 @@ class Shares:
                 points = arm_styles.arm_style(inputs, row.arm).marker_kwargs() | {"markersize": 3}
                 draw_intervals(ax, row, y=layout.of_arm[row.arm], elinewidth=0.9, **points)
             layout.draw_frame(ax, labelled=i % columns == 0)
-            ax.set_title(f"{self.of} {category}")
+            ax.set_title(figure_text(f"{self.of} {category}"))
             ax.tick_params(labelbottom=i >= len(truth) - columns)
             ax.grid(axis="x", zorder=0)
         ends = [metric_labels.clip_intervals(found)["hi"].max() for found in measured.values()]

@@ -73,6 +73,10 @@ class Switching:
         page_layout.legend_above(figure, _handles(), 2)
         return Drawing(table, figure)
 
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return no arm: by default the figure selects its arms."""
+        return []
+
 
 def mean_rows(inputs: FigureInputs, arm: str) -> pd.DataFrame:
     """arm, quantity, value, lo, hi of one arm: means over samples and training seeds."""

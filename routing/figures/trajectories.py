@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import arm_styles, exact_world, page_layout, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.style import Drawing
 
 NONE = -1  # no expert
@@ -43,7 +43,7 @@ class Trajectories:
         figure, axes = exact_world.density_panels(len(names), world)
         for ax, arm, table in zip(axes, names, tables, strict=True):
             _paths(ax, table)
-            ax.set_title(display_name(arm))
+            ax.set_title(figure_label(arm))
         num = max(inputs.num_experts[inputs.arms[arm]["partition"]] for arm in names)
         table = pd.concat(tables, ignore_index=True)
         is_shared = bool(((table["expert"] == NONE) & (table["t"] > 0)).any())

@@ -28,9 +28,9 @@ from routing.figures.shared import (
     seed_bands,
     style,
 )
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.distributions import entropy
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.style import Drawing
 
 PANELS = {  # quantity: axis label, title
@@ -69,10 +69,10 @@ class WeightsByTime:
                 is_zero = router == self.baseline and "{}" in text
                 if len(mine) and not is_zero:
                     line = router_styles.router_line(inputs, router)
-                    line |= {"label": display_name(router), "linewidth": 1.1}
+                    line |= {"label": figure_label(router), "linewidth": 1.1}
                     drawn[router] = seed_bands.draw_band(ax, mine, 0.12, **line)
             page_layout.time_axis(ax)
-            ax.set_ylabel(text.format(display_name(self.baseline)))
+            ax.set_ylabel(text.format(figure_label(self.baseline)))
             ax.set_title(title)
             if quantity == "error_probe":
                 ax.axhline(0, color="black", linewidth=0.8, zorder=1)
@@ -81,6 +81,10 @@ class WeightsByTime:
         figure.supxlabel(style.TIME_LABEL)
         page_layout.legend_above(figure, [drawn[r] for r in chosen if r in drawn], 6)
         return Drawing(table, figure)
+
+    def asked_arms(self, inputs: FigureInputs) -> list[str]:
+        """Return no arm: by default the figure selects its arms."""
+        return []
 
     def _arm_of_router(self, inputs: FigureInputs) -> dict[str, str]:
         """Return {router: arm} of the arms with the policy."""

@@ -268,7 +268,7 @@ def test_the_table_has_values_differences_p_and_letters():
     heads, rows = cells(drawing.texts["md"])
     assert heads == ["arm", "letters", "fd digits", "minus r", "p", "p (Holm)"]
     assert rows == [
-        ["b", "a", "**1.00 ± 0.50**", "-4.00 ± 0.25", "< 0.001", "0.001"],
+        ["b", "a", "**1.00 ± 0.50**", "-4.00 ± 0.25", r"\< 0.001", "0.001"],
         ["a", "ab", "2.00 ± 0.50", "-3.00 ± 0.25", "0.020", "0.040"],
         ["r", "b", "5.00 ± 0.50", "–", "–", "–"],
         ["c", "b", "9.00 ± 0.50", "4.00 ± 0.25", "0.300", "0.300"],

@@ -487,6 +487,19 @@ def replicates(arms, rng, trainings):
     return found
 
 
+def best_of(inputs, metric, arms, sign):
+    """The arm whose paired interval against every other one, from the replicates, is above 0."""
+    from routing.statistics.jackknife import jackknife_difference
+
+    values = {arm: torch.tensor(inputs.replicates(arm, metric)) for arm in arms}
+
+    def wins(a, b):
+        of = jackknife_difference(values[a], values[b])
+        return min(sign * of.lo, sign * of.hi) > 0
+
+    return [a for a in arms if all(wins(a, b) for b in arms if b != a)]
+
+
 def make(name, **options):
     return choices.build(FIGURES, {"name": name} | CASES[name] | options, name)
 

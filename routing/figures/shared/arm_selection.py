@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from routing.figures.shared.config_view import display_name, require_known
+from routing.figures.shared.config_view import require_known
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 
 HELDOUT = "heldout"  # name of the held-out data in the column `arm` of the metric tables
 
@@ -44,7 +45,7 @@ def group_arms(inputs: FigureInputs, arms: list[str]) -> dict[str, list[str]]:
         of, scale = inputs.arms[arm], guidance_scale(inputs, arm)
         title = "monolith"
         if not is_monolith(inputs, arm):
-            title = f"{display_name(of['partition'])}, {display_name(of['sampler'])}"
+            title = f"{figure_label(of['partition'])}, {figure_label(of['sampler'])}"
         title += "" if scale is None else f", guidance {scale:g}"
         found.setdefault(title, []).append(arm)
     return found

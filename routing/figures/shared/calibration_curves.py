@@ -8,8 +8,8 @@ with the raw posterior, those with the smallest cross-entropy.
 from typing import Any
 
 from routing.figures.shared import router_styles, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 
 MAX_COLUMNS = 6  # routers side by side
 AS_TRAINED, SCALED = {"linewidth": 1.2}, {"linewidth": 1.0, "dashes": (2.5, 1.2)}
@@ -26,7 +26,7 @@ def trained_routers(inputs: FigureInputs, figure: str) -> list[list[str]]:
 
 def panel_title(pairs: list[list[str]], pair: list[str]) -> str:
     """Return the name of the router, with its partition if there are several."""
-    partition, router = map(display_name, pair)
+    partition, router = map(figure_label, pair)
     return router if len({p for p, _ in pairs}) == 1 else f"{router}, {partition}"
 
 

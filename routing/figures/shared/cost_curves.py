@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import arm_selection, arm_styles, router_styles, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 
 MONOLITH_MARKER = {"marker": "*", "markersize": 8}
 POLICY_MARKERS = {  # by kind of policy
@@ -84,7 +84,7 @@ class CostCurves:
             differing = [key[i] for i in range(1, len(KEYS)) if key[i] and i not in shared]
             if not key[0] and 1 not in shared:  # a monolith needs no name of its partition
                 differing = differing[1:]
-            names.append(", ".join(map(display_name, (key[0] or "monolith", *differing))))
+            names.append(", ".join(map(figure_label, (key[0] or "monolith", *differing))))
             colour = router_styles.router_colour(self.inputs, key[0]) if key[0] else None
             colours.append(colour or arm_styles.MONOLITH_COLOUR)
         return np.array([[row.cost, row.value] for row in last.values()]), names, colours
@@ -99,7 +99,7 @@ class CostCurves:
                 if not arm_selection.is_monolith(self.inputs, row.arm):
                     marker = self.marker_kwargs(row.arm)["marker"]
                     policy = self.inputs.policies[self.inputs.arms[row.arm]["policy"]]
-                    found[marker] = display_name(arm_styles.policy_kind(policy))
+                    found[marker] = figure_label(arm_styles.policy_kind(policy))
         look = {"color": style.GREY, "linestyle": "none"}
         order = [*POLICY_MARKERS.values(), *arm_styles.OTHER_MARKERS]
         markers = sorted(found, key=order.index)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import arm_selection, arm_styles, page_layout, style
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 from routing.figures.shared.intervals import draw_intervals
 
 HEADING = 1.15  # height of a heading and the space above it, in rows
@@ -40,7 +40,7 @@ class DotPlotRows:
         `other_height` is the height of everything above and below the axes, in. `names` replaces
         names of arms.
         """
-        row_labels = [display_name((names or {}).get(arm, arm)) for arm in self.of_arm]
+        row_labels = [figure_label((names or {}).get(arm, arm)) for arm in self.of_arm]
         width = max(
             style.COLUMN, page_layout.text_width([*self.headings, *row_labels]) + MIN_WIDTH
         )
@@ -59,7 +59,7 @@ class DotPlotRows:
         `names` replaces names of arms.
         """
         positions = [*self.headings.values(), *self.of_arm.values()]
-        row_labels = [display_name((names or {}).get(arm, arm)) for arm in self.of_arm]
+        row_labels = [figure_label((names or {}).get(arm, arm)) for arm in self.of_arm]
         axes.set_yticks(positions, [*self.headings, *row_labels])
         for text in axes.get_yticklabels()[: len(self.headings)]:
             text.set_fontstyle("italic")

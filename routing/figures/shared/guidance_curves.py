@@ -13,6 +13,7 @@ import pandas as pd
 from routing.figures.shared import arm_selection, arm_styles
 from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_text
 from routing.figures.shared.intervals import draw_intervals
 
 LINES = {  # by kind of weights
@@ -46,5 +47,5 @@ def draw_curve(axes: Any, rows: pd.DataFrame, name: str, kind: str, marker: str)
         point = {"marker": "*", "markersize": 6}
     line = LINES.get(kind, other) | point
     drawn = draw_intervals(axes, rows, x=rows["scale"], elinewidth=0.8, **line)
-    drawn.set_label(name)
+    drawn.set_label(figure_text(name))
     return drawn

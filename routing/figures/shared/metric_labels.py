@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from routing.figures.shared.config_view import display_name
+from routing.figures.shared.figure_text import figure_text
 from routing.metrics.feature_space_names import WEIGHTS
 
 METRIC_LABELS = {  # by prefix of the name
@@ -170,6 +171,11 @@ def direction_text(metric: str) -> str:
 
 
 def axis_label(metric: str, note: str = "") -> str:
+    """Return `label_with_direction` as text of a figure."""
+    return figure_text(label_with_direction(metric, note))
+
+
+def label_with_direction(metric: str, note: str = "") -> str:
     """Return the label of `metric` with `note` and the direction."""
     parts = (metric_label(metric) + note, direction_text(metric))
     return "; ".join(part for part in parts if part)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import style
+from routing.figures.shared.figure_text import font_families, plain_text
 
 WIDER = 1.05  # rendered text is at most this much wider than the font metrics say
 
@@ -22,8 +23,9 @@ def text_width(texts: list[str], of: str = "ytick.labelsize") -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(family=style.RC["font.family"], size=style.RC[of])
-    wide = [text_to_path.get_text_width_height_descent(t, font, ismath=False) for t in texts]
+    font = FontProperties(family=font_families(), size=style.RC[of])
+    plain = map(plain_text, texts)
+    wide = [text_to_path.get_text_width_height_descent(t, font, ismath=False) for t in plain]
     return max(width for width, _, _ in wide) / 72
 
 
@@ -107,6 +109,14 @@ def step_curve(rows: pd.DataFrame) -> list[np.ndarray]:
 def legend_above(figure: Any, handles: list, columns: int) -> None:
     """Draw a legend above the axes."""
     figure.legend(handles=handles, loc="outside upper center", ncols=min(columns, len(handles)))
+
+
+def write_note(figure: Any, text: str) -> None:
+    """Write `text` in lines below the finished figure, which becomes higher by as much."""
+    width, height = figure.get_size_inches()
+    lines = wrap_text(text, width - 0.1)
+    figure.set_size_inches(width, height + style.LINE * len(lines))
+    figure.supxlabel("\n".join([*filter(None, [figure.get_supxlabel()]), *lines]))
 
 
 def fit_scale(axes: Any, which: str, values: np.ndarray, half_widths: np.ndarray) -> None:

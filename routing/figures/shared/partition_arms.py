@@ -27,13 +27,13 @@ METHOD_COLOURS = {  # by method
 OTHER_COLOURS = ("#A03A3A", "#3F8F8F", "#A6A11B")
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)))
 FILLS = ("full", "none", "left", "top", "right")  # used with DASHES
-MONOLITH = "monolith"
+MONOLITH = "monolith"  # family of the monolith, in tables; see the column is_monolith
 WHOLE_PARTITION = -1  # column `cluster` of a report: the quantity of the whole partition
 Families = dict[str, list[str]]
 
 
 def metric_rows(inputs: FigureInputs, of: Any, families: Families) -> pd.DataFrame:
-    """Return the rows of a metric with family, partition, num_experts and policy.
+    """Return the rows of a metric with family, partition, num_experts, policy and is_monolith.
 
     `of` is a figure with the options metric, sampler, guidance, router (None: any) and policies
     (empty: all). There is one row per partition of `families` and policy, if such an arm exists,
@@ -59,9 +59,10 @@ def metric_rows(inputs: FigureInputs, of: Any, families: Families) -> pd.DataFra
         )
     table = found.loc[[arm for _, arm in pairs]].reset_index(drop=True)
     table.insert(0, "family", [family for family, _ in pairs])
+    table["is_monolith"] = False
     monolith = arm_selection.matching_monolith(inputs, pairs[0][1], list(inputs.arms))
     if monolith in found.index:
-        last = found.loc[[monolith]].assign(family=MONOLITH)
+        last = found.loc[[monolith]].assign(family=MONOLITH, is_monolith=True)
         table = pd.concat([table, last], ignore_index=True)
     table.insert(1, "partition", [inputs.arms[arm]["partition"] for arm in table["arm"]])
     table.insert(2, "num_experts", [inputs.num_experts[p] for p in table["partition"]])
@@ -70,9 +71,15 @@ def metric_rows(inputs: FigureInputs, of: Any, families: Families) -> pd.DataFra
     return table
 
 
+def asked_arms(inputs: FigureInputs, of: Any, families: Families) -> list[str]:
+    """Return the arms of `families` for `of`, as in `metric_rows`, measured or not."""
+    partitions = dict.fromkeys(sum(families.values(), []))
+    return [arm for partition in partitions for arm in _arms(inputs, of, partition)]
+
+
 def policies_in(inputs: FigureInputs, of: Any, table: pd.DataFrame) -> list[str]:
     """Return the policies of the table in the order of `of.policies`, or of the config."""
-    own = set(table["policy"][table["family"] != MONOLITH])
+    own = set(table["policy"][~table["is_monolith"]])
     return [policy for policy in of.policies or inputs.policies if policy in own]
 
 
@@ -102,7 +109,7 @@ def family_style(inputs: FigureInputs, families: Families, family: str) -> dict[
 
 def draw_monolith(axes: Any, table: pd.DataFrame) -> list:
     """Draw the value and interval of the monolith, if any; return the legend handles."""
-    rows = table[table["family"] == MONOLITH]
+    rows = table[table["is_monolith"]]
     if rows.empty:
         return []
     (row,) = metric_labels.clip_intervals(rows).itertuples()

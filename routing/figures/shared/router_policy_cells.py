@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from routing.figures.shared import arm_selection, metric_labels
+from routing.figures.shared import arm_selection, best_arms
 from routing.figures.shared.figure_inputs import FigureInputs
 
 
@@ -28,6 +28,5 @@ def cell_rows(inputs: FigureInputs, of: Any) -> pd.DataFrame:
         ["router", "policy"], key=lambda names: names.map(orders[names.name].index)
     ).reset_index(drop=True)
     table["half_width"] = (table["hi"] - table["lo"]) / 2
-    sign = metric_labels.direction(of.metric)
-    table["is_best"] = (sign * table["value"] == (sign * table["value"]).max()) & (sign != 0)
+    table["is_best"] = best_arms.is_best(inputs, of.metric, table)
     return table

@@ -10,8 +10,8 @@ otherwise it gets one of OTHER_COLOURS that depends on its name.
 from typing import Any
 
 from routing.figures.shared import arm_styles
-from routing.figures.shared.config_view import display_name
 from routing.figures.shared.figure_inputs import FigureInputs
+from routing.figures.shared.figure_text import figure_label
 
 ROUTER_COLOURS = {  # by objective, or by name
     "cluster": "#000000",
@@ -55,7 +55,7 @@ def is_learned(router: dict) -> bool:
 
 def loss_label(router: dict) -> str:
     """Return the label of the loss of a learned router, with its unit."""
-    return LOSS_LABELS.get(router_kind(router), f"loss of {display_name(router_kind(router))}")
+    return LOSS_LABELS.get(router_kind(router), f"loss of {figure_label(router_kind(router))}")
 
 
 def router_colour(inputs: FigureInputs, name: str) -> str:

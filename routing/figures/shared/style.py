@@ -9,10 +9,12 @@ of matplotlib changes.
 import functools
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+
+from routing.figures.shared.figure_text import FONTS, figure_text, font_families
 
 COLUMN, PAGE = 3.3, 6.9  # widths, in
 ROW = 0.135  # height of a row of text, in
@@ -25,7 +27,7 @@ IMAGE_FORMATS = ("pdf", "png")
 TEXT_FORMATS = ("md", "tex")
 
 RC = {
-    "font.family": "STIXGeneral",
+    "font.family": list(FONTS),
     "mathtext.fontset": "stix",
     "font.size": 7.5,
     "axes.labelsize": 7.5,
@@ -72,6 +74,7 @@ class Drawing:
     table: pd.DataFrame
     figure: Any = None
     texts: dict[str, str] | None = None
+    left_out: tuple[str, ...] = ()  # what the figure was asked for and does not show
 
     def rendered(self, kind: str) -> bytes:
         """Return the content of the file in format `kind`."""
@@ -82,6 +85,22 @@ class Drawing:
         with _settings():
             self.figure.savefig(buffer, format=kind, metadata=metadata)
         return buffer.getvalue()
+
+
+def with_left_out(drawing: Drawing, names: list[str], line: str) -> Drawing:
+    """Return `drawing` with `left_out` and `line` as a note.
+
+    The note is below a figure and below a Markdown table; in LaTeX it is a comment.
+    """
+    from routing.figures.shared import page_layout, text_tables
+
+    if drawing.texts is None:
+        with _settings():
+            page_layout.write_note(drawing.figure, figure_text(line))
+        return replace(drawing, left_out=tuple(names))
+    notes = {"md": f"\n{text_tables.escape_markdown(line)}\n", "tex": f"% {line}\n"}
+    texts = {kind: text + notes[kind] for kind, text in drawing.texts.items()}
+    return replace(drawing, texts=texts, left_out=tuple(names))
 
 
 def styled(draw: Callable) -> Callable:
@@ -98,4 +117,4 @@ def styled(draw: Callable) -> Callable:
 def _settings() -> Any:
     from matplotlib import style
 
-    return style.context(RC, after_reset=True)
+    return style.context(RC | {"font.family": font_families()}, after_reset=True)
