@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import calibration_curves, page_layout, router_styles, style
-from routing.figures.shared.calibration_curves import AS_TRAINED, SCALED, scaled_version
+from routing.figures.shared.calibration_curves import AS_TRAINED, SCALED, THIN, scaled_version
 from routing.figures.shared.distributions import entropy
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.seed_bands import draw_band
@@ -27,7 +27,6 @@ QUANTITIES = {  # quantity of the router reports: axis label
     "ece": "calibration error",
 }
 FLOOR = "ece_floor"  # drawn as a thin line in the panel of ece
-THIN = {"linewidth": 0.6, "dashes": (4, 1, 1, 1)}
 OTHERS = {"color": "#D0D0D0", "linewidth": 0.6, "zorder": 0.5}
 
 
