@@ -19,6 +19,7 @@ equal bins of the largest probability. Source: Guo et al. 2017, arXiv:1706.04599
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -147,6 +148,26 @@ def scores_by_time(
     cells = bins * 10 + _confidence_bins(confidence, 10)
     gaps = _sums(right - confidence, cells, num_bins * 10).unflatten(0, (num_bins, 10))
     return scores | {"ece": gaps.abs().sum(1) / count, "count": count}
+
+
+def calibration_error_floor(
+    p: Probs, t: Time, num_bins: int, rng: np.random.Generator, num_draws: int = 100
+) -> Float[Tensor, " bins"]:
+    """Return the ECE of an exactly calibrated router with the same probabilities, by bins of time.
+
+    The ECE is a mean of absolute values, so it is positive for finitely many states even if p is
+    exact. Here the clusters are drawn from p, and `ece` of scores_by_time is averaged over the
+    draws. Only whether the most probable expert is right matters, which is so with probability
+    max_k p_k. Float64, nan in bins without states.
+    """
+    confidence, bins = p.double().amax(1), time_bins(t, num_bins)
+    cells = bins * 10 + _confidence_bins(confidence, 10)
+    total = confidence.new_zeros(num_bins * 10)
+    for _ in range(num_draws):
+        right = (torch.from_numpy(rng.random(len(p))) < confidence).double()
+        total += _sums(right - confidence, cells, num_bins * 10).abs()
+    by_bin = total.unflatten(0, (num_bins, 10)).sum(1) / num_draws
+    return by_bin / torch.bincount(bins, minlength=num_bins)
 
 
 def _confidence(p: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:

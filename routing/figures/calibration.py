@@ -2,8 +2,10 @@
 
 All three compare the posterior of a router with the true cluster of held-out states, in bins of t:
 accuracy of the most probable expert, cross-entropy in nats, and expected calibration error (Guo et
-al. 2017, arXiv:1706.04599). Lines are means over training seeds, bands go from the smallest to the
-largest value.
+al. 2017, arXiv:1706.04599). The calibration error of finitely many states is above zero even for
+an exactly calibrated router: the thin line is what such a router with the same probabilities as
+the router as trained scores on average. Lines are means over training seeds, bands go from the
+smallest to the largest value.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from routing.figures.shared import calibration_curves, page_layout, router_styles, style
-from routing.figures.shared.calibration_curves import AS_TRAINED, SCALED, scaled_version
+from routing.figures.shared.calibration_curves import AS_TRAINED, SCALED, THIN, scaled_version
 from routing.figures.shared.distributions import entropy
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.figures.shared.seed_bands import draw_band
@@ -24,6 +26,7 @@ QUANTITIES = {  # quantity of the router reports: axis label
     "nll": "cross-entropy (nats)",
     "ece": "calibration error",
 }
+FLOOR = "ece_floor"  # drawn as a thin line in the panel of ece
 OTHERS = {"color": "#D0D0D0", "linewidth": 0.6, "zorder": 0.5}
 
 
@@ -39,7 +42,7 @@ class Calibration:
         """Draw panels with one scale per quantity; other routers of the partition are pale."""
         pairs = calibration_curves.trained_routers(inputs, "calibration")
         table = pd.concat([curve_rows(inputs, *pair) for pair in pairs], ignore_index=True)
-        table = table[table["quantity"].isin(QUANTITIES)].reset_index(drop=True)
+        table = table[table["quantity"].isin([*QUANTITIES, FLOOR])].reset_index(drop=True)
         figure, columns = page_layout.panel_columns(
             len(pairs), len(QUANTITIES), calibration_curves.MAX_COLUMNS, 2.75
         )
@@ -48,6 +51,8 @@ class Calibration:
             for ax, quantity in zip(own, QUANTITIES, strict=True):
                 rows = table[table["quantity"] == quantity]
                 _by_time(ax, inputs, rows, pair)
+                if quantity == "ece":
+                    _floor(ax, table, pair)
                 if quantity in baselines:
                     ax.axhline(baselines[quantity], **style.DOTTED)
                 largest = _largest(inputs, rows, baselines.get(quantity, 0.0))
@@ -58,6 +63,8 @@ class Calibration:
         figure.supxlabel(style.TIME_LABEL)
         handles = calibration_curves.legend_handles()
         handles.append(calibration_curves.legend_line("cluster prior", **style.DOTTED))
+        label = "exactly calibrated, as many states"
+        handles.append(calibration_curves.legend_line(label, color=style.GREY, **THIN))
         if len(pairs) > 1:
             label = "other routers, as trained"
             handles.append(calibration_curves.legend_line(label, **OTHERS))
@@ -88,6 +95,15 @@ def _by_time(axes: Any, inputs: FigureInputs, rows: pd.DataFrame, pair: list[str
         elif partition == pair[0] and version == "raw":
             t, value, _, _ = page_layout.step_curve(curve)
             axes.plot(t, value, **OTHERS)
+
+
+def _floor(axes: Any, table: pd.DataFrame, pair: list[str]) -> None:
+    """Draw the calibration error of an exactly calibrated router with the same posterior."""
+    is_own = (table["partition"] == pair[0]) & (table["router"] == pair[1])
+    rows = table[is_own & (table["version"] == "raw") & (table["quantity"] == FLOOR)]
+    if len(rows):
+        t, value, _, _ = page_layout.step_curve(rows)
+        axes.plot(t, value, color=style.GREY, **THIN)
 
 
 def _largest(inputs: FigureInputs, rows: pd.DataFrame, floor: float) -> float:

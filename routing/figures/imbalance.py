@@ -2,8 +2,10 @@
 
 A point is a partition, a panel a policy. The measure of imbalance is the entropy of the cluster
 shares over its maximum log K, which is 1 for equal clusters, or the size of the largest cluster
-over that of the smallest. Each title has Spearman's rank correlation rho and the number n of
-partitions. The partitions are few and not a random sample: rho describes them and tests nothing.
+over that of the smallest. Each title has Spearman's rank correlation rho, its 95 % interval
+(`routing.statistics.rank_correlation`) and the number n of partitions. The interval takes the
+partitions as independent draws, which chosen partitions are not: it shows how little n of them
+tell.
 """
 
 from dataclasses import dataclass
@@ -59,7 +61,7 @@ class Imbalance:
                 line = self._points(inputs, row.family) | {"elinewidth": 0.9}
                 line["marker"] = marker_of(row.num_experts, table)
                 draw_intervals(ax, row, x=row.imbalance, **line)
-            ax.set_title(f"{figure_label(policy)}: {_correlation(table[is_own])}")
+            ax.set_title(f"{figure_label(policy)}:\n{_correlation(table[is_own])}")
             ax.grid(zorder=0)
         if self.measure == "ratio":
             _ratio_axis(list(panels.values()), table["imbalance"].dropna().to_numpy())
@@ -120,9 +122,13 @@ def marker_of(num_experts: int, table: pd.DataFrame) -> str:
 
 
 def _correlation(rows: pd.DataFrame) -> str:
+    from routing.statistics.rank_correlation import spearman_interval
+
     rho = spearman(rows["imbalance"], rows["value"])
-    text = "–" if np.isnan(rho) else f"{rho:.2f}".replace("-", "−")
-    return f"$\\rho$ = {text} ($n$ = {len(rows)})"
+    number = "–" if np.isnan(rho) else f"{rho:.2f}"
+    ends = spearman_interval(rho, len(rows))
+    interval = "" if np.isnan(ends[0]) else f" [{ends[0]:.2f}, {ends[1]:.2f}]"
+    return f"$\\rho$ = {number}{interval} ($n$ = {len(rows)})".replace("-", "−")
 
 
 def _ratio_axis(panels: list, ratios: np.ndarray) -> None:

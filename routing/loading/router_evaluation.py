@@ -6,6 +6,9 @@ a time bin:
 
     accuracy, nll, ece, brier, entropy, confidence
         of p against the true cluster, in nats; confidence is the mean of the largest p
+    ece_floor
+        what ece is on average, with as many states, for a router that is exactly calibrated and
+        has the same p
     error_full, error_top1, error_top2, error_sample
         squared error  w^T G w  with w = p, with the one or two largest p renormalised, and the
         mean over one expert drawn from p
@@ -23,7 +26,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from routing.ensemble.calibration import reliability, scores_by_time, tempered, time_bins
+from routing.ensemble.calibration import (
+    calibration_error_floor,
+    reliability,
+    scores_by_time,
+    tempered,
+    time_bins,
+)
 from routing.ensemble.gram_matrix import best_subset, best_weights, ensemble_error, expert_errors
 from routing.ensemble.ranking import ranking, renormalised
 from routing.flow.conditions import ConditionedNetwork
@@ -72,6 +81,8 @@ def report_table(
         p = posterior(outputs, temperatures)
         scores = scores_by_time(p, outputs.cluster, outputs.t, num_bins)
         by_bin = {name: scores[name] for name in ("accuracy", "nll", "ece", "brier", "entropy")}
+        rng = seeds.stream(0, "calibration_floor", seeds.name_to_int(version))  # fixed
+        by_bin["ece_floor"] = calibration_error_floor(p, outputs.t, num_bins, rng)
         by_bin["confidence"] = mean_by_bin(p.max(1).values, bins, num_bins)
         by_bin |= {
             f"error_{n}": mean_by_bin(e, bins, num_bins)

@@ -25,3 +25,7 @@ class Agreement(PerSampleMetric):
         arm.require_classes("agreement")
         is_equal = arm.predicted_classes == arm.requested_classes
         return {arm.metric_name("agreement"): is_equal.double()}
+
+    def count_scales(self, arm: ArmSamples) -> dict[str, float]:
+        """Return 1: the value is a fraction of the samples."""
+        return {} if arm.requested_classes is None else {arm.metric_name("agreement"): 1.0}

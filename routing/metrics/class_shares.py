@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from routing.metrics.formulas.category_shares import category_shares
 from routing.metrics.protocol import ArmSamples, FeatureSpaceMetric, Replicates
-from routing.metrics.share_metrics import SHARE_KINDS, share_metrics
+from routing.metrics.share_metrics import SHARE_KINDS, share_metrics, share_scores
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class ClassShares(FeatureSpaceMetric):
 
     kinds: ClassVar = {f"class_{kind}": of for kind, of in SHARE_KINDS.items()}
     supports_bootstrap: ClassVar[bool] = True
+    sparse_scores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Validate the options: num_samples must be null, since no name would show it."""
@@ -31,3 +34,11 @@ class ClassShares(FeatureSpaceMetric):
         names = arm.class_names
         p = category_shares(arm.predicted_classes, len(names), arm.weights)
         return share_metrics("class", names, p, arm.class_shares)
+
+    def scores(self, arm: ArmSamples) -> dict[str, Tensor]:
+        """Return, by `class_share_<label>`, 1 for the samples of the class, else 0."""
+        return share_scores("class", arm.class_names, arm.predicted_classes)
+
+    def count_scales(self, arm: ArmSamples) -> dict[str, float]:
+        """Return 1 for each share."""
+        return {f"class_share_{name}": 1.0 for name in arm.class_names}

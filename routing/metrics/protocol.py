@@ -102,6 +102,7 @@ class Metric:
     fit_options          names of the options that change what `fit` returns
     fits_all_images      whether `fit` reads all training images instead of `points`
     supports_bootstrap   whether resampled counts are meaningful and cheap for this metric
+    sparse_scores        whether scores of 0 are left out of the table of scores
     """
 
     kinds: ClassVar[dict[str, Kind]]
@@ -109,6 +110,7 @@ class Metric:
     fit_options: ClassVar[tuple[str, ...]] = ()
     fits_all_images: ClassVar[bool] = False
     supports_bootstrap: ClassVar[bool] = False
+    sparse_scores: ClassVar[bool] = False
 
     def name_suffixes(self, kind: str) -> tuple[str, ...]:
         """Return a word for each option that changes `kind` and has not its published value.
@@ -151,6 +153,14 @@ class Metric:
 
     def scores(self, arm: ArmSamples) -> dict[str, Float[Tensor, " samples"]]:
         """Return, by metric name, a value per sample; {} if the metric is of sets alone."""
+        return {}
+
+    def count_scales(self, arm: ArmSamples) -> dict[str, float]:
+        """Return, by metric name, s if the value is s times the fraction of samples with score s.
+
+        The other scores are 0. Such values have intervals of proportions
+        (routing.statistics.proportions).
+        """
         return {}
 
     def note(self, arm: ArmSamples) -> str:

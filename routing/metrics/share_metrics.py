@@ -5,7 +5,7 @@ The part that `class_shares` and `cluster_shares` have in common.
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing.metrics.formulas.category_shares import kl_divergence, total_variation
@@ -26,3 +26,10 @@ def share_metrics(
     """
     values = {f"{kind}_share_{name}": p[:, c] for c, name in enumerate(names)}
     return values | {f"{kind}_tv": total_variation(p, q), f"{kind}_kl": kl_divergence(p, q)}
+
+
+def share_scores(
+    kind: str, names: Sequence[str], labels: Int[Tensor, " samples"]
+) -> dict[str, Float[Tensor, " samples"]]:
+    """Return, by `<kind>_share_<name>`, 1 for the samples of the category and 0 for the others."""
+    return {f"{kind}_share_{name}": (labels == c).float() for c, name in enumerate(names)}

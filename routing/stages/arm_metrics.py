@@ -2,14 +2,18 @@
 
 Writes three tables:
 
-    replicates   metric, training_seed, block, value, num_samples, note
+    replicates   metric, training_seed, block, value, num_samples, note, scale
     bootstrap    metric, training_seed, draw, value, num_samples, note
     scores       metric, training_seed, seed, value, num_samples, note
 
 In `replicates`, block -1 is the value for all samples, block b the value without the b-th block of
 seeds. `note` says how far the value can be trusted, and which other rows of the same metric were
 left out. The draws of `bootstrap` are the same draws of seeds for all arms. `scores` has a value
-per sample, for metrics that are means over the samples; a sample without value has no row.
+per sample, for metrics that are means over the samples; a sample without value has no row. Of a
+share, only the samples that are counted have a row.
+
+`scale` is s where a value is s times a fraction of the samples, else nan: such values have the
+intervals of proportions (routing/statistics/proportions.py).
 
 The held-out real images are an arm too, `heldout`. A metric that needs more images than these is
 left out of its tables, with a line in the log.
@@ -58,10 +62,14 @@ def run(job) -> None:
                 print(f"{label}: left out, {error}", file=sys.stderr)
         for line in values.drop_incomplete(reader.num_training_seeds):
             print(f"{label}: {line}", file=sys.stderr, flush=True)
-    job.write_table("replicates", values.table(values.replicates, "block", -1))
+    table = values.table(values.replicates, "block", -1)
+    scale = [
+        values.scales.get(key, np.nan)
+        for key in zip(table["metric"], table["training_seed"], strict=True)
+    ]
+    job.write_table("replicates", table.assign(scale=np.array(scale, dtype=float)))
     job.write_table("bootstrap", values.table(values.draws, "draw", 0))
-    scores = values.table(values.scores, "seed", 0)
-    job.write_table("scores", scores.dropna(subset="value", ignore_index=True))
+    job.write_table("scores", values.table(values.scores, "seed", 0))
 
 
 class MetricValues:
@@ -70,6 +78,7 @@ class MetricValues:
     def __init__(self):
         """Start without values."""
         self.replicates, self.draws, self.scores = {}, {}, {}
+        self.scales: dict[tuple[str, int], float] = {}
         self.facts: dict[tuple[str, int], tuple[int, str]] = {}  # number of samples, note
         self._current: dict[str, None] = {}  # names of the rows of the current metric
 
@@ -87,7 +96,11 @@ class MetricValues:
         self.facts |= {(name, training_seed): fact for name in values}
         self.replicates |= {(name, training_seed): v for name, v in values.items()}
         self.draws |= {(name, training_seed): v for name, v in draws.items()}
-        self.scores |= {(name, training_seed): v for name, v in metric.scores(arm).items()}
+        for name, scores in metric.scores(arm).items():
+            if metric.sparse_scores:
+                scores = scores.where(scores != 0, torch.nan)
+            self.scores[name, training_seed] = scores
+        self.scales |= {(name, training_seed): s for name, s in metric.count_scales(arm).items()}
 
     def drop_incomplete(self, num_training_seeds: int) -> list[str]:
         """Drop rows of the current metric that cannot be compared. Return which, and why.
@@ -127,7 +140,8 @@ class MetricValues:
             numbers = np.arange(first, first + len(value))
             facts = self.facts[name, training_seed]
             row = [name, training_seed, numbers, value.double().numpy(), *facts]
-            parts.append(pd.DataFrame(dict(zip(names, row, strict=True))))
+            part = pd.DataFrame(dict(zip(names, row, strict=True)))
+            parts.append(part.dropna(subset="value") if column == "seed" else part)
         if not parts:
             return pd.DataFrame({name: np.zeros(0, DTYPES.get(name, np.int64)) for name in names})
         return pd.concat(parts, ignore_index=True)

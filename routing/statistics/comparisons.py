@@ -13,11 +13,16 @@ The column `test` names the test of a pair:
     sign flip     where each sample has a score: exact under exchange of the arms at each seed
                   (routing.statistics.permutation). Used with one training seed only, because a
                   sign flip does not include the effect of retraining
+    McNemar       of fractions of the samples, with one training seed: exact
+                  (routing.statistics.proportions)
+    counts        of such fractions with several training seeds or different scales: p < 0.05
+                  where the 95 % interval of the difference excludes zero
 
-lo and hi are always those of the jackknife. A difference that is the same whichever block is left
-out has p = 1, because blocks do not show its error. lo_bootstrap and hi_bootstrap are those of
-paired bootstrap draws (routing.statistics.bootstrap), for information only. The draws of a Frechet
-distance are those of its first-order expansion.
+lo and hi are those of the jackknife, or of the counts for fractions of the samples. By the
+jackknife, a difference that is the same whichever block is left out has p = 1, because blocks do
+not show its error. lo_bootstrap and hi_bootstrap are those of paired bootstrap draws
+(routing.statistics.bootstrap), for information only. The draws of a Frechet distance are those of
+its first-order expansion.
 """
 
 from typing import NamedTuple
@@ -32,6 +37,7 @@ from routing.statistics.intervals import average_over_training_seeds
 from routing.statistics.jackknife import JackknifeEstimates
 from routing.statistics.multiple_testing import ALPHA, holm
 from routing.statistics.permutation import required_num_flips, sign_flip_p_values
+from routing.statistics.proportions import Proportion, proportion_differences
 
 ByArm = dict[str, Float[Tensor, "_training_seeds _numbers"]]
 
@@ -49,7 +55,7 @@ class Comparison(NamedTuple):
     hi: float
     lo_bootstrap: float  # nan without bootstrap draws, or with too few for the level
     hi_bootstrap: float
-    se_sampling: float  # of the jackknife
+    se_sampling: float  # of the jackknife, or of the counts
     se_bootstrap: float  # nan without bootstrap draws
     se_training: float  # nan with one training seed
     p: float
@@ -65,13 +71,15 @@ def pairwise_comparisons(
     scores: ByArm | None,
     reference: str,
     rng: np.random.Generator,
+    proportions: dict[str, Proportion] | None = None,
 ) -> list[Comparison]:
     """Compare each pair of arms once, in the order of `replicates`.
 
     `replicates` has the values under jackknife_weights, `bootstrap` the value and those under
-    bootstrap_counts, and `scores` one number per sample, whose mean is the metric. Each has a row
-    per training seed, and all arms have the same sample seeds, blocks and training seeds. Raises
-    ValueError if shapes differ or numbers are not finite.
+    bootstrap_counts, and `scores` one number per sample, whose mean is the metric. `proportions`
+    are given if the metric is a fraction of the samples; `scores` are then not used. Each has a
+    row per training seed, and all arms have the same sample seeds, blocks and training seeds.
+    Raises ValueError if shapes differ or numbers are not finite.
     """
     names = list(replicates)
     i, j = arm_pairs(names, reference)
@@ -79,8 +87,15 @@ def pairwise_comparisons(
         return []
     stacked = _stacked("replicates", names, replicates)
     found = JackknifeEstimates.fit(stacked[i] - stacked[j])
-    half, p, test = found.half_widths(1 - ALPHA), found.p_values(), "seed blocks"
-    if scores is not None and found.num_training_seeds == 1:
+    below = above = found.half_widths(1 - ALPHA)
+    p, test, se_sampling = found.p_values(), "seed blocks", found.se_sampling
+    if proportions is not None:
+        counted = [proportions[name] for name in names]
+        exact = proportion_differences(counted, i, j, stacked[i] - stacked[j])
+        (below, above), p = exact.halves(1 - ALPHA), exact.p_values()
+        test = "counts" if exact.p_exact is None else "McNemar"
+        se_sampling = exact.se_sampling
+    elif scores is not None and found.num_training_seeds == 1:
         of_samples = _stacked("scores", names, scores)
         flipped = sign_flip_p_values(of_samples, required_num_flips(len(i), ALPHA), rng)
         p, test = flipped[i, j].numpy(), "sign flip"
@@ -97,9 +112,9 @@ def pairwise_comparisons(
     p_reference[is_reference] = holm(p[is_reference])
     columns = [
         [names[arm] for arm in i], [names[other] for other in j],
-        found.value, found.value - half, found.value + half,
+        found.value, found.value - below, found.value + above,
         found.value - half_bootstrap, found.value + half_bootstrap,
-        found.se_sampling, se_bootstrap, found.se_training,
+        se_sampling, se_bootstrap, found.se_training,
         p, [test] * len(i), p_holm, p_reference, p_holm <= ALPHA,
     ]  # fmt: skip
     columns = [c.tolist() if isinstance(c, np.ndarray) else c for c in columns]

@@ -35,6 +35,7 @@ STREAMS = {
     "bootstrap": 20,
     "extrapolation": 21,
     "permutation": 22,
+    "calibration_floor": 23,
 }
 
 

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import scipy.optimize
 import torch
 
 from routing.ensemble.calibration import (
     calibration_error,
+    calibration_error_floor,
     fit_temperatures,
     fit_temperatures_error,
     reliability,
@@ -238,3 +240,29 @@ def test_scores_of_float32_and_of_a_router_that_is_sure_and_wrong():
     scores = scores_by_time(p, cluster, torch.tensor([0.1, 0.9]), 2)
     assert scores["nll"].tolist() == [math.inf, 0.0] and scores["nll"].dtype == torch.float64
     assert scores["brier"].tolist() == [2.0, 0.0] and scores["ece"].tolist() == [1.0, 0.0]
+
+
+# The floor of the calibration error
+
+
+def test_the_floor_is_the_error_of_clusters_drawn_from_p(rng):
+    """Of exactly calibrated routers, the mean error is the floor; of others it is above."""
+    logits, _, t = routed(rng, num=300)
+    p, own, wrong = logits.softmax(1), [], []
+    for _ in range(200):
+        drawn = torch.multinomial(p, 1, generator=rng)[:, 0]
+        own.append(scores_by_time(p, drawn, t, BINS)["ece"])
+        wrong.append(scores_by_time((2.5 * logits).softmax(1), drawn, t, BINS)["ece"])
+    floor = calibration_error_floor(p, t, BINS, np.random.default_rng(0))
+    mean, error = torch.stack(own).mean(0), torch.stack(own).std(0) / 200**0.5
+    assert ((floor - mean).abs() < 5 * error).all() and (floor > 0.02).all()
+    other = calibration_error_floor((2.5 * logits).softmax(1), t, BINS, np.random.default_rng(0))
+    assert (torch.stack(wrong).mean(0) > 1.1 * other).all()
+
+
+def test_the_floor_by_hand():
+    """One state: |right - p| is 1 - p with probability p and p otherwise; certain states: 0."""
+    p, t = torch.tensor([[0.3, 0.7], [1.0, 0.0]]).double(), torch.tensor([0.2, 0.7])
+    floor = calibration_error_floor(p, t, 3, np.random.default_rng(0), 20_000)
+    assert floor[0].item() == pytest.approx(2 * 0.3 * 0.7, abs=0.01)
+    assert floor[1].isnan() and floor[2] == 0

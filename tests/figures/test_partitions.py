@@ -37,6 +37,7 @@ from routing.figures.shared import (
 )
 from routing.figures.shared.figure_inputs import FigureInputs
 from routing.pretrained import autoencoders
+from routing.statistics.rank_correlation import spearman_interval
 
 
 @pytest.fixture(scope="module")
@@ -572,7 +573,9 @@ def test_imbalance_is_of_the_report(many, measure, quantity):
         points = [bars[0].get_xydata()[0].tolist() for bars in axes.containers]
         assert points == rows[["imbalance", "value"]].to_numpy().tolist()
         rho = stats.spearmanr(rows["imbalance"], rows["value"]).statistic
-        assert axes.get_title() == f"{policy}: $\\rho$ = {rho:.2f} ($n$ = 12)".replace("-", "−")
+        lo, hi = spearman_interval(rho, 12)
+        title = f"{policy}:\n$\\rho$ = {rho:.2f} [{lo:.2f}, {hi:.2f}] ($n$ = 12)"
+        assert axes.get_title() == title.replace("-", "−")
         markers = {
             n: {
                 bars[0].get_marker()
@@ -608,7 +611,7 @@ def test_equal_ratios_have_an_axis(many):
     axes = drawing.figure.axes[0]
     assert axes.get_xlim()[0] < 1 < axes.get_xlim()[1]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["1"]
-    assert axes.get_title() == "full: $\\rho$ = – ($n$ = 12)"
+    assert axes.get_title() == "full:\n$\\rho$ = – ($n$ = 12)"
 
 
 # Agreement

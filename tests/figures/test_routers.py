@@ -445,6 +445,7 @@ def test_calibration_draws_before_and_after(few):
             assert drawn_values == pytest.approx(sorted(values))
             floors = [x for x in ax.get_lines() if x.get_color() == style.GREY]
             floor = {"accuracy": shares.max(), "nll": -(shares * np.log(shares)).sum()}
+            floor["ece"] = 0.03 + 0.08 / 10  # of an exactly calibrated router, as trained
             assert [x.get_ydata()[0] for x in floors] == pytest.approx(
                 [floor[quantity]] if quantity in floor else []
             )
@@ -469,6 +470,23 @@ def test_reliability_weighs_trainings_by_their_states(few):
     for line, version in zip(own, ("raw", "nll"), strict=True):
         rows = wanted[wanted["version"] == version]
         assert line.get_xydata() == pytest.approx(rows[["confidence", "accuracy"]].to_numpy())
+
+
+def test_the_gap_of_a_calibrated_router_is_that_of_the_binomial(few):
+    for p, num in ((0.3, 1), (0.55, 7), (0.5, 4), (0.97, 20), (1.0, 5)):
+        x = np.arange(num + 1)
+        expected = (np.abs(x / num - p) * stats.binom.pmf(x, num, p)).sum()
+        found = reliability.calibrated_gap(pd.Series([p]), pd.Series([num]))
+        assert found.item() == pytest.approx(expected)
+    rows = reliability.diagram_rows(few, "semantic", "cluster").query("version == 'raw'")
+    axes = (
+        make("reliability")
+        .draw(few)
+        .figure.axes[few.spec["routers"].index(["semantic", "cluster"])]
+    )
+    edges = [x.get_ydata() for x in axes.get_lines() if x.get_linewidth() == 0.6]
+    expected = [rows["confidence"] - rows["floor"], rows["confidence"] + rows["floor"]]
+    np.testing.assert_allclose(edges, expected)
 
 
 def test_losses_of_one_unit_share_a_panel(few):

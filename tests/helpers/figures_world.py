@@ -241,9 +241,9 @@ def make_job(
         {arm: dict.fromkeys(values, fact) for arm, values in found.items()} for fact in (80, "")
     )
     nothing = {arm: {} for arm in found}  # no bootstrap, no numbers of single samples
-    files["metrics"] = [metric_table("digits", found, sizes, notes)]
-    files["differences"] = [difference_table("digits", found, sizes, names[0])]
-    pairs = comparison_table("digits", found, nothing, nothing, names[0], 0)
+    files["metrics"] = [metric_table("digits", found, nothing, sizes, notes)]
+    files["differences"] = [difference_table("digits", found, nothing, sizes, names[0])]
+    pairs = comparison_table("digits", found, nothing, nothing, nothing, names[0], 0)
     files["comparisons"] = [pairs]
     files["replicates"] = [replicate_table(found)]
     return FakeJob(spec, files)
@@ -376,6 +376,7 @@ def report(rng):
             "accuracy": accuracy,
             "nll": 1.5 * (1 - skill) + 2 * worse,
             "ece": worse + 0 * low,
+            "ece_floor": 0.03 + worse / 10 + 0 * low,
         }
         values |= {"entropy": 1.6 * low + 0.05, "confidence": np.minimum(accuracy + worse, 0.99)}
         values |= {"error_full": error + worse * rng.uniform(0.1, 0.5, 9)}

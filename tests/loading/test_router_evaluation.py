@@ -15,7 +15,7 @@ from routing.loading.router_evaluation import (
     report_table,
 )
 
-SCORES = ["accuracy", "nll", "ece", "brier", "entropy", "confidence"]
+SCORES = ["accuracy", "nll", "ece", "brier", "entropy", "ece_floor", "confidence"]
 ERRORS = ["error_full", "error_top1", "error_top2", "error_sample"]
 FLOORS = ["error_prior", "error_best", "error_best2", "error_simplex"]
 PRIOR = torch.tensor([0.5, 0.3, 0.2])
@@ -113,7 +113,7 @@ def test_long_format_holds_every_cell_once_and_empty_bins_not_at_all():
     counts = table.groupby("t_low")["num_states"].unique()
     assert all(len(count) == 1 for count in counts)
     assert counts.map(sum).sum() == 200
-    assert len(table) == 6 * (3 * 10 + 4)
+    assert len(table) == 6 * (3 * 11 + 4)
 
 
 def test_a_bin_is_the_mean_over_its_states():

@@ -23,6 +23,7 @@ from routing.statistics.bootstrap import bootstrap_counts
 from routing.statistics.comparisons import Comparison
 from routing.statistics.jackknife import jackknife_interval, jackknife_weights, seed_blocks
 from routing.statistics.permutation import required_num_flips, sign_flip_p_values
+from routing.statistics.proportions import tango_ends
 from routing.workflow import artifacts, seeds
 
 
@@ -199,7 +200,7 @@ def test_tables_are_read_in_the_order_of_trainings_and_blocks():
     assert values_by_metric(table, "block")["fd"].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_scores_of_each_sample_are_compared_by_sign_flips(tmp_path):
+def test_fractions_of_the_samples_are_compared_by_mcnemars_test(tmp_path):
     world = World(tmp_path, ARMS)
     requested = {}
     for i, arm in enumerate(ARMS):
@@ -213,8 +214,9 @@ def test_scores_of_each_sample_are_compared_by_sign_flips(tmp_path):
     p = sign_flip_p_values(
         torch.stack([*requested.values()])[:, None], required_num_flips(3, 0.05), rng
     )
-    assert found["test"].tolist() == ["sign flip"] * 3
-    assert found["p"].tolist() == [p[1, 0], p[2, 0], p[1, 2]]
+    assert found["test"].tolist() == ["McNemar"] * 3
+    flipped = [p[1, 0].item(), p[2, 0].item(), p[1, 2].item()]  # the same test, by simulation
+    assert found["p"].tolist() == pytest.approx(flipped, abs=0.02)
     scores = artifacts.read_table(files["scores"])
     assert list(scores) == ["arm", "metric", "training_seed", "seed", "value"]
     for arm, values in requested.items():
@@ -273,9 +275,46 @@ def test_metrics_are_the_right_way_round(tables):
 
 def test_a_class_that_is_missing_has_share_zero(tables):
     row = values(tables[1], "collapsed").loc["class_share_9"]
-    assert row[["value", "lo", "hi"]].tolist() == [0, 0, 0]
+    exact = stats.binomtest(0, NUM).proportion_ci(0.95, "exact")
+    assert row[["value", "lo", "hi"]].tolist() == pytest.approx([0, 0, exact.high])
     kl = values(tables[1], "collapsed").loc["class_kl"]
     assert 0.1 < kl["value"] < 1 and kl["lo"] < kl["value"] < kl["hi"]
+
+
+def test_shares_have_the_intervals_of_their_counts(world, tables):
+    """Shares, their differences and the coverage, from the samples in each category."""
+    q = (
+        np.bincount(
+            np.linalg.norm(world.position[world.is_train][:, None] - CENTROIDS, axis=-1).argmin(1)
+        )
+        / world.is_train.sum()
+    )
+    hits, worst = {}, {}
+    for arm in ARMS:
+        nearest = np.linalg.norm(world.arm_positions[arm][:, None] - CENTROIDS, axis=-1).argmin(1)
+        hits[arm] = nearest[:, None] == np.arange(3)
+        worst[arm] = (hits[arm].mean(0) / q).argmin()
+        table, x = values(tables[1], arm), hits[arm].sum(0)
+        for k in range(3):
+            method = "exact" if min(x[k], NUM - x[k]) < 10 else "wilson"
+            ends = stats.binomtest(x[k], NUM).proportion_ci(0.95, method)
+            found = table.loc[f"cluster_share_{k}", ["lo", "hi"]].tolist()
+            assert found == pytest.approx([ends.low, ends.high], abs=1e-12)
+            if k == worst[arm]:
+                found = table.loc["cluster_coverage", ["lo", "hi"]].tolist()
+                assert found == pytest.approx([ends.low / q[k], ends.high / q[k]])
+    pairs = artifacts.read_table(tables[0]["comparisons"])
+    pairs = pairs[pairs["metric"] == "cluster_share_1"]
+    assert (pairs["test"] == "McNemar").all() and (pairs["lo"] < pairs["hi"]).all()
+    differences = tables[2].query("metric == 'cluster_share_1'").set_index("arm")
+    for row in pairs.itertuples():
+        a, b = hits[row.arm][:, 1], hits[row.other][:, 1]
+        only = (a & ~b).sum(), (b & ~a).sum()
+        assert row.p == pytest.approx(stats.binomtest(only[0], sum(only)).pvalue)
+        ends = tango_ends(*(np.array([float(x)]) for x in only), NUM, 0.025)
+        assert [row.lo, row.hi] == pytest.approx(np.concatenate(ends).tolist())
+        if row.other == "good":
+            assert differences.loc[row.arm, ["lo", "hi"]].tolist() == [row.lo, row.hi]
 
 
 def test_twice_the_same_whatever_was_measured_between(world, tables, tmp_path):

@@ -13,6 +13,7 @@ from routing.figures.shared.figure_text import figure_label
 
 MAX_COLUMNS = 6  # routers side by side
 AS_TRAINED, SCALED = {"linewidth": 1.2}, {"linewidth": 1.0, "dashes": (2.5, 1.2)}
+THIN = {"linewidth": 0.6, "dashes": (4, 1, 1, 1)}  # what an exactly calibrated router would have
 
 
 def trained_routers(inputs: FigureInputs, figure: str) -> list[list[str]]:
