@@ -76,6 +76,8 @@ class Arm:
     device: torch.device
     conditioner: conditioners.Conditioner | None
     train_index: pd.DataFrame  # index rows of the training images: the source of prompts
+    router_name: str = "router"  # of the rows, for errors
+    policy_name: str = "policy"
 
     def draw_conditions(
         self, root: int, numbers: list[int]
@@ -156,6 +158,8 @@ def load_arm(job) -> Arm:
         device=device,
         conditioner=conditioner,
         train_index=index[index["split"] == "train"],
+        router_name=spec["router"]["name"],
+        policy_name=spec["policy"]["name"],
     )
 
 
