@@ -107,7 +107,7 @@ wildcard_constraints:
     feature_space=one_of([*SPEC["classifiers"], *SPEC["encoders"]]),
     classifier=one_of(SPEC["classifiers"]),
     sample_set=one_of(SAMPLE_SETS),
-    training_seed=r"\d+",
+    training_seed=one_of(str(seed) for seed in TRAINING_SEEDS),
     cluster=r"\d+",
     shard=r"\d{5}",
 

@@ -8,6 +8,8 @@ rule data:
         rejected=f"{DATA}/rejected-{{shard}}.parquet",
     log:
         f"{R}/logs/data/{{shard}}.log",
+    wildcard_constraints:
+        shard=one_of(DATA_SHARDS),
     priority: 20
     conda:
         "../envs/routing.yaml"

@@ -19,6 +19,8 @@ rule embed:
         features=f"{R}/embed/{{encoder}}/features-{{shard}}.safetensors",
     log:
         f"{R}/logs/embed/{{encoder}}-{{shard}}.log",
+    wildcard_constraints:
+        shard=one_of(DATA_SHARDS),
     priority: 20
     conda:
         "../envs/routing.yaml"

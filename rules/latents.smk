@@ -8,6 +8,8 @@ rule latents:
         samples=f"{R}/latents/samples-{{shard}}.safetensors",
     log:
         f"{R}/logs/latents/{{shard}}.log",
+    wildcard_constraints:
+        shard=one_of(DATA_SHARDS),
     priority: 20
     conda:
         "../envs/routing.yaml"

@@ -38,6 +38,8 @@ rule probe:
         states=f"{R}/probe/{{partition}}/{{training_seed}}/states-{{shard}}.parquet",
     log:
         f"{R}/logs/probe/{{partition}}-{{training_seed}}-{{shard}}.log",
+    wildcard_constraints:
+        shard=one_of(f"{i:05d}" for i in range(NUM_PROBE_SHARDS)),
     priority: 8
     conda:
         "../envs/routing.yaml"

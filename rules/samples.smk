@@ -92,6 +92,8 @@ rule samples:
         cost=f"{R}/samples/{{arm}}/{{training_seed}}/cost-{{shard}}.parquet",
     log:
         f"{R}/logs/samples/{{arm}}-{{training_seed}}-{{shard}}.log",
+    wildcard_constraints:
+        shard=one_of(seed_shards()),
     conda:
         "../envs/routing.yaml"
     threads: 1

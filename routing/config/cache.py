@@ -8,10 +8,9 @@ Errors are not cached.
 
 import hashlib
 import json
-from importlib import metadata
 from pathlib import Path
 
-from routing.workflow import code_digest
+from routing.workflow import code_digest, plugin_packages
 from routing.workflow.artifacts import write_atomically
 
 CACHE = Path(".snakemake") / "routing"
@@ -19,11 +18,10 @@ CACHE = Path(".snakemake") / "routing"
 
 def resolved(raw: dict) -> dict:
     """Return `routing.config.experiment.resolve(raw)`, cached. Raises ValueError like it."""
-    installed = metadata.entry_points()
-    groups = sorted(group for group in installed.groups if group.startswith("routing."))
-    plugins = [f"{g}:{e.name}={e.value}" for g in groups for e in installed.select(group=g)]
+    plugins = plugin_packages.packages(plugin_packages.groups())  # a config may name any row
     digest = code_digest.module_digest("routing.config.experiment")
-    key = repr([raw, digest, plugins])  # in the written order, because the order of arms matters
+    parts = [raw, digest, code_digest.plugin_digests(plugins)]
+    key = repr(parts)  # in the written order, because the order of arms matters
     path = CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     if path.is_file():
         return json.loads(path.read_text())

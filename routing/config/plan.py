@@ -32,10 +32,13 @@ def plan(spec: dict) -> dict:
     table = choices.with_plugins("figures", FIGURES)
     figures = {name: table[figure["name"]] for name, figure in spec["figures"].items()}
     image, texts = spec["data"]["image"], choices.with_plugins("text_encoders", TEXT_ENCODERS)
+    chosen = spec["text_encoder"]["name"]  # other rows of other packages may be broken
     return {
         "image_rule": ImageRule(**image).name if image else "native",
         "precomputed_text_encoders": sorted(
-            name for name, text in texts.items() if text.is_precomputed
+            name
+            for name, text in {**TEXT_ENCODERS, chosen: texts[chosen]}.items()
+            if text.is_precomputed
         ),
         "num_experts": num_experts(spec["partitions"]),
         "learned_routers": sorted(

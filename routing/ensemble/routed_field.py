@@ -19,6 +19,7 @@ the branches.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from routing.ensemble.policies import Policy, Probs
 from routing.ensemble.routers import Prediction, Router
+from routing.ensemble.value_checks import ValueChecks
 from routing.flow.conditions import Condition
 from routing.flow.divergence import EVALUATIONS_PER_PRODUCT, num_products, with_divergence
 from routing.flow.paths import Time, append_dims
@@ -74,7 +76,8 @@ class RoutedField:
     `uniforms[b, step]` in [0, 1) is the random number of sample b at that step, the same at all
     stages of the step. `cluster` is for routers that use the sample's true cluster, `condition`
     goes to router and experts, `directions` are for divergences (`routing.flow.divergence`) if the
-    router reads them, `seeds` identify the samples in errors. One object serves one trajectory.
+    router reads them, `seeds` identify the samples in errors, `router_name` and `policy_name` the
+    rows. One object serves one trajectory.
 
     A call is `velocity` followed by `observe`. A caller that follows another velocity, such as a
     guided one, calls the two itself and passes that velocity to `observe`. `velocity` is
@@ -98,12 +101,16 @@ class RoutedField:
         keep_states: bool = False,
         condition: Condition | None = None,
         directions: X | None = None,
+        router_name: str | None = None,
+        policy_name: str | None = None,
     ):
         assert condition is None or len(condition) == len(uniforms), "one row for each sample"
         self.experts, self.router, self.policy = experts, router, policy
         self.uniforms, self.cluster, self.keep_states = uniforms, cluster, keep_states
         self.condition, self.directions = condition, directions
-        self.seeds = torch.arange(len(uniforms)) if seeds is None else seeds
+        self.router_name = router_name or type(router).__name__
+        self.policy_name = policy_name or type(policy).__name__
+        self.checks = ValueChecks(torch.arange(len(uniforms)) if seeds is None else seeds)
         self.steps: list[int] = []
         self.times: list[Tensor] = []
         self.posteriors: list[Tensor] = []
@@ -119,8 +126,10 @@ class RoutedField:
     def __call__(self, x: X, t: Time, step: int) -> X:
         """Return the velocity at (x, t), in step `step` of the sampler, which the samples follow.
 
-        Raises ValueError if the state, the posterior or the velocity of an expert is NaN or Inf;
-        the message has the expert, the step, the time and the first seeds of the samples.
+        Raises ValueError if the state, the posterior or the velocity of an expert is NaN or Inf,
+        or if the rows of the posterior or of the policy's weights are not probabilities; the
+        message has the expert, router or policy, the step, the time and the first seeds of the
+        samples.
         """
         v = self.velocity(x, t, step)
         self.observe(x, t, v)
@@ -137,11 +146,11 @@ class RoutedField:
 
     def routing_weights(self, x: X, t: Time, step: int) -> Probs:
         """Return the weights of router and policy at (x, t), and add them to the trace."""
-        self._check_finite("the state", x, t, step)
+        self.checks.finite("the state", x, t, step)
         if not self.steps:
             self._router_carry = self.router.start(x, self.cluster, self.condition)
         p = self._posterior(x, t, step)
-        w, self._policy_carry = self.policy(p, t, self.uniforms[:, step], self._policy_carry)
+        w, self._policy_carry = self._weights(p, t, step)
         self.steps.append(step)
         self.times.append(t)
         self.posteriors.append(torch.full_like(w, torch.nan) if p is None else p.detach())
@@ -193,9 +202,23 @@ class RoutedField:
         if not any(self.policy.needs_posterior(time, self._policy_carry) for time in times):
             return None
         p = self.router.posterior(x, t, self._router_carry)
-        self._check_finite("the posterior of the router", p, t, step)
+        what = f"the posterior of the router {self.router_name!r}"
+        self.checks.probabilities(what, p, len(self.experts), t, step)
         self.router_evaluations += self.router.network_calls * len(x)
         return p
+
+    def _weights(self, p: Probs | None, t: Time, step: int) -> tuple[Probs, Any]:
+        """Return the policy's weights and its carry."""
+        what = f"policy {self.policy_name!r}"
+        found = self.policy(p, t, self.uniforms[:, step], self._policy_carry)
+        if not (isinstance(found, tuple) and len(found) == 2):
+            raise ValueError(
+                f"{what}: wanted a pair (weights, carry), got a {type(found).__name__}; "
+                f"return both"
+            )
+        weights = f"the weights of {what}"
+        self.checks.probabilities(weights, found[0], len(self.experts), t, step)
+        return found
 
     def _evaluate_all(self, x: X, t: Time, step: int) -> None:
         """Evaluate all experts on all samples, with divergences if the router reads them."""
@@ -207,7 +230,7 @@ class RoutedField:
                 velocities.append(field(x))
             else:
                 v_k, divergence = with_divergence(field, x, self.directions)
-                self._check_finite(f"the divergence of expert {k}", divergence[:, None], t, step)
+                self.checks.finite(f"the divergence of expert {k}", divergence[:, None], t, step)
                 velocities.append(v_k)
                 divergences.append(divergence)
         self._velocities = torch.stack(velocities, dim=1)
@@ -223,19 +246,7 @@ class RoutedField:
 
         def expert(x: Tensor, t: Tensor, *condition: Condition) -> Tensor:
             v = self.experts[k](x, t, *condition)
-            self._check_finite(f"the velocity of expert {k}", v, t, step, rows)
+            self.checks.finite(f"the velocity of expert {k}", v, t, step, rows)
             return v
 
         return expert
-
-    def _check_finite(self, what: str, values: Tensor, t: Time, step: int, rows=...):
-        """Raise ValueError unless `values`, those of the samples `rows`, are finite."""
-        if values.isfinite().all():
-            return
-        is_bad = ~values.isfinite().flatten(1).all(dim=1)
-        seeds = self.seeds.to(is_bad.device)[rows][is_bad].tolist()
-        where = f"at step {step}, t = {t[is_bad][0].item():.4g}, in {len(seeds)} samples"
-        raise ValueError(
-            f"{what} must be finite, got nan or inf {where} (seeds "
-            f"{', '.join(map(str, seeds[:5]))}): look at the loss curve and the size of the steps"
-        )

@@ -76,6 +76,8 @@ class Arm:
     device: torch.device
     conditioner: conditioners.Conditioner | None
     train_index: pd.DataFrame  # index rows of the training images: the source of prompts
+    router_name: str = "router"  # of the rows, for errors
+    policy_name: str = "policy"
 
     def draw_conditions(
         self, root: int, numbers: list[int]
@@ -136,17 +138,17 @@ def load_arm(job) -> Arm:
         **(exact_router_inputs(arrays, metadata) if is_exact else {}),
     )
 
-    def choice(group: str, table: dict, key: str):
-        return choices.build(choices.with_plugins(group, table), spec[key], group)
+    def choice(table: choices.Table, key: str, where: str):
+        return choices.build(table, spec[key], where)
 
     return Arm(
         experts=[
             net.velocity if is_exact else ConditionedNetwork(net.to(device)) for net in experts
         ],
         router=load_router(job, router_inputs, device),
-        policy=choice("policies", POLICIES, "policy"),
-        guidance=choice("guidances", GUIDANCE, "guidance"),
-        sampler=choice("samplers", SAMPLERS, "sampler"),
+        policy=choice(choices.with_plugins("policies", POLICIES), "policy", "policies"),
+        guidance=choice(choices.with_plugins("guidances", GUIDANCE), "guidance", "guidances"),
+        sampler=choice(choices.with_plugins("samplers", SAMPLERS), "sampler", "samplers"),
         shape=sample_shape(experts[0]),
         levels=metadata[0].get("levels"),
         autoencoder=metadata[0].get("autoencoder"),
@@ -156,6 +158,8 @@ def load_arm(job) -> Arm:
         device=device,
         conditioner=conditioner,
         train_index=index[index["split"] == "train"],
+        router_name=spec["router"]["name"],
+        policy_name=spec["policy"]["name"],
     )
 
 

@@ -21,6 +21,7 @@ from routing.data import probe_states, shards
 from routing.ensemble.gram_matrix import disagreement, mean_by_time
 from routing.ensemble.policies import Full, Pilot, bind_pilot, required_pilot_fields
 from routing.ensemble.routers import Router
+from routing.ensemble.value_checks import ValueChecks
 from routing.loading.arms import Arm, oracle_clusters
 from routing.workflow import devices, seeds
 
@@ -76,10 +77,14 @@ def posteriors_on_probe(job, arm: Arm, table: pd.DataFrame) -> tuple[torch.Tenso
             of = index.iloc[held.row[rows]]
             prompt = arm.conditioner(of["label"].to_numpy(), of["caption"].tolist())
             prompt = devices.to_device(prompt, arm.device)
-        cluster = oracle_clusters(arm, root, chosen["state"].tolist()[rows])
+        states = torch.tensor(chosen["state"].tolist()[rows])
+        cluster = oracle_clusters(arm, root, states.tolist())
         for condition in arm.router_conditions(len(x), prompt):
             times.append(t)
-            parts.append(arm.router.posterior(x, t, arm.router.start(x, cluster, condition)))
+            p = arm.router.posterior(x, t, arm.router.start(x, cluster, condition))
+            what = f"the posterior of the router {arm.router_name!r} on the probe"
+            ValueChecks(states).probabilities(what, p, len(arm.experts), t, None)
+            parts.append(p)
     return torch.cat(times), torch.cat(parts)
 
 

@@ -7,6 +7,9 @@ For each Parquet and safetensors file in the folder of the run, the audit checks
     the source files that its stage imports have the recorded digests;
     the images and text tables written with it have the recorded sha256.
 
+Artifacts that no rule can make with this config, for example those of an arm that was removed from
+it, are named and not checked. The audit ends with the command that removes them.
+
 Files are checked in the order of the data flow, so that the first mismatch is a cause and not a
 consequence.
 
@@ -14,6 +17,8 @@ consequence.
 record of, and that were made by other code.
 """
 
+import re
+import shlex
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
@@ -25,32 +30,68 @@ SNAKEMAKE_RECORDS = Path(".snakemake") / "metadata"
 
 
 def run(job) -> None:
-    """Print a line per artifact. Raises ValueError that explains the first mismatch."""
+    """Print a line per artifact. Raises ValueError that explains the first mismatch.
+
+    `outputs` of the spec are regular expressions of the files that the rules can make; without it
+    all artifacts are checked.
+    """
     root = Path(job.spec["root"])
     found = artifacts(root)
     if not found:
         raise ValueError(f"nothing to audit under {root}; run `snakemake figures` first")
+    outputs = [re.compile(pattern) for pattern in job.spec.get("outputs", [".*"])]
     checked: set[Path] = set()
+    leftovers: set[Path] = set()
     hashes: dict[Path, store.Checked] = {}
     print(f"{'artifact':<62} {'stage':<10} {'commit':<9} {'inputs':>6}  result")
     for path, provenance in found:
-        problem = mismatch(path, provenance, hashes)
+        is_leftover = not any(pattern.fullmatch(path.as_posix()) for pattern in outputs)
+        problem = None if is_leftover else mismatch(path, provenance, hashes)
+        result = "not part of this config" if is_leftover else problem or "ok"
         commit = provenance["commit"][:8] + ("" if provenance["clean"] else "+")
         num = sum(len(files) for files in provenance["inputs"].values())
         name = path.relative_to(root).as_posix()
         print(
-            f"{name:<62} {provenance['stage']:<10} {commit:<9} {num:>6}  {problem or 'ok'}",
+            f"{name:<62} {provenance['stage']:<10} {commit:<9} {num:>6}  {result}",
             flush=True,
         )
         if problem:
             raise ValueError(f"{path}: {problem}")
-        checked |= {path, *(path.with_name(name) for name in provenance.get("siblings", {}))}
+        written = {path, *(path.with_name(name) for name in provenance.get("siblings", {}))}
+        (leftovers if is_leftover else checked).update(written)
     for path in files(root):
-        if path not in checked:
+        if path not in checked | leftovers:
             raise ValueError(
                 f"{path}: not recorded by any artifact; remove it or make it by a rule"
             )
     print(f"audit: {len(checked)} files of {root}: checksums, inputs and code agree")
+    leftovers = {path for path in leftovers - checked if path.is_file()}
+    if leftovers:
+        paths = [shlex.quote(path.as_posix()) for path in whole_folders(root, leftovers)]
+        print(
+            f"audit: {len(leftovers)} files are not part of this config; remove them with "
+            f"`rm -r {' '.join(paths)}`, or restore the config that made them"
+        )
+
+
+def whole_folders(root: Path, paths: set[Path]) -> list[Path]:
+    """Return `paths`, with a folder below `root` in place of its files if all of them are among.
+
+    Unfinished work, which `files` leaves out, keeps its folder.
+    """
+    kept = {
+        folder
+        for path in root.rglob("*")
+        if path.is_file()
+        for folder in path.parents
+        if path not in paths
+    }
+    found = set()
+    for path in paths:
+        folders = [folder for folder in path.parents if root in folder.parents]
+        removed = [folder for folder in folders if folder not in kept]
+        found.add(removed[-1] if removed else path)
+    return sorted(found)
 
 
 def artifacts(root: Path) -> list[tuple[Path, dict]]:

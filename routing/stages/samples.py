@@ -83,6 +83,8 @@ def sample_batch(arm: Arm, batch: np.ndarray, root: int, num_kept: int) -> dict:
             keep_states=bool(kept.any()),
             condition=of,
             directions=normals("divergence") if arm.router.reads == "divergences" else None,
+            router_name=arm.router_name,
+            policy_name=arm.policy_name,
         )
 
     field = arm.guidance.field(make_field, condition)

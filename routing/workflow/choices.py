@@ -8,18 +8,20 @@ the same table. If it is from another table, the class variable `tables` of the 
 nearest valid name.
 
 Another package adds rows through an entry point in the group `routing.<table>`, for example
-`[project.entry-points."routing.policies"]  mine = "package:Mine"`.
+`[project.entry-points."routing.policies"]  mine = "package:Mine"` (`routing.workflow.plugins`).
 """
 
 import dataclasses
 import difflib
 import typing
-from importlib import metadata
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-Table = dict[str, type]
+from routing.workflow.plugins import PluginTable
+
+Table = Mapping[str, Any]  # names and frozen dataclasses
 HEX = r"^[0-9a-f]{64}$"
 Sha256 = Annotated[str, Field(pattern=HEX)]
 FINITE = ConfigDict(allow_inf_nan=False)
@@ -33,16 +35,16 @@ WANTED = {
 
 
 def with_plugins(group: str, own: Table) -> Table:
-    """Return the table `own` with the rows that installed packages add to `routing.<group>`."""
-    table = dict(own)
-    for entry in metadata.entry_points(group=f"routing.{group}"):
-        if entry.name in own:
-            raise ValueError(
-                f"entry point routing.{group}:{entry.name} ({entry.value}) has the name of a row "
-                f"of this package; rename it"
-            )
-        table[entry.name] = entry.load()
-    return table
+    """Return the table `own` with the rows that installed packages add to `routing.<group>`.
+
+    A foreign row is imported when it is looked up, and only then can be found to be broken.
+    """
+    return PluginTable(group, own)
+
+
+def usable_rows(table: Table) -> Iterable[tuple[str, type]]:
+    """Return the rows (name, class) of a table, without broken ones of other packages."""
+    return table.loadable() if isinstance(table, PluginTable) else table.items()
 
 
 def build(table: Table, value: Any, where: str) -> Any:
@@ -52,7 +54,10 @@ def build(table: Table, value: Any, where: str) -> Any:
     wrong type, a missing option, or a value that the row does not accept.
     """
     name, options = _split(table, value, where)
-    kind = table[name]
+    try:
+        kind = table[name]
+    except ValueError as error:  # a row of another package that cannot be used
+        raise ValueError(f"{where}: {error}") from error
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in options:
         if key not in fields:
@@ -81,11 +86,11 @@ def resolve(table: Table, value: Any, where: str) -> dict:
 
 def describe(table: Table, choice: Any) -> dict:
     """Return the dictionary {name: ..., options} of an object that `build` returned."""
-    name = next(n for n, kind in table.items() if type(choice) is kind)
-    options = {}
+    name = next(n for n, kind in usable_rows(table) if type(choice) is kind)
+    hints, options = typing.get_type_hints(type(choice), include_extras=True), {}
     for field in dataclasses.fields(choice):
         value, of = getattr(choice, field.name), _table(type(choice), field.name, table)
-        nested = type(value) in of.values()
+        nested = _is_protocol(hints[field.name])
         options[field.name] = describe(of, value) if nested else _lists(value)
     return {"name": name} | options
 

@@ -48,6 +48,7 @@ def origin(stage: str, spec: dict, inputs: dict[str, list[tuple[Path, str]]]) ->
         "licence": sorted({text for parent in parents for text in parent.get("licence", [])}),
         "visibility": "public" if all(map(_is_public, parents)) else "private",
         **software(),
+        "versions": software()["versions"] | code_digest.plugins(stage),
     }
 
 

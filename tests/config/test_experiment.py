@@ -661,6 +661,6 @@ def test_a_row_of_another_package_counts(monkeypatch):
     def installed(group):
         return [Entry()] if group == "routing.policies" else []
 
-    monkeypatch.setattr(choices.metadata, "entry_points", installed)
+    monkeypatch.setattr("importlib.metadata.entry_points", installed)
     assert "mine" in choices.with_plugins("policies", TABLES["policies"])
     assert "mine" not in choices.with_plugins("samplers", TABLES["samplers"])

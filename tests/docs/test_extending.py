@@ -142,3 +142,21 @@ def test_the_page_shows_the_files_and_the_config():
         assert path.read_text().strip() in page, path.name
     for line in CONFIG.strip().splitlines():
         assert line.split(": ", 1)[1].strip("{}") in page, line
+
+
+def test_a_typo_in_an_entry_point_breaks_only_the_configs_that_name_it(installed):
+    lists = next(ROOT.joinpath(installed[0]).glob("*.dist-info")) / "entry_points.txt"
+    text = lists.read_text().replace("routing_example.", "routing_exmple.")
+    for group in ("text_encoders", "experts"):  # tables that a config does not choose from by key
+        text += f"[routing.{group}]\nbad = routing_exmple:Bad\n"
+    lists.write_text(text)
+    config = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
+    done = resolved(config, installed)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads(resolved(config, []).stdout)
+    config["policies"]["sharp"] = {"name": "sharpened"}
+    assert (
+        "\nValueError: policies.sharp: entry point routing.policies:sharpened "
+        "(routing_exmple.policies:Sharpened) cannot be loaded (ModuleNotFoundError: No module "
+        "named 'routing_exmple'); correct or uninstall its package\n"
+    ) in resolved(config, installed).stderr

@@ -281,7 +281,7 @@ def test_a_broken_conditional_branch_names_the_seeds(name, rng):
 
     def make(condition):
         field = maker()(condition)
-        field.experts[1], field.seeds = expert, torch.arange(BATCH) + 50
+        field.experts[1], field.checks.seeds = expert, torch.arange(BATCH) + 50
         return field
 
     x, t = states(labelled().mixture, BATCH, 0.6, rng)

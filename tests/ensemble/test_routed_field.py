@@ -12,7 +12,7 @@ from exact_mixtures import (
 )
 from posteriors import with_soft_pilot
 
-from routing.ensemble.policies import POLICIES, Full, Sample, Sticky, Switch, TopK
+from routing.ensemble.policies import POLICIES, Full, Policy, Sample, Sticky, Switch, TopK
 from routing.ensemble.routed_field import RoutedField, ensemble_velocity
 from routing.ensemble.routers import (
     ROUTERS,
@@ -325,7 +325,8 @@ def test_a_broken_state_posterior_or_expert_is_one_line(rng):
     text = line(lambda: field(rng, seeds=seeds)(nan, t, 2))
     assert text.startswith("the state must be finite") and where in text
     text = line(lambda: field(rng, router=LearnedRouter(net), seeds=seeds)(large, t, 2))
-    assert text.startswith("the posterior of the router must be finite") and where in text
+    assert text.startswith("the posterior of the router 'LearnedRouter' must be finite")
+    assert where in text
 
     # Expert 2 serves the odd samples: its rows are not those of the batch.
     cluster = torch.tensor([0, 2] * (BATCH // 2))
@@ -337,6 +338,81 @@ def test_a_broken_state_posterior_or_expert_is_one_line(rng):
     large[:, 0, 0] = 60.0
     text = line(lambda: field(rng, router=LearnedRouter(net), seeds=seeds)(large, t, 2))
     assert "in 10 samples (seeds 100, 101, 102, 103, 104)" in text
+
+
+# What routers and policies of other packages may return instead of probabilities.
+P = torch.tensor([0.1, 0.2, 0.3, 0.4]).expand(BATCH, -1)
+NO_PROBABILITIES = {  # what is returned -> the line behind the name of the row
+    "a sum of 4.5": (P * 4.5, "wanted rows that sum to 1, got the sum 4.5 at step 1, t = "),
+    "a sum below 1": (P * 0.999, "wanted rows that sum to 1, got the sum 0.999 at step 1, t = "),
+    "zeros": (P * 0, "wanted rows that sum to 1, got the sum 0 at step 1, t = "),
+    "negative": (P + torch.tensor([0.2, -0.3, 0.1, 0.0]), "wanted entries >= 0, got -0.1 at st"),
+    "nan": (P.masked_fill(P == 0.2, torch.nan), "must be finite, got nan or inf at step 1, t = "),
+    "inf": (P.masked_fill(P == 0.2, torch.inf), "must be finite, got nan or inf at step 1, t = "),
+    "a column too few": (P[:, 1:] / 0.9, "wanted a tensor of shape [10, 4] (samples, experts), g"),
+    "a column for all": (P.sum(1, True), "wanted a tensor of shape [10, 4] (samples, experts), g"),
+    "a row for all": (P[:1], "wanted a tensor of shape [10, 4] (samples, experts), got the shape"),
+    "transposed": (
+        P.T,
+        "wanted a tensor of shape [10, 4] (samples, experts), got the shape [4, 1",
+    ),
+    "one axis": (P[0], "wanted a tensor of shape [10, 4] (samples, experts), got the shape [4];"),
+    "no tensor": (P.numpy(), "wanted a tensor of shape [10, 4] (samples, experts), got a ndarray"),
+}
+
+
+class Foreign(Policy, Router):
+    """A policy and a router without a check of its own."""
+
+    def __init__(self, result):
+        self.result = result
+
+    def __call__(self, p, t, u, carry):
+        return self.result, carry
+
+    def posterior(self, x, t, carry):
+        return self.result
+
+
+def foreign_line(rng, **parts):
+    x, t = batch(rng)
+    names = {"router_name": "theirs", "policy_name": "mine"}
+    with pytest.raises(ValueError) as error:
+        field(rng, **names, **parts)(x, t, 1)
+    line = str(error.value)
+    assert "\n" not in line and len(line) < 250
+    return line
+
+
+@pytest.mark.parametrize("case", NO_PROBABILITIES)
+def test_weights_and_posteriors_must_be_probabilities(case, rng):
+    result, expected = NO_PROBABILITIES[case]
+    line = foreign_line(rng, policy=Foreign(result))
+    assert line.startswith("the weights of policy 'mine'") and expected in line
+    line = foreign_line(rng, router=Foreign(result))
+    assert line.startswith("the posterior of the router 'theirs'") and expected in line
+
+
+def test_only_the_wrong_samples_are_named(rng):
+    for factor in (2.0, -1.0, torch.nan):
+        wrong = P.clone()
+        wrong[[3, 7]] *= factor
+        line = foreign_line(rng, policy=Foreign(wrong), seeds=torch.arange(BATCH) + 100)
+        assert "in 2 samples (seeds 103, 107)" in line
+
+
+def test_a_policy_returns_a_carry_too(rng):
+    alone = Foreign(P)
+    alone.__class__ = type("Alone", (Foreign,), {"__call__": lambda self, p, t, u, carry: p})
+    assert foreign_line(rng, policy=alone) == (
+        "policy 'mine': wanted a pair (weights, carry), got a Tensor; return both"
+    )
+
+
+def test_rounding_is_accepted(rng):
+    x, t = batch(rng)
+    for error in (1e-5, -1e-5):
+        field(rng, Foreign(P * (1 + error)), Foreign(P * (1 - error)))(x, t, 0)
 
 
 # Conditions

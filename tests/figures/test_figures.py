@@ -7,6 +7,8 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -45,7 +47,7 @@ from routing.figures.shared.figure_inputs import FigureInputs
 from routing.metrics import feature_space_names
 from routing.metrics.registry import METRICS, Kind
 from routing.stages.figures import run as run_stage
-from routing.workflow import artifacts, choices
+from routing.workflow import artifacts
 
 
 def test_the_cases_are_the_table():
@@ -795,8 +797,13 @@ def begins(metric, begin):
 
 
 def test_a_metric_of_another_package_says_itself_which_way_is_better(monkeypatch):
+    @dataclass(frozen=True)
     class Mine:
-        kinds = {"mine_up": Kind(1, 0, 2), "mine_neither": Kind(0), "mine_cluster": Kind(-1)}
+        kinds: ClassVar = {
+            "mine_up": Kind(1, 0, 2),
+            "mine_neither": Kind(0),
+            "mine_cluster": Kind(-1),
+        }
 
     class Entry:
         name, value = "mine", "package:Mine"
@@ -807,7 +814,7 @@ def test_a_metric_of_another_package_says_itself_which_way_is_better(monkeypatch
     def installed(group):
         return [Entry()] if group == "routing.metrics" else []
 
-    monkeypatch.setattr(choices.metadata, "entry_points", installed)
+    monkeypatch.setattr("importlib.metadata.entry_points", installed)
     metric_labels.metric_kinds.cache_clear()
     try:
         assert metric_labels.axis_label("mine_up_x_50k") == (

@@ -244,6 +244,14 @@ def test_a_budget_out_of_reach_on_the_pilot_is_one_line(labelled, tmp_path):
         draw(tmp_path, labelled["halves"], spec("oracle_label", BUDGET, num=2))
 
 
+def test_posteriors_on_the_probe_must_be_probabilities(labelled, tmp_path, monkeypatch):
+    real = ExactLabelled.posterior
+    monkeypatch.setattr(ExactLabelled, "posterior", lambda *given: 2 * real(*given))
+    message = r"posterior of the router 'exact' on the probe: wanted rows that sum to 1, got .* 2 "
+    with refused(message):
+        draw(tmp_path, labelled["halves"], spec("exact", BUDGET, num=2))
+
+
 # The parts.
 
 

@@ -131,6 +131,19 @@ def test_results_of_other_code_are_refused_and_the_offered_command_mends_them(or
     assert place.make("audit").lines("checksums, inputs and code agree")
 
 
+def test_files_of_an_arm_that_was_removed_are_no_error_of_the_audit(oracle_run, clone):
+    place = clone(oracle_run)
+    assert not place.make("audit").lines("not part of this config")
+    line = (
+        "  each_step: {partition: components, router: exact, policy: each_step, sampler: euler}\n"
+    )
+    place.edit(place.config, line, "")
+    (line,) = place.make("audit").lines("are not part of this config")
+    removed = ("arm_metrics/each_step", "sample_features/plane/each_step.safetensors")
+    paths = " ".join(f"results/tiny/{name}" for name in (*removed, "samples/each_step"))
+    assert f"`rm -r {paths}`" in line
+
+
 def test_a_truncated_stranger_is_one_line_too(digits_run, clone):
     place = clone(digits_run)
     shutil.rmtree(place.folder / ".snakemake" / "metadata")

@@ -1,7 +1,9 @@
 """The audit: what is tampered with is found, explained, and told in the order of the data."""
 
 import base64
+import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +187,81 @@ def test_other_code(run, audited, monkeypatch, stage):
 def test_nothing_to_audit(tmp_path, monkeypatch, audited):
     monkeypatch.chdir(tmp_path)
     assert audited() == (1, [], f"nothing to audit under {ROOT}; run `snakemake figures` first")
+
+
+# Leftovers: what no rule can make with this config.
+
+OUTPUTS = [
+    rf"{ROOT}/probe/(?P<partition>semantic|other)/gram\.safetensors$",
+    rf"{ROOT}/data/samples\.safetensors$",
+    rf"{ROOT}/embed/(?P<encoder>pca)/features\.safetensors$",
+    rf"{ROOT}/partition/(?P<partition>semantic|other)/assignments\.parquet$",
+    rf"{ROOT}/experts/semantic/(?:0|1)/weights\.safetensors$",
+    rf"{ROOT}/figures/(?P<figure>quality)\.parquet$",
+]
+
+
+def leftover(stage, name):
+    """An artifact of a name that the config does not have, made by a stage of the run."""
+    path = Path(ROOT) / name
+    outputs = {"made": path}
+    if stage == "figures":
+        outputs["pdf"] = path.with_suffix(".pdf")
+    with Job(stage, {"data": [Path(ROOT) / FLOW["data"][0]]}, outputs, {}) as job:
+        if "pdf" in outputs:
+            job.write_bytes("pdf", b"a picture")
+        job.write_table("made", pd.DataFrame({"value": [1.0]}))
+
+
+def audit_outputs(capsys, outputs=OUTPUTS):
+    capsys.readouterr()
+    status = main(["audit", "--spec", json.dumps({"root": ROOT, "outputs": outputs})])
+    said = capsys.readouterr()
+    return status, said.out.splitlines(), said.err
+
+
+def test_leftovers_of_another_config_are_named_and_no_error(run, capsys):
+    leftover("samples", "samples/gone/0/a.parquet")
+    leftover("samples", "samples/gone/1/a.parquet")
+    leftover("figures", "figures/gone.parquet")
+    leftover("partition", "partition/gone one/assignments.parquet")
+    make("data", value=5.0)  # what the leftovers were made from
+    for stage in ("embed", "partition", "experts", "figures"):
+        make(stage)
+    status, lines, _ = audit_outputs(capsys)
+    assert status == 0 and lines[-2] == (
+        f"audit: 6 files of {ROOT}: checksums, inputs and code agree"
+    )
+    assert lines[-1] == (
+        f"audit: 5 files are not part of this config; remove them with `rm -r "
+        f"{ROOT}/figures/gone.parquet {ROOT}/figures/gone.pdf '{ROOT}/partition/gone one' "
+        f"{ROOT}/samples`, or restore the config that made them"
+    )
+    named = [line for line in lines if line.endswith("  not part of this config")]
+    assert len(named) == 4
+    command = lines[-1].split("`")[1]
+    assert subprocess.run(command, shell=True).returncode == 0
+    status, lines, _ = audit_outputs(capsys)
+    assert status == 0 and len(lines) == 7 and lines[-1].startswith("audit: 6 files")
+
+
+def test_what_is_part_of_the_config_is_still_checked(run, capsys):
+    leftover("samples", "samples/gone/0/a.parquet")
+    make("data", value=5.0)
+    status, _, error = audit_outputs(capsys)
+    assert status == 1 and f"{ROOT}/{FLOW['embed'][0]}: its input" in error
+    for stage in ("embed", "partition", "experts", "figures"):
+        make(stage)
+    (run / "samples/gone/notes.txt").write_text("by hand")
+    status, _, error = audit_outputs(capsys)
+    assert status == 1 and "samples/gone/notes.txt: not recorded by any artifact" in error
+
+
+def test_files_of_unfinished_work_keep_their_folder(run, capsys):
+    leftover("samples", "samples/gone/0/a.parquet")
+    (run / "samples/gone/1").mkdir()
+    (run / "samples/gone/1/weights.state").write_text("x")
+    assert f"`rm -r {ROOT}/samples/gone/0`" in audit_outputs(capsys)[1][-1]
 
 
 # Strangers: what Snakemake has no record of and other code made.

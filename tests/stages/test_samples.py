@@ -1,5 +1,7 @@
 """The samples stage: sample i is its own, the bill adds up, and every arm of the default draws."""
 
+from dataclasses import dataclass
+
 import arms
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from arms import FULL, LABELLED, TOP1, draw, spec
 from places import ROOT
 from stages import WORLD, make, refused
 
+from routing.ensemble.policies import POLICIES, Policy
 from routing.flow.conditions import Condition, ConditionedNetwork
 from routing.flow.samplers import SAMPLERS
 from routing.loading import models, sampling_cost
@@ -257,8 +260,25 @@ def test_nan_in_a_router_is_refused(trained, tmp_path):
     arrays, note = artifacts.read_arrays(weights), artifacts.read_provenance(weights)
     arrays["head.4.bias"][:] = np.inf
     broken = make("router", tmp_path / "b.safetensors", arrays, model=note["model"])
-    with refused("the posterior of the router must be finite, .* at step 0"):
+    with refused("the posterior of the router 'learned' must be finite, .* at step 0"):
         draw(tmp_path, trained | {"router": [broken]}, spec(num=4))
+
+
+@dataclass(frozen=True)
+class Heavy(Policy):
+    """A policy whose weights sum to 4.5."""
+
+    def __call__(self, p, t, u, carry):
+        """Return wrong weights."""
+        return 4.5 * p, carry
+
+
+def test_weights_that_do_not_sum_to_one_are_refused(trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(POLICIES, "heavy", Heavy)
+    message = "the weights of policy 'heavy': wanted rows that sum to 1, got the sum 4.5 at step 0"
+    with refused(message):
+        draw(tmp_path, trained, spec(policy={"name": "heavy"}, num=4))
+    assert not list(tmp_path.glob("*"))
 
 
 def test_a_router_without_its_materials_is_refused(trained, tmp_path):

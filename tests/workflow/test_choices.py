@@ -1,6 +1,7 @@
 """Choices: a table, a dictionary, an object; and one clear line where they do not fit."""
 
 from dataclasses import FrozenInstanceError, dataclass
+from importlib import metadata
 from typing import ClassVar, Literal, Protocol
 
 import jsonschema
@@ -259,14 +260,97 @@ def test_other_packages_add_rows(monkeypatch):
         requested.append(group)
         return [Entry()]
 
-    monkeypatch.setattr(choices.metadata, "entry_points", installed)
+    monkeypatch.setattr(metadata, "entry_points", installed)
     table = choices.with_plugins("shapes", TABLE)
     assert (
         requested == ["routing.shapes"] and table == TABLE | {"mine": Mine} and "mine" not in TABLE
     )
     assert choices.build(table, "mine", "x") == Mine()
-    with pytest.raises(ValueError, match="routing.shapes:mine .*; rename it"):
-        choices.with_plugins("shapes", {"mine": Disc})
+
+
+@dataclass
+class Thawed:
+    """A row that is not frozen."""
+
+
+class Plain:
+    """A row that is no dataclass."""
+
+
+def broken(error):
+    def load():
+        raise error
+
+    return load
+
+
+BROKEN = {  # what loading the entry point gives -> what its line must hold
+    "no module": (broken(ModuleNotFoundError("No module named 'pakage'")), "No module named 'pa"),
+    "no class": (broken(AttributeError("module 'package' has no 'Mine'")), "has no 'Mine'); corr"),
+    "an error of its code": (broken(ZeroDivisionError("first\nsecond")), "ZeroDivisionError: fir"),
+    "not frozen": (lambda: Thawed, "wanted a frozen dataclass, got the class Thawed; write @data"),
+    "no dataclass": (lambda: Plain, "wanted a frozen dataclass, got the class Plain; write @data"),
+    "a function": (lambda: broken, "wanted a frozen dataclass, got <function broken"),
+    "an object": (lambda: Mine(), "wanted a frozen dataclass, got Mine(); write @dataclass(froz"),
+}
+
+
+def entries(monkeypatch, **loads):
+    """Install entry points of the group routing.shapes."""
+    made = []
+    for name, load in loads.items():
+        entry = Entry()
+        entry.name, entry.load = name, load
+        made.append(entry)
+    monkeypatch.setattr(
+        metadata, "entry_points", lambda group: made if group == "routing.shapes" else []
+    )
+    return made
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_row_of_another_package_breaks_only_the_configs_that_name_it(monkeypatch, case):
+    load, expected = BROKEN[case]
+    entries(monkeypatch, bad=load, good=lambda: Mine)
+    table = choices.with_plugins("shapes", TABLE)
+    assert list(table) == [*TABLE, "bad", "good"] and "bad" in table and len(table) == 6
+    assert choices.resolve(table, "good", "x") == {"name": "good"}
+    nested = {"name": "both", "first": "good", "second": GRID}
+    assert choices.resolve(table, choices.resolve(table, nested, "x"), "x")["first"] == {
+        "name": "good"
+    }
+    assert dict(choices.usable_rows(table)) == TABLE | {"good": Mine}
+    for where, value in (("x", "bad"), ("x.first", {"name": "both", "first": "bad"})):
+        with pytest.raises(ValueError) as caught:
+            choices.build(table, value, "x")
+        line = str(caught.value)
+        assert line.startswith(f"{where}: entry point routing.shapes:bad (package:Mine)")
+        assert expected in line and "\n" not in line and len(line) < 300
+
+
+def test_rows_of_other_packages_are_not_imported_before_they_are_named(monkeypatch):
+    loaded = []
+    entries(monkeypatch, mine=lambda: loaded.append("mine") or Mine)
+    table = choices.with_plugins("shapes", TABLE)
+    choices.resolve(table, {"name": "both", "first": GRID}, "x")
+    with pytest.raises(ValueError, match="did you mean 'mine'"):
+        choices.build(table, "mime", "x")
+    assert not loaded
+    choices.build(table, "mine", "x")
+    assert loaded
+
+
+def test_a_name_that_is_defined_twice_is_refused_where_it_is_used(monkeypatch):
+    entries(monkeypatch, disc=lambda: Mine)
+    table = choices.with_plugins("shapes", TABLE)
+    assert choices.resolve(table, GRID, "x")["name"] == "grid"
+    with pytest.raises(ValueError, match=r"^x: entry point routing.shapes:disc .*; rename it"):
+        choices.build(table, "disc", "x")
+    first, second = entries(monkeypatch, one=lambda: Mine, two=lambda: Mine)
+    second.name, second.value = "one", "other:Mine"
+    assert choices.build(choices.with_plugins("shapes", TABLE), "disc", "x") == Disc()
+    with pytest.raises(ValueError, match="routing.shapes:one .*another entry point, other:Mine;"):
+        choices.build(choices.with_plugins("shapes", TABLE), "one", "x")
 
 
 # A choice from another table.
@@ -399,7 +483,7 @@ def test_packages_add_rows_to_another_table_too(monkeypatch):
     def installed(group):
         return [Entry()] if group == "routing.inks" else []
 
-    monkeypatch.setattr(choices.metadata, "entry_points", installed)
+    monkeypatch.setattr(metadata, "entry_points", installed)
     value = {"name": "drawn", "ink": "mine"}
     built = choices.build(PICTURES, value, "x")
     assert built == Drawn(Mine())

@@ -133,7 +133,7 @@ def metric_kinds() -> dict[str, Any]:
     from routing.workflow import choices
 
     found: dict[str, Any] = {}
-    for measure in choices.with_plugins("metrics", METRICS).values():
+    for _, measure in choices.usable_rows(choices.with_plugins("metrics", METRICS)):
         for name, kind in measure.kinds.items():
             plain = name.removesuffix("_cluster")  # `recall_cluster` of recall_<space>_cluster_<k>
             for prefix in PREFIXES.get(plain, (plain,)):
