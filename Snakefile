@@ -35,6 +35,7 @@ include: "rules/audit.smk"
 
 onstart:
     lock_working_directory()
+    remove_temporary_files()
     remove_local_job_rate_limit()
 
 

@@ -11,6 +11,7 @@ from routing.config import cache as _config
 from routing.config import file_keys as _file_keys
 from routing.stages import audit as _audit
 from routing.workflow import code_digest as _code
+from routing.workflow import temporary_files as _temporary_files
 
 
 def exit_with(line):
@@ -81,6 +82,11 @@ def lock_working_directory():
         exit_with(
             f"another snakemake runs in {Path.cwd()}; wait until it ends, or stop it"
         )
+
+
+def remove_temporary_files():
+    """Remove what killed jobs of earlier runs on this host have left in the folder of the run."""
+    _temporary_files.remove_abandoned(Path(R))
 
 
 def remove_local_job_rate_limit():

@@ -9,6 +9,7 @@ The metadata of a file (Parquet key-value pairs, the safetensors header) has two
                  zeros, so that a truncated or altered file is recognised without any other file
 
 Files are written under a temporary name in the same folder and renamed when they are complete.
+A killed process leaves such files; the next one that writes the same output removes them.
 Pictures and text tables have no metadata; the Parquet file behind each holds their sha256
 (`siblings`).
 """
@@ -29,6 +30,8 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
+
+from routing.workflow import temporary_files
 
 MARK = b"routing-checksum:"
 BLANK = b"0" * 64  # the digits before the checksum is computed
@@ -198,7 +201,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_temporary(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     """Let `write` fill a temporary file in the folder of `path`, flush it, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary_files.remove_abandoned_of(path)
+    temporary = temporary_files.temporary_path(path)
     try:
         with open(temporary, "w+b") as file:
             write(file)

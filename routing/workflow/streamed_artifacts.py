@@ -11,7 +11,6 @@ describe what was written.
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routing.workflow import artifacts
+from routing.workflow import artifacts, temporary_files
 from routing.workflow.artifacts import BLANK, CHUNK, DTYPES, MARK
 
 Provenance = Callable[[], dict]
@@ -113,7 +112,7 @@ class _ArrayFiles:
         if not self.like:
             for name, a in block.items():
                 self.like[name], self.num[name] = a[:0], 0
-                temporary = self.path.with_name(f".{self.path.name}.{name}.{os.getpid()}.tmp")
+                temporary = temporary_files.temporary_path(self.path, name)
                 self.files[name] = open(temporary, "w+b")
         if block.keys() != self.like.keys():
             raise ValueError(

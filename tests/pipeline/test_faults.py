@@ -5,8 +5,11 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 
 import pytest
+
+from routing.workflow import temporary_files
 
 pytest_plugins = ["clones"]
 
@@ -24,7 +27,7 @@ def test_a_killed_and_an_interrupted_training_go_on_and_end_as_if_unbroken(digit
     killed = place.broken_off(signal.SIGKILL, state, command)
     assert killed.status == -signal.SIGKILL and first_step(place) == 1
     for left in place.path(EXPERT).glob(".*.tmp"):
-        left.unlink()  # of a kill in the middle of a write; its name is never used again
+        left.unlink()  # of a kill in the middle of a write; the next run would remove it
     interrupted = place.broken_off(signal.SIGINT, state, command)
     assert interrupted.status not in (0, -signal.SIGKILL)
     went_on = first_step(place)
@@ -138,7 +141,12 @@ def test_files_of_an_arm_that_was_removed_are_no_error_of_the_audit(oracle_run, 
         "  each_step: {partition: components, router: exact, policy: each_step, sampler: euler}\n"
     )
     place.edit(place.config, line, "")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    abandoned = place.path(f"samples/.made.{temporary_files.HOST}.{ended.pid}.tmp")
+    abandoned.write_text("of a killed job")
     (line,) = place.make("audit").lines("are not part of this config")
+    assert not abandoned.exists()
     removed = ("arm_metrics/each_step", "sample_features/plane/each_step.safetensors")
     paths = " ".join(f"results/tiny/{name}" for name in (*removed, "samples/each_step"))
     assert f"`rm -r {paths}`" in line
