@@ -373,6 +373,7 @@ def leaves(raw, path=()):
 JUNK = [{"zzz": [1]}, 1.5j, {3: 4}, b"x", [[]], {"name": {}}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(2))
 @pytest.mark.parametrize("raw", [DIGITS, ORACLE], ids=["digits", "oracle"])
 def test_junk_at_any_key_is_one_line(raw, first):

@@ -301,7 +301,7 @@ def test_the_reference_need_not_be_shown_nor_measured():
     assert "bold" not in none.texts["md"] and "p (Holm)" not in none.texts["md"]
     assert r"\begin{tabular}{llr}" in none.texts["tex"]
     one = draw("comparison", run_of([5, 2], reference="a")).texts["md"]
-    assert "for 1 difference from a only" in one and "the best is bold" in one
+    assert "for 1 difference from a only" in one and "bold: better than each other" in one
 
 
 def test_p_values_in_words():

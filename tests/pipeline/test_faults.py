@@ -16,6 +16,7 @@ pytest_plugins = ["clones"]
 EXPERT = "experts/halves/0/0"
 
 
+@pytest.mark.slow
 def test_a_killed_and_an_interrupted_training_go_on_and_end_as_if_unbroken(digits_run, clone):
     place = clone(digits_run)
     place.edit("routing/training/loop.py", "SAVE_EVERY_S = 20.0", "SAVE_EVERY_S = 0.1")

@@ -208,6 +208,7 @@ def test_every_stage_leaves_artifacts(oracle_run, digits_run):
         assert oracle_run.path(f"figures/{name}").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_two_shards_are_as_one(digits_run, clone, checkout):
     """The same index, partition and expert, bit for bit, wherever the rows are stored."""
     place = clone(checkout, DIGITS)
