@@ -120,6 +120,8 @@ def test_every_arm_has_its_metrics(images_run):
 
 def test_scores_are_of_seeds_and_their_mean_is_the_metric(images_run):
     table = artifacts.read_table(images_run.path("metric_tables/scores.parquet"))
+    # Of shares and coverage the scores are the counted samples, see tests/stages.
+    table = table[~table["metric"].str.startswith("cluster_")]
     arms = {metric: set(rows["arm"]) for metric, rows in table.groupby("metric")}
     assert arms == {
         "clip_score_small_clip": {"heldout", "guided", "near"},
