@@ -23,8 +23,8 @@ from routing.figures.shared.style import Drawing
 
 QUANTITIES = {  # quantity of the router reports: axis label
     "accuracy": "accuracy",
-    "nll": "cross-entropy (nats)",
-    "ece": "calibration error",
+    "nll": "cross-entropy\n(nats)",
+    "ece": "calibration\nerror",
 }
 FLOOR = "ece_floor"  # drawn as a thin line in the panel of ece
 OTHERS = {"color": "#D0D0D0", "linewidth": 0.6, "zorder": 0.5}

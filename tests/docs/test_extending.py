@@ -144,6 +144,7 @@ def test_the_page_shows_the_files_and_the_config():
         assert line.split(": ", 1)[1].strip("{}") in page, line
 
 
+@pytest.mark.slow
 def test_a_typo_in_an_entry_point_breaks_only_the_configs_that_name_it(installed):
     lists = next(ROOT.joinpath(installed[0]).glob("*.dist-info")) / "entry_points.txt"
     text = lists.read_text().replace("routing_example.", "routing_exmple.")

@@ -91,6 +91,7 @@ def cut(data):
     return data[:-10]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, spoilt, maker",
     [
@@ -135,6 +136,7 @@ def test_results_of_other_code_are_refused_and_the_offered_command_mends_them(or
     assert place.make("audit").lines("checksums, inputs and code agree")
 
 
+@pytest.mark.slow
 def test_files_of_an_arm_that_was_removed_are_no_error_of_the_audit(oracle_run, clone):
     place = clone(oracle_run)
     assert not place.make("audit").lines("not part of this config")

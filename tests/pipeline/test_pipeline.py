@@ -248,6 +248,7 @@ def fresh(checkout, clone):
     return clone(checkout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["-n", "--profile slurm -n", "figures -n"])
 def test_the_literal_commands_run_in_a_fresh_checkout(words, fresh):
     done = fresh.make(*words.split())
